@@ -1,0 +1,1 @@
+"""Networks ``(n, c, *space)`` to ``(n, features)``. A part's ``Config.build(ndim, channels)`` returns a Backbone."""

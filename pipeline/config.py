@@ -1,0 +1,202 @@
+"""Configuration: one YAML file, one frozen object, all mistakes at once.
+
+The mechanism only; each stage's settings stand with the stage, each part's with the part. A part is chosen by ``kind``,
+which is the name of its file or sub-package: ``backbone: {kind: resnet}`` is ``pipeline/backbones/resnet.py::Config``.
+The file is the registration, and no configuration can import code from outside the package.
+"""
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, Union
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticUndefined
+
+from pipeline.errors import ConfigError
+
+PACKAGE = "pipeline"
+
+
+class Settings(BaseModel):
+    """Base of every configuration object: immutable, no unknown keys, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def load(cls, path: Path | None, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML file, apply ``a.b=c`` overrides and validate.
+
+        Raises
+        ------
+        ConfigError
+            Listing every mistake by dotted key.
+        """
+        source = str(path) if path else "command line"
+        data = _read_yaml(path) if path else {}
+        problems = [problem for text in overrides if (problem := _apply_override(data, text))]
+        if problems:
+            raise ConfigError(source, problems)
+        return cls.from_mapping(data, source)
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any], source: str = "configuration") -> Self:
+        """Validate a mapping; see :meth:`load`."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(source, [_describe(problem) for problem in error.errors()]) from error
+
+
+class Part(Settings):
+    """Base of the settings of a pluggable part. Subclasses are named ``Config`` and fix ``kind``.
+
+    ``build(...)`` of the subclass makes the part; its arguments are those that the folder's ``__init__`` documents.
+    """
+
+    kind: str
+
+
+class KindOf:
+    """Marks a field as one of the parts of a folder: ``Annotated[Part, KindOf("pipeline.backbones")]``.
+
+    The field is validated as a union over the ``Config`` of every part in the folder, told apart by ``kind``.
+    """
+
+    def __init__(self, folder: str) -> None:
+        assert folder.startswith(f"{PACKAGE}."), folder
+        self.folder = folder
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Replace the abstract Part by the union of the folder's configs."""
+        configs = [config for _, config in parts(self.folder)]
+        assert configs, f"{self.folder} holds no part"
+        if len(configs) == 1:
+            return handler.generate_schema(configs[0])
+        union: Any = Annotated[Union[tuple(configs)], Field(discriminator="kind")]  # noqa: UP007 - built at run time
+        return handler.generate_schema(union)
+
+
+@cache
+def parts(folder: str) -> tuple[tuple[str, type[Part]], ...]:
+    """Name and ``Config`` of each part in an open folder: its public modules that define one, in name order."""
+    package = importlib.import_module(folder)
+    found: list[tuple[str, type[Part]]] = []
+    for name in _public_modules(Path(package.__path__[0])):
+        module = importlib.import_module(f"{folder}.{name}")
+        config = getattr(module, "Config", None)
+        if config is not None and config.__module__.startswith(module.__name__):
+            assert config.model_fields["kind"].default == name, f"{folder}.{name}: kind must be {name!r}"
+            found.append((name, config))
+    return tuple(found)
+
+
+def _public_modules(folder: Path) -> Iterator[str]:
+    for entry in sorted(folder.iterdir()):
+        is_module = entry.suffix == ".py" or (entry / "__init__.py").is_file()
+        if is_module and not entry.name.startswith("_"):
+            yield entry.stem
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"is not valid YAML: {' '.join(str(error).split())}"]) from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(str(path), [f"must hold keys and values, got {type(data).__name__}"])
+    return data
+
+
+def _apply_override(data: dict[str, Any], text: str) -> str:
+    """Set ``a.b=c`` in nested mappings; return what is wrong with it, or an empty string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        return f"override {text!r} must look like key.subkey=value"
+    *folders, last = key.split(".")
+    target = data
+    for name in folders:
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            return f"override {text!r}: {name} is a value, it has no keys below it"
+    try:
+        target[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return f"override {text!r}: the value is not valid YAML"
+    return ""
+
+
+def _describe(problem: Any) -> str:
+    """Turn one pydantic error into ``dotted.key: what was expected, what was given``."""
+    location = [str(step) for step in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        return f"{'.'.join(location)}: unknown key"
+    if problem["type"] == "missing":
+        return f"{'.'.join(location)}: is required"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f", got {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
+    return f"{'.'.join(location) or 'whole file'}: {message}{shown}"
+
+
+def to_yaml(settings: BaseModel) -> str:
+    """Write resolved settings as YAML."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def schema(settings: type[Settings]) -> str:
+    """JSON Schema of a settings class, for editors."""
+    return json.dumps(settings.model_json_schema(), indent=2)
+
+
+def explain(settings: type[BaseModel], indent: str = "") -> str:
+    """Commented YAML with every key, its default and its description. Required keys show ``REQUIRED``."""
+    lines: list[str] = []
+    for name, field in settings.model_fields.items():
+        lines.extend(f"{indent}# {line}" for line in (field.description or "").splitlines())
+        marker = next((item for item in field.metadata if isinstance(item, KindOf)), None)
+        default = field.get_default(call_default_factory=True)
+        if marker is not None:
+            lines.extend(_explain_part(name, marker, default, indent))
+        elif isinstance(default, BaseModel):
+            lines.append(f"{indent}{name}:")
+            lines.append(explain(type(default), indent + "  "))
+        elif default is PydanticUndefined:
+            lines.append(f"{indent}{name}: REQUIRED  # {_type_name(field.annotation)}")
+        else:
+            lines.append(f"{indent}{name}: {_yaml_value(default)}{_choices(field.annotation)}")
+    return "\n".join(lines)
+
+
+def _explain_part(name: str, marker: KindOf, default: Any, indent: str) -> list[str]:
+    names = [part for part, _ in parts(marker.folder)]
+    chosen = type(default) if isinstance(default, BaseModel) else dict(parts(marker.folder))[names[0]]
+    return [f"{indent}# kinds: {', '.join(names)}", f"{indent}{name}:", explain(chosen, indent + "  ")]
+
+
+def _choices(annotation: Any) -> str:
+    if getattr(annotation, "__origin__", None) is Literal and len(annotation.__args__) > 1:
+        return f"  # one of: {', '.join(map(str, annotation.__args__))}"
+    return ""
+
+
+def _type_name(annotation: Any) -> str:
+    return getattr(annotation, "__name__", str(annotation)).replace("typing.", "")
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    elif isinstance(value, Path):
+        value = str(value)
+    elif isinstance(value, tuple):
+        value = [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    return text.removesuffix("...").strip()

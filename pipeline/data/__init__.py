@@ -1,0 +1,1 @@
+"""Batches: dataset, augmentation, sampling, and the Lightning data module."""

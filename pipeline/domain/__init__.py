@@ -1,0 +1,1 @@
+"""The nouns: pure data in numpy and pydantic. Never imports torch or reads scans."""

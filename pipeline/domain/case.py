@@ -1,0 +1,84 @@
+"""What one prediction is about."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.frozen import Frozen
+from pipeline.domain.geometry import Plane, Unit
+
+UNKNOWN = -1
+"""Encoded label of a case whose truth is not known; it enters no loss and no metric."""
+
+
+class Split(StrEnum):
+    """Which part of the experiment a patient belongs to."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class CaseSeries(Frozen):
+    """One series of a case, without identifiers.
+
+    Attributes
+    ----------
+    series : str
+        Pseudonym.
+    digest : str
+        sha256 over the sorted sha256 of its files.
+    """
+
+    series: str
+    reader: str
+    stack: int = 0
+    modality: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    unit: Unit
+    plane: Plane
+    channels: int
+    digest: str
+
+
+class Case(Frozen):
+    """One unit of prediction: by default a study; for mammography a side; for a picture the picture.
+
+    Attributes
+    ----------
+    case, patient, study : str
+        Pseudonyms.
+    labels : dict of str to str
+        Finding name to class name; multilabel: the present classes joined by ``|`` (``""`` is none present, a class
+        written ``?name`` is unknown). A finding that is not known is absent.
+    covariates : dict of str to str
+        ``site, vendor, sex, age, ...``: whatever is known. Ages of 90 and over are pooled as ``90``.
+    split : Split or None
+        None where no labels were given.
+    """
+
+    case: str
+    patient: str
+    study: str
+    series: tuple[CaseSeries, ...] = Field(min_length=1)
+    labels: dict[str, str] = {}
+    covariates: dict[str, str] = {}
+    split: Split | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels that the case rests on."""
+        return self.series[0].digest
+
+    def encoded_label(self, finding: Finding) -> tuple[int, ...]:
+        """Encode the label of a finding: ``(class index,)``, or one of 0, 1, UNKNOWN for each class if multilabel."""
+        value = self.labels.get(finding.name)
+        if finding.kind is FindingKind.MULTILABEL:
+            if value is None:
+                return (UNKNOWN,) * len(finding.classes)
+            marks = set(filter(None, value.split("|")))
+            return tuple(UNKNOWN if f"?{name}" in marks else int(name in marks) for name in finding.classes)
+        return (UNKNOWN if value is None else finding.classes.index(value),)

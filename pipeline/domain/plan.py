@@ -1,0 +1,89 @@
+"""What was decided from the fingerprint, each decision with its reason. The plan travels with the weights."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.domain.frozen import Frozen, digest
+from pipeline.domain.geometry import Unit
+
+
+class Window(Frozen):
+    """Clip to [low, high] and map to [-1, 1]: Hounsfield units (CT), or stored values of 8-bit pictures."""
+
+    kind: Literal["window"] = "window"
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"window: low {self.low} must lie below high {self.high}")
+        return self
+
+
+class ZScore(Frozen):
+    """Clip to the scan's own percentiles, subtract its mean and divide by its standard deviation (MR has no unit)."""
+
+    kind: Literal["zscore"] = "zscore"
+    lower_percentile: float = Field(default=0.5, ge=0, lt=50)
+    upper_percentile: float = Field(default=99.5, gt=50, le=100)
+
+
+Intensity = Annotated[Window | ZScore, Field(discriminator="kind")]
+
+
+class Decision(Frozen):
+    """One decision in words: what was chosen and why, and whether the user overrode it."""
+
+    name: str
+    value: str
+    reason: str
+    overridden: bool = False
+
+
+class Plan(Frozen):
+    """How a scan becomes an input of the network.
+
+    Attributes
+    ----------
+    ndim : int
+        2: one image, axes (i, j). 3: a volume, axes (i, j, k) in RAS+ order.
+    spacing : tuple of float or None
+        Target spacing per axis in ``unit``; None keeps each scan's own (pictures).
+    size : tuple of int
+        Network input per axis. Scans are centre-cropped or padded to it after resampling; with ``fit`` the whole
+        field of view is resized to it instead.
+    fit : bool
+        See ``size``; used for projection images and pictures whose field of view is the object itself.
+    modality : str
+        Modality the plan was made for; others are refused.
+    """
+
+    fingerprint: str
+    modality: str
+    unit: Unit
+    ndim: Literal[2, 3]
+    channels: int = Field(ge=1)
+    spacing: tuple[float, ...] | None
+    size: tuple[Annotated[int, Field(gt=0)], ...]
+    fit: bool = False
+    intensity: Intensity
+    depth: int
+    batch_size: int = Field(gt=0)
+    precision: str
+    decisions: tuple[Decision, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.size) != self.ndim:
+            raise ValueError(f"size {self.size} does not have {self.ndim} axes")
+        if self.spacing is not None and (len(self.spacing) != self.ndim or min(self.spacing) <= 0):
+            raise ValueError(f"spacing {self.spacing} must hold {self.ndim} positive numbers")
+        return self
+
+    @property
+    def preparation_digest(self) -> str:
+        """Digest of what changes prepared voxels: the cache key leaves batch size, depth and reasons out."""
+        kept = {"modality", "unit", "ndim", "channels", "spacing", "size", "fit", "intensity"}
+        return digest(self.model_dump(mode="json", include=kept))

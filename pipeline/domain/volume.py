@@ -1,0 +1,79 @@
+"""A scan in memory: voxels and where they lie."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.domain.geometry import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Voxels with their geometry.
+
+    Attributes
+    ----------
+    voxels : ndarray of float32, shape (c, i, j, k)
+        Rescaled values (HU for CT; larger is brighter for projection images). Stored order unless made by
+        :meth:`canonical`.
+    geometry : Geometry
+        Shape (i, j, k), unit, affine to RAS+.
+    modality : str
+        DICOM modality (0008,0060), e.g. ``CT``.
+    valid : ndarray of bool, shape (i, j, k), or None
+        False where the scanner wrote padding; such voxels enter no statistic. None: all valid.
+    notes : tuple of str
+        What a reviewer should know about how this volume was read. No patient data.
+    """
+
+    voxels: NDArray[np.float32]
+    geometry: Geometry
+    modality: str
+    valid: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.voxels.ndim == 4, f"voxels must be 4D (c, i, j, k), got shape {self.voxels.shape}"
+        assert self.voxels.dtype == np.float32, f"voxels must be float32, got {self.voxels.dtype}"
+        assert self.voxels.shape[1:] == self.geometry.shape, (self.voxels.shape, self.geometry.shape)
+        assert self.valid is None or self.valid.shape == self.geometry.shape
+
+    @property
+    def channels(self) -> int:
+        """Number of channels c: 1, or 3 for colour."""
+        return int(self.voxels.shape[0])
+
+    @property
+    def is_2d(self) -> bool:
+        """Whether this is a single image (k = 1)."""
+        return self.geometry.shape[2] == 1
+
+    def canonical(self) -> Self:
+        """Reorder (never resample) to the nearest RAS+ axes: i to right, j to anterior, k to superior.
+
+        Pictures and single 2D images keep their stored order, the one a reader sees on screen.
+        """
+        if self.is_2d:
+            return self
+        orientation = self.geometry.orientation()
+        axes = tuple(axis for axis, _ in orientation)
+        step = np.eye(4)
+        step[:3, :3] = 0.0
+        voxels = np.transpose(self.voxels, (0, *(axis + 1 for axis in axes)))
+        valid = None if self.valid is None else np.transpose(self.valid, axes)
+        for world, (axis, sign) in enumerate(orientation):
+            step[axis, world] = sign
+            if sign < 0:
+                step[axis, 3] = self.geometry.shape[axis] - 1
+                voxels = np.flip(voxels, world + 1)
+                valid = None if valid is None else np.flip(valid, world)
+        i, j, k = (self.geometry.shape[axis] for axis in axes)
+        geometry = Geometry.from_matrix((i, j, k), self.geometry.matrix @ step, self.geometry.unit)
+        return replace(
+            self,
+            voxels=np.ascontiguousarray(voxels),
+            geometry=geometry,
+            valid=None if valid is None else np.ascontiguousarray(valid),
+        )

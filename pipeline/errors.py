@@ -1,0 +1,111 @@
+"""One class per way to fail, each with the exit status of the command.
+
+Every message says what failed, on which input, why, and what to do. Classes for users derive from ``ValueError``;
+a broken invariant of our own is an ``assert`` and never one of these.
+"""
+
+from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_SOME_REJECTED = 3
+EXIT_SIGTERM = 143
+
+
+class ResdxError(ValueError):
+    """Base of all errors that speak to the user.
+
+    Parameters
+    ----------
+    message : str
+        What failed and why, naming the file or key. No patient data.
+    remedy : str
+        What the user can do about it.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class UsageError(ResdxError):
+    """The command line asks for something impossible."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConfigError(ResdxError):
+    """A configuration has mistakes; all of them are listed, each by dotted key."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        count = f"{len(problems)} mistake" + ("s" if len(problems) != 1 else "")
+        super().__init__("\n".join([f"{source}: {count}", *(f"  - {problem}" for problem in problems)]))
+        self.problems = tuple(problems)
+
+
+class RejectedInput(ResdxError):  # noqa: N818 - a verdict on an input, not a failure of the run
+    """One input is refused; it becomes a row in rejections.csv and the rest goes on.
+
+    Parameters
+    ----------
+    code : str
+        A member of :class:`pipeline.domain.codes.Code`.
+    message : str
+        What is wrong, with numbers; without patient data and without paths.
+    stage : str
+        Where it was found: ``discover``, ``read``, ``select``, ``label``, ``prepare`` or ``predict``.
+    """
+
+    exit_code = EXIT_SOME_REJECTED
+
+    def __init__(self, code: str, message: str, *, stage: str = "read", remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.code = code
+        self.stage = stage
+
+
+class LabelFileError(ResdxError):
+    """The label file cannot be joined to the scans as it stands."""
+
+
+class ManifestError(ResdxError):
+    """A manifest on disk is damaged, edited or does not fit what is asked of it."""
+
+
+class LeakError(ResdxError):
+    """A patient, or identical pixels, would stand in two splits."""
+
+
+class PlanError(ResdxError):
+    """No sound plan can be made from the training split, or an override contradicts it."""
+
+
+class TrainingError(ResdxError):
+    """Training cannot go on: a loss that is not finite, a damaged checkpoint, too few cases."""
+
+
+class PackageError(ResdxError):
+    """A model package is damaged, edited or from an incompatible version."""
+
+
+class TrackingError(ResdxError):
+    """The tracking store cannot be used as configured."""
+
+
+class MissingExtraError(ResdxError):
+    """A feature needs an optional package that is not installed."""
+
+
+class StoppedBySignal(ResdxError):  # noqa: N818 - it is an orderly stop, not a failure
+    """SIGTERM arrived; everything was saved."""
+
+    exit_code = EXIT_SIGTERM

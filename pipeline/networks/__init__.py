@@ -1,0 +1,1 @@
+"""Classifier = backbone + one head a finding; pure torch."""

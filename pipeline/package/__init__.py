@@ -1,0 +1,1 @@
+"""ModelPackage: weights, plan, findings, calibration, operating points, digests and card in one folder."""

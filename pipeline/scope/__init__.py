@@ -1,0 +1,1 @@
+"""Whether a scan is like the training data."""

@@ -1,0 +1,1 @@
+"""The only door to MLflow: a journal on disk, its replay, the model registry."""

@@ -1,0 +1,1 @@
+"""The Lightning side of an experiment: module, losses, schedules, callbacks."""

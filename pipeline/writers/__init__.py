@@ -1,0 +1,1 @@
+"""How results leave: one format a file. ``Config.build()`` returns a writer."""
