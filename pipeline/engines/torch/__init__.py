@@ -1,0 +1,38 @@
+"""PyTorch, eager: the reference that every other engine is compared with."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from pipeline.config import Part
+
+if TYPE_CHECKING:
+    from pipeline.engines.engine import Engine
+    from pipeline.package.package import ModelPackage
+
+
+class Config(Part):
+    """Settings of the PyTorch engine."""
+
+    kind: Literal["torch"] = "torch"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where to run; auto takes CUDA where there is one."
+    )
+    precision: Literal["32", "bf16"] = Field(
+        default="32", description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads; 0 leaves PyTorch's own choice. Equal threads give equal bits."
+    )
+
+    def build(self, package: "ModelPackage") -> "Engine":
+        """Load the weights of `package` on the device.
+
+        Raises
+        ------
+        ConfigError
+            If CUDA is asked for and there is none.
+        """
+        from pipeline.engines.torch.eager import TorchEngine
+
+        return TorchEngine(package, device=self.device, precision=self.precision, threads=self.threads)

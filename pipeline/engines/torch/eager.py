@@ -1,0 +1,59 @@
+"""Runs a classifier eagerly, one image at a time."""
+
+from contextlib import ExitStack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.engines.flips import average_over_flips
+from pipeline.errors import ConfigError
+from pipeline.package.package import ModelPackage
+
+
+class TorchEngine:
+    """Implements :class:`pipeline.engines.engine.Engine` with PyTorch.
+
+    Parameters
+    ----------
+    package : ModelPackage
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    precision : str
+        ``32`` or ``bf16``.
+    threads : int
+        CPU threads of the whole process; 0 leaves them alone.
+    """
+
+    name = "torch"
+
+    def __init__(self, package: ModelPackage, *, device: str = "cpu", precision: str = "32", threads: int = 0) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("engine", ["device: cuda is asked for and this machine has none, expected cpu or auto"])
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        self._half = precision == "bf16"
+        self._flips = package.tta_flips
+        self._outputs = package.outputs
+        self._layout = torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format
+        self._classifier = package.build_classifier().to(self._device, memory_format=self._layout).eval()
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :meth:`pipeline.engines.engine.Engine.logits`."""
+        assert images.dtype == np.float32, images.dtype
+        rows = [average_over_flips(self._run, image[np.newaxis], self._flips) for image in images]
+        return np.concatenate(rows) if rows else np.empty((0, self._outputs), dtype=np.float32)
+
+    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        # a copy: prepared images may be read-only memory maps, which torch cannot share safely
+        batch = torch.tensor(image, device=self._device).contiguous(memory_format=self._layout)
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            # cuDNN's default TF32 would keep only ten bits of the mantissa; its autotuner may pick another kernel a run
+            flags = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
+            stack.enter_context(torch.backends.cudnn.flags(**flags))
+            if self._half:
+                stack.enter_context(torch.autocast(self._device.type, dtype=torch.bfloat16))
+            logits: NDArray[np.float32] = self._classifier(batch).float().cpu().numpy()
+        return logits

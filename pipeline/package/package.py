@@ -1,0 +1,188 @@
+"""The model package: one folder, safetensors and JSON, each file vouched for by a digest. Never pickle."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from pipeline import atomic
+from pipeline.domain.finding import Finding
+from pipeline.domain.fingerprint import Fingerprint
+from pipeline.domain.frozen import Frozen
+from pipeline.domain.plan import Plan
+from pipeline.domain.score import Calibration, OperatingPoint
+from pipeline.errors import PackageError
+from pipeline.networks.classifier import Classifier, build_classifier
+from pipeline.networks.settings import NetworkSettings
+from pipeline.package import content as files
+from pipeline.package.card import ModelCard
+from pipeline.package.content import Content, Digests
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A verified package on disk.
+
+    Attributes
+    ----------
+    folder : Path
+    digests : Digests
+        As verified when it was loaded.
+    """
+
+    folder: Path
+    content: Content
+    card: ModelCard
+    digests: Digests
+
+    @property
+    def digest(self) -> str:
+        """Name of the model: sha256 over the weights and everything else that changes a prediction."""
+        return self.digests.model
+
+    @property
+    def network(self) -> NetworkSettings:
+        """How the network was built."""
+        return self.content.network
+
+    @property
+    def plan(self) -> Plan:
+        """How a scan becomes its input."""
+        return self.content.plan
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What was measured on the training split."""
+        return self.content.fingerprint
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What it reports."""
+        return self.content.findings
+
+    @property
+    def calibration(self) -> tuple[Calibration, ...]:
+        """Temperatures, at most one a finding."""
+        return self.content.calibration
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """Frozen thresholds, at most one a finding."""
+        return self.content.operating_points
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of the manifest it was trained on."""
+        return self.content.manifest_digest
+
+    @property
+    def tta_flips(self) -> tuple[int, ...]:
+        """Spatial axes over whose flips logits are averaged."""
+        return self.content.tta_flips
+
+    @cached_property
+    def outputs(self) -> int:
+        """Number of logits."""
+        return sum(finding.outputs for finding in self.findings)
+
+    def build_classifier(self) -> Classifier:
+        """Build the network with its weights, in evaluation mode, on the CPU.
+
+        The bytes that are hashed are the bytes that are loaded.
+
+        Raises
+        ------
+        PackageError
+            If the weights were changed since the package was loaded, or do not fit the network.
+        """
+        path = self.folder / files.WEIGHTS
+        data = path.read_bytes()
+        files.check_sha256(path, hashlib.sha256(data).hexdigest(), self.digests)
+        classifier = build_classifier(self.network, self.findings, self.plan.ndim, self.plan.channels)
+        try:
+            classifier.load_state_dict(safetensors.torch.load(data))
+        except (SafetensorError, RuntimeError) as error:
+            message = f"refused: {path} does not fit the network that {files.CONTENT} describes: {error}"
+            raise PackageError(message, files.COPY_AGAIN) from error
+        return classifier.eval()
+
+
+def save_package(
+    folder: Path,
+    *,
+    classifier_state: Mapping[str, Tensor],
+    network: NetworkSettings,
+    plan: Plan,
+    fingerprint: Fingerprint,
+    findings: Sequence[Finding],
+    calibration: Sequence[Calibration],
+    operating_points: Sequence[OperatingPoint],
+    manifest_digest: str,
+    card: ModelCard,
+    tta_flips: Sequence[int] = (),
+) -> ModelPackage:
+    """Write a package in one step (a crash leaves the old folder or the new one) and load it again.
+
+    Raises
+    ------
+    PackageError
+        If a weight is not finite, or the weights do not fit the network.
+    """
+    content = Content(
+        network=network,
+        plan=plan,
+        fingerprint=fingerprint,
+        findings=tuple(findings),
+        calibration=tuple(calibration),
+        operating_points=tuple(operating_points),
+        manifest_digest=manifest_digest,
+        preparation_version=files.PREPARATION_VERSION,
+        tta_flips=tuple(sorted(set(tta_flips))),
+    )
+    weights = safetensors.torch.save(_portable(classifier_state))
+
+    def fill(target: Path) -> None:
+        (target / files.WEIGHTS).write_bytes(weights)
+        _write_json(target / files.CONTENT, content)
+        _write_json(target / files.CARD, card)
+        (target / files.CARD_TEXT).write_text(card.markdown(), encoding="utf-8")
+        _write_json(target / files.DIGESTS, files.seal(target, content))
+        load_package(target).build_classifier()
+
+    atomic.replace_folder(folder, fill)
+    return load_package(folder)
+
+
+def load_package(folder: Path) -> ModelPackage:
+    """Load a package after every digest has been verified.
+
+    Raises
+    ------
+    PackageError
+        Naming the file that is missing, foreign, changed or of another schema version.
+    """
+    digests = files.verify(folder)
+    content = files.read_content(folder)
+    if files.model_digest(digests.files[files.WEIGHTS], content) != digests.model:
+        raise PackageError(f"refused: digest of the model in {folder / files.DIGESTS} was changed.", files.COPY_AGAIN)
+    card = files.read_json(folder / files.CARD, ModelCard)
+    return ModelPackage(folder=folder, content=content, card=card, digests=digests)
+
+
+def _portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, contiguous, that share no memory."""
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            message = f"weight {name} holds a value that is not finite; no package was written."
+            raise PackageError(message, "Train again with precision 32 or a lower learning rate.")
+    return tensors
+
+
+def _write_json(path: Path, noun: Frozen) -> None:
+    path.write_text(noun.model_dump_json(indent=2) + "\n", encoding="utf-8")
