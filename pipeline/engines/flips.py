@@ -34,5 +34,6 @@ def average_over_flips(run: Callable[[Image], Image], image: Image, axes: Sequen
     subsets = flip_combinations(axes)
     if len(subsets) == 1:
         return run(image)
-    rows = [run(np.ascontiguousarray(np.flip(image, [axis + 2 for axis in subset]))) for subset in subsets]
-    return np.mean(np.stack(rows), axis=0, dtype=np.float64).astype(np.float32)
+    rows = [run(np.ascontiguousarray(np.flip(image, tuple(axis + 2 for axis in subset)))) for subset in subsets]
+    mean: NDArray[np.float64] = np.stack(rows).mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32)

@@ -30,7 +30,9 @@ def predict_volume(volume: Volume, package: ModelPackage, engine: Engine) -> tup
     return predict_prepared(image, package, engine)
 
 
-def predict_prepared(image: NDArray[np.float32], package: ModelPackage, engine: Engine) -> tuple[FindingPrediction, ...]:
+def predict_prepared(
+    image: NDArray[np.float32], package: ModelPackage, engine: Engine
+) -> tuple[FindingPrediction, ...]:
     """Run one prepared image, shape (c, *space); see :func:`predict_volume`."""
     logits = engine.logits(image[np.newaxis])
     if not np.isfinite(logits).all():

@@ -1,4 +1,4 @@
-"""The model card: what a reviewer reads before a model is used (Mitchell et al. 2019, Model Cards for Model Reporting)."""
+"""The model card: what a reviewer reads before a model is used (Mitchell et al. 2019, *Model Cards*)."""
 
 from collections.abc import Sequence
 
@@ -91,13 +91,17 @@ def _plain(text: str) -> str:
 
 
 def _finding_line(finding: Finding) -> str:
-    concept = f" ({finding.concept.scheme} {finding.concept.value}, {finding.concept.meaning})" if finding.concept else ""
+    concept = (
+        f" ({finding.concept.scheme} {finding.concept.value}, {finding.concept.meaning})" if finding.concept else ""
+    )
     return _plain(f"- {finding.name}: {finding.kind.value}, classes {', '.join(finding.classes)}{concept}")
 
 
 def _data_lines(data: TrainingData) -> list[str]:
     lines = [f"- modality {data.modality}; manifest `{data.manifest[:16]}`"]
-    lines += [f"- {split}: {count} cases of {data.patients.get(split, 0)} patients" for split, count in data.cases.items()]
+    lines += [
+        f"- {split}: {count} cases of {data.patients.get(split, 0)} patients" for split, count in data.cases.items()
+    ]
     for split, findings in data.labels.items():
         lines += [f"- {split}, {finding}: {_counts(counts)}" for finding, counts in findings.items()]
     lines += [f"- training cases by {name}: {_counts(counts)}" for name, counts in data.covariates.items()]

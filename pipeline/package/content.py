@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pipeline.domain.finding import Finding
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import Frozen, digest
-from pipeline.domain.plan import Plan
+from pipeline.domain.plan import PREPARATION_VERSION, Plan
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.errors import PackageError
 from pipeline.networks.settings import NetworkSettings

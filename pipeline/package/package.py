@@ -14,7 +14,7 @@ from pipeline import atomic
 from pipeline.domain.finding import Finding
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import Frozen
-from pipeline.domain.plan import Plan
+from pipeline.domain.plan import PREPARATION_VERSION, Plan
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.errors import PackageError
 from pipeline.networks.classifier import Classifier, build_classifier
@@ -141,7 +141,7 @@ def save_package(
         calibration=tuple(calibration),
         operating_points=tuple(operating_points),
         manifest_digest=manifest_digest,
-        preparation_version=files.PREPARATION_VERSION,
+        preparation_version=PREPARATION_VERSION,
         tta_flips=tuple(sorted(set(tta_flips))),
     )
     weights = safetensors.torch.save(_portable(classifier_state))
@@ -175,7 +175,7 @@ def load_package(folder: Path) -> ModelPackage:
 
 
 def _portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU, contiguous, that share no memory."""
+    """Copy to the CPU, contiguous and sharing no memory, and check that every weight is finite."""
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():

@@ -11,6 +11,7 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import TrackingError
 from pipeline.tracking.settings import Store
@@ -23,7 +24,7 @@ BOUNDS: Mapping[str, str] = {
 }
 """MLflow's own defaults wait four minutes for a server that is down. What the user's environment says goes first."""
 
-FAILURES = (MlflowException, requests.RequestException, OSError)
+FAILURES = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 
 
 def connect(store: Store) -> MlflowClient:

@@ -12,7 +12,6 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pipeline.errors import TrackingError
-from pipeline.tracking import records
 from pipeline.tracking.records import LINE, AnyRecord
 
 FOLDER = "tracking"
@@ -65,7 +64,9 @@ class FileJournal:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record measured values at a step; NaN and infinity are kept as such."""
-        self._append({"kind": "metrics", "values": {name: float(value) for name, value in values.items()}, "step": step})
+        self._append(
+            {"kind": "metrics", "values": {name: float(value) for name, value in values.items()}, "step": step}
+        )
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Record a file or folder as it is now; it is sent only while it stays so."""

@@ -22,7 +22,7 @@ log = logging.getLogger("resdx")
 
 SETTINGS = "settings.json"
 
-LAST_REPLAY_SECONDS = 120.0
+LAST_REPLAY_SECONDS = 60.0
 """Longest that the end of a run waits for MLflow; what is missing then is left to ``resdx sync``."""
 
 

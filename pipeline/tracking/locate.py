@@ -42,7 +42,7 @@ def resolve(model: str, store: Store, cache: Path) -> Path:
 
 
 def _inside(folder: Path, asked: str) -> Path:
-    """The package in a folder: itself, its ``package/``, or the data of an MLflow model."""
+    """Find the package in a folder: itself, its ``package/``, or the data of an MLflow model."""
     candidates = [folder, folder / "package"]
     if (folder / "MLmodel").is_file():
         flavors = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8")).get("flavors", {})

@@ -41,7 +41,7 @@ def code_tags() -> Mapping[str, str]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it fails or is not installed."""
+    """Return what git prints, or None where it fails or is not installed."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

@@ -24,15 +24,16 @@ DIGEST_TAG = "resdx.model"
 
 INPUTS = (ColSpec(DataType.string, "path"),)
 OUTPUTS = (
-    ColSpec(DataType.string, "path"),
-    ColSpec(DataType.string, "case"),
-    ColSpec(DataType.string, "finding"),
-    ColSpec(DataType.string, "class"),
-    ColSpec(DataType.double, "probability"),
-    ColSpec(DataType.string, "decision"),
-    ColSpec(DataType.string, "code"),
-    ColSpec(DataType.string, "message"),
+    ColSpec(DataType.long, "row"),
+    ColSpec(DataType.string, "case", required=False),
+    ColSpec(DataType.string, "finding", required=False),
+    ColSpec(DataType.string, "class", required=False),
+    ColSpec(DataType.double, "probability", required=False),
+    ColSpec(DataType.string, "decision", required=False),
+    ColSpec(DataType.string, "code", required=False),
+    ColSpec(DataType.string, "message", required=False),
 )
+"""Columns of what ``predict`` of the MLflow model returns; see :mod:`pipeline.stages.pyfunc`."""
 
 
 def register(client: MlflowClient, run_id: str, package: Path, digest: str, name: str = "", alias: str = "") -> str:
@@ -86,7 +87,9 @@ def save_model(target: Path, package: Path, model: Model | None = None) -> None:
 
 def _logged_model(client: MlflowClient, run_id: str, package: Path, digest: str) -> LoggedModel:
     experiment = client.get_run(run_id).info.experiment_id
-    found = client.search_logged_models([experiment], f"source_run_id = '{run_id}' AND tags.`{DIGEST_TAG}` = '{digest}'")
+    found = client.search_logged_models(
+        [experiment], f"source_run_id = '{run_id}' AND tags.`{DIGEST_TAG}` = '{digest}'"
+    )
     if found and found[0].status == LoggedModelStatus.READY:
         return found[0]
     # one that is not ready was begun before a crash: its files are written again

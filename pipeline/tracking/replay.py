@@ -84,7 +84,7 @@ def replay(run_folder: Path, settings: TrackingSettings) -> str:
 
 
 def tracked_run(run_folder: Path, settings: TrackingSettings) -> str | None:
-    """The MLflow run id of a run folder, if any replay has begun."""
+    """Return the MLflow run id of a run folder, if any replay has begun."""
     progress = _load(run_folder, settings.store(run_folder))
     return progress.run_id if progress else None
 
@@ -196,7 +196,7 @@ def _first_values(journal: Sequence[AnyRecord]) -> dict[str, str]:
 
 
 def _name(name: str) -> str:
-    """A key with only the characters that MLflow allows."""
+    """Spell a key with only the characters that MLflow allows."""
     return re.sub(r"[^\w\-. /:]", "_", name)[:250]
 
 

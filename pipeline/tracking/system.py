@@ -22,7 +22,7 @@ def measure() -> dict[str, float]:
         "system/system_memory_usage_percentage": memory.percent,
         "system/process_memory_megabytes": process.rss / MEGABYTE,
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(number)
             found[f"system/gpu_{number}_memory_usage_megabytes"] = (total - free) / MEGABYTE

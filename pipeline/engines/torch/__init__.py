@@ -19,7 +19,8 @@ class Config(Part):
         default="auto", description="Where to run; auto takes CUDA where there is one."
     )
     precision: Literal["32", "bf16"] = Field(
-        default="32", description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit."
+        default="32",
+        description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit.",
     )
     threads: int = Field(
         default=0, ge=0, description="CPU threads; 0 leaves PyTorch's own choice. Equal threads give equal bits."

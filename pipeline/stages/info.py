@@ -1,0 +1,115 @@
+"""``resdx info``: versions, devices, codecs, and what this machine can do; ``resdx info CODE`` explains a code."""
+
+import difflib
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+from pydantic import Field
+
+from pipeline.config import Settings
+from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.errors import UsageError
+from pipeline.stages.outcome import Outcome
+from pipeline.tracking.provenance import commit, versions
+
+CODECS = {
+    "pillow": "JPEG baseline and extended (8 bit), pictures",
+    "pyjpegls": "JPEG-LS",
+    "pylibjpeg-openjpeg": "JPEG 2000, HTJ2K",
+    "imagecodecs": "JPEG lossless (.57, .70)",
+    "SimpleITK": "JPEG lossless (.57, .70)",
+}
+"""Optional and required decoders, by distribution."""
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's memory limit stands (cgroup version 2, then 1)."""
+
+GIB = 2**30
+
+
+class Config(Settings):
+    """Settings of ``resdx info``."""
+
+    code: str = Field(default="", description="A code from a rejections table, to be explained; empty for the machine.")
+
+
+def run(config: Config) -> Outcome:
+    """Describe the machine, or one code.
+
+    Raises
+    ------
+    UsageError
+        If there is no such code; similar ones are named.
+    """
+    return Outcome(lines=tuple(_explain(config.code) if config.code else _machine()))
+
+
+def memory_limit() -> int:
+    """Bytes of memory that this process may use: the machine's, or the container's where that is less."""
+    total = int(psutil.virtual_memory().total)
+    for path in CGROUP_LIMITS:
+        if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
+            return min(total, int(text))
+    return total
+
+
+def _explain(text: str) -> Iterator[str]:
+    name = text.strip().upper()
+    if name not in Code.__members__:
+        near = difflib.get_close_matches(name, Code.__members__, n=3)
+        listed = f"Did you mean {', '.join(near)}?" if near else f"Known codes: {', '.join(Code.__members__)}."
+        raise UsageError(f"{text!r} is no code.", listed)
+    code = Code[name]
+    yield f"{code.value} ({'skipped' if code in SKIPS else 'rejected'})"
+    yield f"  meaning: {EXPLANATIONS[code].meaning}"
+    yield f"  remedy:  {EXPLANATIONS[code].remedy}"
+
+
+def _machine() -> Iterator[str]:
+    yield from _versions()
+    yield from _devices()
+    yield from _codecs()
+
+
+def _versions() -> Iterator[str]:
+    yield "Versions"
+    yield f"  python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    for name, number in versions().items():
+        yield f"  {name} {number}"
+    if found := commit():
+        yield f"  commit {found}"
+
+
+def _devices() -> Iterator[str]:
+    yield "Devices"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield f"  CPU: {cores} cores usable, {torch.get_num_threads()} PyTorch threads, {_capability()}"
+    yield f"  memory: {memory_limit() / GIB:.1f} GiB, {psutil.virtual_memory().available / GIB:.1f} GiB free now"
+    if not torch.cuda.is_available():
+        yield "  GPU: none that PyTorch can use; training and prediction run on the CPU"
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        yield f"  GPU {number}: {properties.name}, {properties.total_memory / GIB:.1f} GiB, {half}"
+
+
+def _capability() -> str:
+    """Widest vector unit that PyTorch uses, and whether the processor computes in bfloat16."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
+    half = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
+    return f"{torch.backends.cpu.get_cpu_capability()}, bf16 in hardware: {', '.join(half) or 'no'}"
+
+
+def _codecs() -> Iterator[str]:
+    yield "Codecs"
+    yield "  uncompressed, deflated, RLE: built in"
+    for name, what in CODECS.items():
+        try:
+            yield f"  {what}: {name} {version(name)}"
+        except PackageNotFoundError:
+            yield f"  {what}: not with {name}, which is not installed"
