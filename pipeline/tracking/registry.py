@@ -10,7 +10,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pipeline import __version__
 
@@ -34,6 +34,10 @@ OUTPUTS = (
     ColSpec(DataType.string, "message", required=False),
 )
 """Columns of what ``predict`` of the MLflow model returns; see :mod:`pipeline.stages.pyfunc`."""
+
+PARAMS = (ParamSpec("modality", DataType.string, ""), ParamSpec("processes", DataType.long, 0))
+
+SIGNATURE = ModelSignature(inputs=Schema(list(INPUTS)), outputs=Schema(list(OUTPUTS)), params=ParamSchema(list(PARAMS)))
 
 
 def register(client: MlflowClient, run_id: str, package: Path, digest: str, name: str = "", alias: str = "") -> str:
@@ -80,7 +84,7 @@ def save_model(target: Path, package: Path, model: Model | None = None) -> None:
             loader_module=LOADER,
             data_path=str(package),
             mlflow_model=model or Model(),
-            signature=ModelSignature(inputs=Schema(list(INPUTS)), outputs=Schema(list(OUTPUTS))),
+            signature=SIGNATURE,
             pip_requirements=[f"resdx=={__version__}"],
         )
 
