@@ -1,5 +1,6 @@
 """MLflow's own pages over a store, for this machine only."""
 
+import os
 import subprocess
 import sys
 
@@ -16,9 +17,14 @@ def server_command(store: Store, port: int) -> tuple[str, ...]:
     return (*command, "--backend-store-uri", store.uri, *artifacts)
 
 
+def server_environment() -> dict[str, str]:
+    """Environment of the server: without MLflow's job workers, nine processes that judge language models."""
+    return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
+
+
 def serve(store: Store, port: int) -> int:
     """Run the server until it ends or is interrupted; return its exit status (0 when interrupted)."""
-    with subprocess.Popen(server_command(store, port)) as server:
+    with subprocess.Popen(server_command(store, port), env=server_environment()) as server:
         try:
             return server.wait()
         except KeyboardInterrupt:

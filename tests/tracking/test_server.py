@@ -18,7 +18,7 @@ from pipeline.stages import sync
 from pipeline.tracking.journal import journal_path
 from pipeline.tracking.live import tracked
 from pipeline.tracking.replay import replay
-from pipeline.tracking.server import HOST, server_command
+from pipeline.tracking.server import HOST, server_command, server_environment
 from pipeline.tracking.settings import TrackingSettings, default_store
 
 
@@ -37,7 +37,7 @@ def free_port() -> int:
 def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = server_command(default_store(folder), port)
     with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=server_environment(), start_new_session=True)
     try:
         session = requests.Session()
         session.mount("http://", HTTPAdapter(max_retries=Retry(total=300, backoff_factor=0.1, backoff_max=0.2)))
