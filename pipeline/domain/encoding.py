@@ -27,7 +27,8 @@ def output_slices(findings: Sequence[Finding]) -> tuple[slice, ...]:
 def encode_labels(cases: Sequence[Case], findings: Sequence[Finding]) -> NDArray[np.int64]:
     """Label rows, shape (cases, columns); see :meth:`Case.encoded_label`."""
     rows = [[value for finding in findings for value in case.encoded_label(finding)] for case in cases]
-    return np.array(rows, dtype=np.int64).reshape(len(cases), -1)
+    columns = sum(where.stop - where.start for where in label_slices(findings))
+    return np.array(rows, dtype=np.int64).reshape(len(cases), columns)
 
 
 def class_probabilities(
