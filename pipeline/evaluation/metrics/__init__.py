@@ -1,1 +1,1 @@
-"""One metric a file. ``Config.build()`` returns a function of truth and probabilities."""
+"""Metrics, one part a file. ``Config.build()`` returns a :class:`pipeline.evaluation.metrics.metric.Metric`."""
