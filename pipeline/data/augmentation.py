@@ -1,0 +1,193 @@
+"""Random changes of training images, each case's drawn from (seed, epoch, case) alone.
+
+What happens to a case therefore depends neither on its neighbours in the batch, nor on worker processes, nor on what
+was drawn before: a resumed run sees the very images of an uninterrupted one. Parameters are drawn in numpy; pixels are
+changed on the whole batch in torch, on whatever device it lies.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.config import Settings
+
+
+class AugmentationSettings(Settings):
+    """Strength of each random change; 0 (or no axis) switches it off. All at 0: images are left as prepared."""
+
+    flip_axes: tuple[NonNegativeInt, ...] = Field(
+        default=(),
+        description="Spatial axes that may be mirrored (3D: 0 left-right, 1 back-front, 2 feet-head; 2D: 0 columns, "
+        "1 rows). None by default: where the side matters, a mirrored patient is another diagnosis.",
+    )
+    flip_probability: float = Field(default=0.5, ge=0, le=1, description="Chance of mirroring, for each axis.")
+    shift: NonNegativeInt = Field(default=2, description="Largest shift along each axis, in voxels.")
+    rotation: float = Field(
+        default=0.0, ge=0, le=180, description="Largest rotation in degrees (3D: about each of the three axes)."
+    )
+    scale: float = Field(default=0.0, ge=0, lt=1, description="Largest change of size: 0.1 is 0.9 to 1.1 times.")
+    intensity_scale: float = Field(
+        default=0.1, ge=0, lt=1, description="Largest change of contrast: 0.1 is 0.9 to 1.1 times the prepared values."
+    )
+    intensity_shift: NonNegativeFloat = Field(
+        default=0.1, description="Largest change of brightness, in prepared units (a window spans -1 to 1)."
+    )
+    noise: NonNegativeFloat = Field(
+        default=0.0, description="Largest standard deviation of Gaussian noise, in prepared units."
+    )
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether voxels are resampled; flips and whole-voxel shifts alone are exact."""
+        return self.rotation > 0 or self.scale > 0
+
+
+class Draw(NamedTuple):
+    """What happens to one case, axes in the order of the image."""
+
+    flips: tuple[bool, ...]
+    shift: tuple[int, ...]
+    angles: tuple[float, ...]
+    scale: float
+    gain: float
+    offset: float
+    noise: float
+    noise_seed: int
+
+
+def draw(settings: AugmentationSettings, ndim: int, *, seed: int, epoch: int, case: str, repeat: int = 0) -> Draw:
+    """Draw the changes of one case.
+
+    Parameters
+    ----------
+    settings : AugmentationSettings
+    ndim : int
+        Number of spatial axes.
+    seed, epoch : int
+    case : str
+        Pseudonym.
+    repeat : int
+        Which occurrence in this epoch, where sampling is with replacement.
+    """
+    name = hashlib.sha256(f"{seed}/{epoch}/{case}/{repeat}".encode()).digest()
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(name[:16], "little")))
+    chance, reach = rng.random(ndim), rng.integers(-settings.shift, settings.shift + 1, ndim)
+    turns = np.deg2rad(settings.rotation) * rng.uniform(-1, 1, 3 if ndim == 3 else 1)
+    scale, gain, offset = rng.uniform(-1, 1, 3) * (settings.scale, settings.intensity_scale, settings.intensity_shift)
+    return Draw(
+        flips=tuple(axis in settings.flip_axes and chance[axis] < settings.flip_probability for axis in range(ndim)),
+        shift=tuple(reach.tolist()),
+        angles=tuple(turns.tolist()),
+        scale=1.0 + float(scale),
+        gain=1.0 + float(gain),
+        offset=float(offset),
+        noise=settings.noise * float(rng.random()),
+        noise_seed=int(rng.integers(2**62)),
+    )
+
+
+def augment(
+    images: Tensor, draws: Sequence[Draw], settings: AugmentationSettings, spacing: Sequence[float] | None = None
+) -> Tensor:
+    """Apply one draw to each image.
+
+    Parameters
+    ----------
+    images : Tensor of float32, shape (n, c, *space)
+        Not changed.
+    draws : sequence of Draw
+        One an image.
+    settings : AugmentationSettings
+    spacing : sequence of float, optional
+        Voxel spacing, so that rotations are rotations in millimetres; equal spacing where it is not given.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, c, *space)
+        Voxels that come from outside the image repeat its edge.
+    """
+    if settings.interpolates:
+        images = _resample(images, draws, spacing or (1.0,) * (images.ndim - 2))
+    else:
+        images = torch.stack([_move(image, one) for image, one in zip(images, draws, strict=True)])
+    column = (-1,) + (1,) * (images.ndim - 1)
+    if settings.intensity_scale or settings.intensity_shift:
+        gain = images.new_tensor([one.gain for one in draws]).view(column)
+        offset = images.new_tensor([one.offset for one in draws]).view(column)
+        images = images * gain + offset
+    if settings.noise:
+        images = images + torch.stack([_noise(image, one) for image, one in zip(images, draws, strict=True)])
+    return images
+
+
+def _move(image: Tensor, one: Draw) -> Tensor:
+    """Flip, then shift by whole voxels: output voxel o holds input voxel o - shift, the edge repeated."""
+    for axis, (flip, shift) in enumerate(zip(one.flips, one.shift, strict=True), start=1):
+        if flip:
+            image = image.flip(axis)
+        if shift:
+            source = torch.arange(image.shape[axis], device=image.device) - shift
+            image = image.index_select(axis, source.clamp_(0, image.shape[axis] - 1))
+    return image
+
+
+def _resample(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -> Tensor:
+    """Flip, scale and rotate about the image's centre, then shift, in one linear interpolation.
+
+    The grid is built by element-wise arithmetic rather than `affine_grid`, whose matrix product may round differently
+    for another batch size.
+    """
+    ndim = images.ndim - 2
+    matrices = images.new_tensor(np.stack([_inverse(one, spacing) for one in draws]))
+    shifts = images.new_tensor([one.shift for one in draws])
+    view = (len(draws),) + (1,) * ndim
+    placed: list[Tensor] = []
+    for axis, length in enumerate(images.shape[2:]):
+        index = torch.arange(length, device=images.device, dtype=images.dtype) - (length - 1) / 2
+        shape = [1] * (ndim + 1)
+        shape[axis + 1] = length
+        placed.append(index.view(shape) - shifts[:, axis].view(view))
+    coordinates: list[Tensor] = []
+    for axis, length in enumerate(images.shape[2:]):
+        source = matrices[:, axis, 0].view(view) * placed[0]
+        for other in range(1, ndim):
+            source = source + matrices[:, axis, other].view(view) * placed[other]
+        coordinates.append(source * (2.0 / length))
+    grid = torch.stack(coordinates[::-1], dim=-1)  # grid_sample names the last axis first
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _inverse(one: Draw, spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Matrix from output to input voxel offsets (from the centre): rotation in millimetres, scale, flips."""
+    rotation = _rotation(one.angles)
+    mm = np.asarray(spacing, dtype=np.float64)
+    signs = np.where(one.flips, -1.0, 1.0)
+    return np.asarray(signs[:, None] * (rotation.T / one.scale) * mm[None, :] / mm[:, None])
+
+
+def _rotation(angles: Sequence[float]) -> NDArray[np.float64]:
+    """Rotation about the axes 0, 1, 2 in turn (3D), or in the plane (2D)."""
+    if len(angles) == 1:
+        return _plane(2, 0, 1, angles[0])
+    return _plane(3, 0, 1, angles[2]) @ _plane(3, 2, 0, angles[1]) @ _plane(3, 1, 2, angles[0])
+
+
+def _plane(ndim: int, first: int, second: int, angle: float) -> NDArray[np.float64]:
+    matrix = np.eye(ndim)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrix[first, first] = matrix[second, second] = cosine
+    matrix[second, first], matrix[first, second] = sine, -sine
+    return matrix
+
+
+def _noise(image: Tensor, one: Draw) -> Tensor:
+    generator = torch.Generator().manual_seed(one.noise_seed)
+    noise = torch.randn(image.shape, generator=generator, dtype=image.dtype) * one.noise
+    return noise.to(image.device)

@@ -1,0 +1,115 @@
+"""The loaders of an experiment, for Lightning."""
+
+from collections.abc import Collection
+
+import pytorch_lightning as pl
+from pydantic import Field, NonNegativeInt
+
+from pipeline.config import Settings
+from pipeline.data.augmentation import AugmentationSettings
+from pipeline.data.dataset import PreparedDataset
+from pipeline.data.loader import CaseLoader
+from pipeline.data.sampling import EpochOrder, EpochSampler, balanced_weights
+from pipeline.domain.case import Split
+from pipeline.domain.manifest import Manifest
+from pipeline.errors import TrainingError
+from pipeline.preprocessing.cache import PreparedCache
+
+
+class DataSettings(Settings):
+    """How cases are loaded and changed for training."""
+
+    workers: NonNegativeInt = Field(
+        default=0, description="Processes that load data; 0 loads in the main one, which is enough for prepared cases."
+    )
+    balance: str = Field(
+        default="",
+        description="Finding by which training visits every class equally often (with replacement). Empty: each case "
+        "once an epoch.",
+    )
+    augmentation: AugmentationSettings = Field(
+        default=AugmentationSettings(), description="Random changes of training images."
+    )
+
+
+class CaseDataModule(pl.LightningDataModule):
+    """Train, validation and test loaders over prepared cases.
+
+    The order of an epoch and the augmentation of each case follow from (seed, epoch): a resumed run goes through what
+    the uninterrupted one would, also from the middle of an epoch (:class:`~pipeline.data.loader.CaseLoader`). Give the
+    Trainer ``use_distributed_sampler=False``: ranks share the visits already.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    cache : PreparedCache
+        Filled.
+    settings : DataSettings
+    batch_size : int
+        A training step's cases on one device; usually ``plan.batch_size``.
+    seed : int
+    excluded : collection of str
+        Pseudonyms of cases to leave out, those that the cache refused.
+
+    Raises
+    ------
+    TrainingError
+        `settings.balance` names no finding of the manifest.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        cache: PreparedCache,
+        settings: DataSettings,
+        *,
+        batch_size: int,
+        seed: int,
+        excluded: Collection[str] = (),
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self._settings = settings
+        self._seed = seed
+        left_out = set(excluded)
+        self.datasets = {
+            split: PreparedDataset(
+                [case for case in manifest.of(split) if case.case not in left_out],
+                cache,
+                manifest.findings,
+                settings.augmentation if split is Split.TRAIN else None,
+                seed,
+            )
+            for split in Split
+        }
+        self._weights = None
+        if settings.balance:
+            by_name = {finding.name: finding for finding in manifest.findings}
+            if settings.balance not in by_name:
+                known = ", ".join(by_name) or "none"
+                raise TrainingError(
+                    f"data.balance names {settings.balance!r}, the manifest's findings are: {known}.",
+                    "Name one of them.",
+                )
+            self._weights = balanced_weights(self.datasets[Split.TRAIN].cases, by_name[settings.balance])
+
+    def train_dataloader(self) -> CaseLoader:
+        """Shuffled by (seed, epoch), augmented."""
+        return self._loader(Split.TRAIN)
+
+    def val_dataloader(self) -> CaseLoader:
+        """In manifest order, as prepared."""
+        return self._loader(Split.VALIDATION)
+
+    def test_dataloader(self) -> CaseLoader:
+        """In manifest order, as prepared."""
+        return self._loader(Split.TEST)
+
+    def _loader(self, split: Split) -> CaseLoader:
+        dataset = self.datasets[split]
+        if not len(dataset):
+            raise TrainingError(f"No case is left in split {split.value!r}.", "Check the manifest and its rejections.")
+        training = split is Split.TRAIN
+        order = EpochOrder(len(dataset), self._seed, shuffle=training, weights=self._weights if training else None)
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return CaseLoader(dataset, EpochSampler(order, rank, ranks), self.batch_size, self._settings.workers)

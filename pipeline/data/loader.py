@@ -1,0 +1,82 @@
+"""A DataLoader that goes on in the middle of an epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.data.batch import Batch
+from pipeline.data.dataset import PreparedDataset
+from pipeline.data.sampling import EpochSampler, EvenBatches
+from pipeline.errors import TrainingError
+
+
+class CaseLoader(DataLoader[Batch]):
+    """Batches of a dataset in the order of a sampler.
+
+    It has the `state_dict` interface that Lightning saves with a checkpoint and restores before the first batch: the
+    epoch, and how many of its batches were handed out. A resumed epoch starts at the next one; those before it are
+    not read.
+
+    Parameters
+    ----------
+    dataset : PreparedDataset
+    sampler : EpochSampler
+    batch_size : int
+    workers : int
+        Processes that load; 0 loads in this one.
+    """
+
+    def __init__(self, dataset: PreparedDataset, sampler: EpochSampler, batch_size: int, workers: int) -> None:
+        self._batches = EvenBatches(sampler, batch_size)
+        self._handed_out = 0
+        self._skip = 0
+        super().__init__(
+            dataset,
+            batch_sampler=self._batches,
+            num_workers=workers,
+            collate_fn=_as_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+            # a generator of its own: the global one must not move with the number of times a loader is walked
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override] # torch declares its private iterator class
+        """Hand out the batches of the epoch that is set when the first one is asked for.
+
+        Lightning makes the iterator before it sets the epoch, so nothing may be decided earlier.
+        """
+        self._batches.start, self._skip = self._skip, 0
+        self._handed_out = self._batches.start
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the current epoch is."""
+        return {"epoch": self._batches.sampler.epoch, "handed_out": self._handed_out, "batches": len(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the batches that were handed out; a finished epoch leaves nothing to skip.
+
+        Raises
+        ------
+        TrainingError
+            The epoch was left in its middle and had another number of batches.
+        """
+        if state["handed_out"] >= state["batches"]:
+            return
+        if state["batches"] != len(self):
+            raise TrainingError(
+                f"The checkpoint stopped after batch {state['handed_out']} of {state['batches']} of an epoch, "
+                f"which now has {len(self)} batches.",
+                "Resume with the manifest, batch size and number of devices of the interrupted run.",
+            )
+        self._skip = int(state["handed_out"])
+
+
+def _as_is(batch: Any) -> Any:
+    """Pass on what the dataset has collated; a module-level function, so that worker processes can receive it."""
+    return batch

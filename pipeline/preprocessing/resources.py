@@ -1,0 +1,58 @@
+"""What the machine and the amount of data allow: memory limit, batch size, depth."""
+
+import math
+from pathlib import Path
+
+import psutil
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container's limit stands: cgroup version 2, version 1."""
+
+ACTIVATION_BYTES = 6_000
+"""Memory of one training sample per input voxel: an 18-layer network of width 64 keeps about 17 float32 maps of 64
+channels at full size (stem that does not downsample), and the optimizer's share. An upper bound for larger stems."""
+
+MEMORY_SHARE = 0.5
+"""Part of the limit that activations may take; the rest is for weights, the loader, libraries and other programs."""
+
+LARGEST_BATCH = {2: 64, 3: 32}
+SMALLEST_BATCH = 4
+STEPS_PER_EPOCH = 8
+"""An epoch should make at least this many steps, small data sets excepted."""
+
+DEPTHS = ((200, 10), (5_000, 18), (50_000, 34))
+"""Residual network depth up to that many training cases; 50 beyond."""
+
+SMALL_SIDE = 16
+"""Inputs with a side below this leave a deeper network nothing to see."""
+
+
+def memory_limit() -> int:
+    """Bytes this process may use: the container's limit where there is one, else the machine's memory."""
+    total = int(psutil.virtual_memory().total)
+    for path in CGROUP_LIMITS:
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def choose_batch_size(cases: int, size: tuple[int, ...], limit_bytes: int) -> int:
+    """Largest power of two that memory, the number of cases and the usual maximum allow; at least 1."""
+    by_memory = limit_bytes * MEMORY_SHARE / (ACTIVATION_BYTES * math.prod(size))
+    by_cases = max(SMALLEST_BATCH, cases / STEPS_PER_EPOCH)
+    most = max(1.0, min(by_memory, by_cases, LARGEST_BATCH[len(size)]))
+    return int(2 ** math.floor(math.log2(most)))
+
+
+def choose_depth(cases: int, size: tuple[int, ...]) -> tuple[int, str]:
+    """Depth of the residual network, and why."""
+    if min(size) < SMALL_SIDE:
+        return 10, f"the shortest side has {min(size)} voxels, too few for more halvings"
+    for most, depth in DEPTHS:
+        if cases <= most:
+            return depth, f"{cases} training cases (up to {most}: {depth} layers); more layers overfit on so few"
+    return 50, f"{cases} training cases (above {DEPTHS[-1][0]}: 50 layers)"
