@@ -1,1 +1,5 @@
-"""Networks ``(n, c, *space)`` to ``(n, features)``. A part's ``Config.build(ndim, channels)`` returns a Backbone."""
+"""Networks ``(n, c, *space)`` to ``(n, features)``.
+
+A part's ``Config`` is a :class:`pipeline.backbones.settings.BackboneSettings`; its ``build(ndim, channels)`` returns a
+:class:`pipeline.backbones.backbone.Backbone`.
+"""

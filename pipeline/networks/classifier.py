@@ -1,0 +1,68 @@
+"""Classifier = backbone + one head a finding."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.backbones.backbone import Backbone
+from pipeline.domain.finding import Finding
+from pipeline.networks.heads import make_head
+from pipeline.networks.settings import NetworkSettings
+
+
+class Classifier(nn.Module):
+    """Images to logits.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    findings : sequence of Finding
+        At least one; their logits stand side by side as :func:`pipeline.domain.encoding.output_slices` says.
+    dropout : float
+        Probability of zeroing a feature in training.
+    """
+
+    def __init__(self, backbone: Backbone, findings: Sequence[Finding], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleList()
+        self.findings: tuple[Finding, ...] = ()
+        self.reset_classifier(findings)
+
+    def reset_classifier(self, findings: Sequence[Finding]) -> None:
+        """Put fresh heads for other findings on the same backbone."""
+        assert findings, "a classifier needs a finding"
+        self.findings = tuple(findings)
+        device = next(self.backbone.parameters()).device
+        self.heads = nn.ModuleList(make_head(finding, self.backbone.features).to(device) for finding in findings)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Last feature map of the backbone, shape (n, features, *smaller space)."""
+        return self.backbone.forward_features(x)
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Logits of feature maps, shape (n, outputs), in float32 even under autocast: they are few and decide."""
+        with torch.autocast(maps.device.type, enabled=False):
+            features = self.dropout(self.backbone.pool(maps.float()))
+            return torch.cat([head(features) for head in self.heads], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (n, outputs), of images of shape (n, c, *space)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def build_classifier(settings: NetworkSettings, findings: Sequence[Finding], ndim: int, channels: int) -> Classifier:
+    """Make a classifier with random weights.
+
+    Parameters
+    ----------
+    settings : NetworkSettings
+    findings : sequence of Finding
+    ndim : int
+        Spatial axes of the plan.
+    channels : int
+        Channels of the plan.
+    """
+    return Classifier(settings.backbone.build(ndim, channels), findings, settings.dropout)

@@ -1,0 +1,23 @@
+"""Which network is trained."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from pipeline.backbones.resnet import Config as ResnetConfig
+from pipeline.backbones.settings import BackboneSettings
+from pipeline.config import KindOf, Settings
+
+
+class NetworkSettings(Settings):
+    """Backbone and head; travels in the model package."""
+
+    backbone: Annotated[BackboneSettings, KindOf("pipeline.backbones")] = Field(
+        default_factory=ResnetConfig, description="The network from image to feature vector."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the heads.")
+
+    def resolved(self, depth: int, size: Sequence[int]) -> Self:
+        """Replace every ``auto`` by what the plan decided; see :meth:`BackboneSettings.resolved`."""
+        return self.model_copy(update={"backbone": self.backbone.resolved(depth, size)})
