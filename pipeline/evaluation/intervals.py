@@ -91,8 +91,9 @@ class Bootstrap:
         for start in range(0, len(self._counts), rows):
             yield self._counts[start : start + rows][:, sample.patients].astype(np.float64)
 
-    def score(self, name: str, estimate: Estimate, sample: Sample, note: str = "") -> Score:
-        """Turn an estimate into a score with its interval."""
+    def score(self, name: str, estimate: Estimate, patients: NDArray[np.int64], note: str = "") -> Score:
+        """Turn an estimate into a score with its interval; `patients` are those of the cases it rests on."""
+        distinct = len(np.unique(patients))
         value = None if np.isnan(estimate.value) else estimate.value
         low, high, method, caveat = None, None, self.method, ""
         if value is None:
@@ -100,7 +101,7 @@ class Bootstrap:
         elif estimate.exact is not None:
             (low, high), method = estimate.exact, "exact (Clopper-Pearson) over patients"
         else:
-            low, high, caveat = self._percentiles(estimate.resampled, sample.patient_count)
+            low, high, caveat = self._percentiles(estimate.resampled, distinct)
         return Score(
             metric=name,
             value=value,
@@ -108,8 +109,8 @@ class Bootstrap:
             high=high,
             level=self.level,
             method=method,
-            cases=sample.cases,
-            patients=sample.patient_count,
+            cases=len(patients),
+            patients=distinct,
             note="; ".join(filter(None, [note, caveat])),
         )
 

@@ -66,11 +66,6 @@ class Sample:
         """Binary: probability of the positive class."""
         return self.probabilities[:, 1]
 
-    @property
-    def patient_count(self) -> int:
-        """Number of distinct patients."""
-        return len(np.unique(self.patients))
-
     def one_vs_rest(self, index: int) -> "Sample":
         """Binary sample of the question whether it is this class."""
         own = self.probabilities[:, index]

@@ -36,7 +36,7 @@ def drawn(seed: int, cases: int, shift: float = 1.0) -> tuple[NDArray[np.int64],
 def scored(name: str, sample: Sample, resamples: int = 2000, seed: int = 0) -> Score:
     bootstrap = Bootstrap([f"P{n}" for n in sample.patients], resamples=resamples, seed=seed)
     sample = Sample(sample.kind, sample.truth, sample.probabilities, sample.decided, bootstrap.patients)
-    return bootstrap.score(name, bootstrap.estimate(METRICS[name], sample), sample)
+    return bootstrap.score(name, bootstrap.estimate(METRICS[name], sample), sample.patients)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -130,7 +130,7 @@ def test_what_is_not_defined_is_none_with_a_reason(name: str) -> None:
     nothing = np.zeros(0, dtype=np.int64)
     empty = Sample(kind, nothing, np.zeros((0, classes)), nothing, nothing)
     bootstrap = Bootstrap([], resamples=10)
-    score = bootstrap.score(name, bootstrap.estimate(metric, empty), empty)
+    score = bootstrap.score(name, bootstrap.estimate(metric, empty), empty.patients)
     assert (score.value, score.low, score.high, score.cases) == (None, None, None, 0)
     assert "not defined" in score.note
 
