@@ -5,6 +5,7 @@ was drawn before: a resumed run sees the very images of an uninterrupted one. Pa
 changed on the whole batch in torch, on whatever device it lies.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -114,28 +115,37 @@ def augment(
         Voxels that come from outside the image repeat its edge.
     """
     if settings.interpolates:
-        images = _resample(images, draws, spacing or (1.0,) * (images.ndim - 2))
+        out = _resample(images, draws, spacing or (1.0,) * (images.ndim - 2))
     else:
-        images = torch.stack([_move(image, one) for image, one in zip(images, draws, strict=True)])
+        out = torch.empty_like(images)
+        for image, one, row in zip(images, draws, out, strict=True):
+            _move(image, one, row)
     column = (-1,) + (1,) * (images.ndim - 1)
     if settings.intensity_scale or settings.intensity_shift:
-        gain = images.new_tensor([one.gain for one in draws]).view(column)
-        offset = images.new_tensor([one.offset for one in draws]).view(column)
-        images = images * gain + offset
+        out *= images.new_tensor([one.gain for one in draws]).view(column)
+        out += images.new_tensor([one.offset for one in draws]).view(column)
     if settings.noise:
-        images = images + torch.stack([_noise(image, one) for image, one in zip(images, draws, strict=True)])
-    return images
+        out += torch.stack([_noise(image, one) for image, one in zip(images, draws, strict=True)])
+    return out
 
 
-def _move(image: Tensor, one: Draw) -> Tensor:
-    """Flip, then shift by whole voxels: output voxel o holds input voxel o - shift, the edge repeated."""
-    for axis, (flip, shift) in enumerate(zip(one.flips, one.shift, strict=True), start=1):
-        if flip:
-            image = image.flip(axis)
-        if shift:
-            source = torch.arange(image.shape[axis], device=image.device) - shift
-            image = image.index_select(axis, source.clamp_(0, image.shape[axis] - 1))
-    return image
+def _move(image: Tensor, one: Draw, out: Tensor) -> None:
+    """Flip, then shift by whole voxels: voxel o of `out` holds voxel o - shift of the flipped image, edges repeated."""
+    flipped = [axis for axis, flip in enumerate(one.flips, start=1) if flip]
+    image = image.flip(flipped) if flipped else image
+    source, target = [slice(None)], [slice(None)]
+    for length, shift in zip(image.shape[1:], one.shift, strict=True):
+        kept = max(length - abs(shift), 1)
+        first = min(max(shift, 0), length - kept)
+        target.append(slice(first, first + kept))
+        first = min(max(-shift, 0), length - kept)
+        source.append(slice(first, first + kept))
+    out[tuple(target)] = image[tuple(source)]
+    for axis, part in enumerate(target[1:], start=1):
+        if part.start > 0:
+            out.narrow(axis, 0, part.start).copy_(out.narrow(axis, part.start, 1))
+        if part.stop < (length := image.shape[axis]):
+            out.narrow(axis, part.stop, length - part.stop).copy_(out.narrow(axis, part.stop - 1, 1))
 
 
 def _resample(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -> Tensor:
@@ -154,13 +164,11 @@ def _resample(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -
         shape = [1] * (ndim + 1)
         shape[axis + 1] = length
         placed.append(index.view(shape) - shifts[:, axis].view(view))
-    coordinates: list[Tensor] = []
+    grid = images.new_empty((len(draws), *images.shape[2:], ndim))
     for axis, length in enumerate(images.shape[2:]):
-        source = matrices[:, axis, 0].view(view) * placed[0]
-        for other in range(1, ndim):
-            source = source + matrices[:, axis, other].view(view) * placed[other]
-        coordinates.append(source * (2.0 / length))
-    grid = torch.stack(coordinates[::-1], dim=-1)  # grid_sample names the last axis first
+        terms = [matrices[:, axis, other].view(view) * placed[other] * (2.0 / length) for other in range(ndim)]
+        # grid_sample names the last axis first
+        torch.add(functools.reduce(torch.add, terms[:-1]), terms[-1], out=grid[..., ndim - 1 - axis])
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

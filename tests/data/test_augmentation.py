@@ -118,6 +118,14 @@ def test_draws_stay_within_their_strengths_and_use_them() -> None:
     )
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (2, -3), (-1, 0), (4, -5), (9, -9)])
+def test_shifts_repeat_the_edge(shift: tuple[int, int]) -> None:
+    x = images(1, 2, 5, 6)
+    out = augment(x, [identity(2, shift=shift, flips=(False, True))], settings(flip_axes=(1,), shift=9))
+    rows, columns = (np.clip(np.arange(n) - s, 0, n - 1) for n, s in zip((5, 6), shift, strict=True))
+    np.testing.assert_array_equal(out[0], x[0].flip(2).numpy()[:, rows][:, :, columns])
+
+
 def test_all_off_changes_nothing_and_the_input_is_never_changed() -> None:
     x = images(2, 1, 5, 6, 7)
     kept = x.clone()
