@@ -1,6 +1,7 @@
 """ROC, precision-recall and calibration curves as PNG files. They show curves and counts, never a case."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -74,27 +75,17 @@ def _descending(
 
 def roc_band(sample: Sample, bootstrap: Bootstrap) -> Curve | None:
     """Pointwise interval of the true positive rate over :data:`GRID`; None if few resamples have both classes."""
-    curves = []
-    for weights in _rows(sample, bootstrap):
-        total = weights @ sample.positive
-        if 0 < total < weights.sum():
-            false, true = roc_points(sample, weights)
-            curves.append(np.interp(GRID, false, true))
-    if len(curves) < BAND_RESAMPLES // 2:
+    rows = list(islice((row for chunk in bootstrap.weights(sample) for row in chunk), BAND_RESAMPLES))
+    both = [row for row in rows if 0 < row @ sample.positive < row.sum()]
+    if len(both) < len(rows) / 2:
         return None
+    curves = []
+    for row in both:
+        false, true = roc_points(sample, row)
+        curves.append(np.interp(GRID, false, true))
     tail = (1.0 - bootstrap.level) / 2.0
     low, high = np.quantile(np.array(curves), [tail, 1.0 - tail], axis=0)
     return low, high
-
-
-def _rows(sample: Sample, bootstrap: Bootstrap) -> Iterator[NDArray[np.float64]]:
-    count = 0
-    for chunk in bootstrap.weights(sample):
-        for row in chunk:
-            yield row
-            count += 1
-            if count == BAND_RESAMPLES:
-                return
 
 
 def _roc(scored: Mapping[str, Sample], answers: Answers, report: FindingReport, bootstrap: Bootstrap) -> Figure:
