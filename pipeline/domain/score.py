@@ -1,5 +1,7 @@
 """Measured quality: every number with its interval and what it was computed on."""
 
+from typing import Literal
+
 from pipeline.domain.case import Split
 from pipeline.domain.frozen import Frozen
 
@@ -141,6 +143,8 @@ class Report(Frozen):
         Digests.
     trained_on : str
         Digest of the manifest the model was trained on; another one than ``manifest`` makes the set external.
+    split : Split or "all"
+        ``all`` takes every case of an external set, whatever its split.
     cases, patients : int
         Evaluated; cases that could not be read are counted in ``rejected``.
     """
@@ -148,7 +152,7 @@ class Report(Frozen):
     model: str
     manifest: str
     trained_on: str = ""
-    split: Split
+    split: Split | Literal["all"]
     external: bool = False
     engine: str = ""
     cases: int

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def evaluate(
     *,
     model: str,
     manifest: str,
-    split: Split,
+    split: Split | Literal["all"],
     trained_on: str = "",
     engine: str = "",
     acknowledged_leaks: int = 0,
@@ -181,16 +182,21 @@ def _finding_warnings(answers: Answers) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _warnings(split: Split, external: bool, leaks: int, rejected: int, cases: int) -> tuple[str, ...]:
+def _warnings(split: Split | Literal["all"], external: bool, leaks: int, rejected: int, cases: int) -> tuple[str, ...]:
     found = []
     if leaks:
         found.append(
             f"{leaks} patients or images stand in two splits (acknowledged in the configuration): scores may be too "
             "high."
         )
-    if split is Split.TRAIN and not external:
-        found.append("These are the cases that the model was trained on: the scores say nothing about new patients.")
-    if split is Split.VALIDATION and not external:
+    if external:
+        found.append(
+            "External set: the model does not carry a list of its training patients, so that none of them is "
+            "among these cases was not checked."
+        )
+    elif split in (Split.TRAIN, "all"):
+        found.append("The model was trained on these cases or some of them: the scores say nothing about new patients.")
+    elif split is Split.VALIDATION:
         found.append(
             "The operating point, the temperature and the checkpoint were chosen on these cases: scores are too high."
         )
