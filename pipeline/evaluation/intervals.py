@@ -39,13 +39,14 @@ class Estimate:
     reason : str
         Why it would not be defined.
     exact : tuple of float or None
-        Interval to give instead of the percentiles.
+        Interval to give instead of the percentiles, made as ``exact_method`` says.
     """
 
     value: float
     resampled: NDArray[np.float64]
     reason: str
     exact: tuple[float, float] | None = None
+    exact_method: str = "exact (Clopper-Pearson) over patients"
 
 
 class Bootstrap:
@@ -91,6 +92,13 @@ class Bootstrap:
         for start in range(0, len(self._counts), rows):
             yield self._counts[start : start + rows][:, sample.patients].astype(np.float64)
 
+    def bounds(self, estimate: Estimate) -> tuple[float, float] | None:
+        """Interval of an estimate, None where there is none to give."""
+        if estimate.exact is not None or np.isnan(estimate.value):
+            return estimate.exact
+        low, high, _ = self._percentiles(estimate.resampled)
+        return None if low is None or high is None else (low, high)
+
     def score(self, name: str, estimate: Estimate, patients: NDArray[np.int64], note: str = "") -> Score:
         """Turn an estimate into a score with its interval; `patients` are those of the cases it rests on."""
         distinct = len(np.unique(patients))
@@ -99,9 +107,11 @@ class Bootstrap:
         if value is None:
             caveat = f"not defined: {estimate.reason}"
         elif estimate.exact is not None:
-            (low, high), method = estimate.exact, "exact (Clopper-Pearson) over patients"
+            (low, high), method = estimate.exact, estimate.exact_method
+        elif distinct == 1:
+            caveat = "no interval: one patient only"
         else:
-            low, high, caveat = self._percentiles(estimate.resampled, distinct)
+            low, high, caveat = self._percentiles(estimate.resampled)
         return Score(
             metric=name,
             value=value,
@@ -114,9 +124,7 @@ class Bootstrap:
             note="; ".join(filter(None, [note, caveat])),
         )
 
-    def _percentiles(self, resampled: NDArray[np.float64], patients: int) -> tuple[float | None, float | None, str]:
-        if patients < 2:
-            return None, None, "no interval: one patient only"
+    def _percentiles(self, resampled: NDArray[np.float64]) -> tuple[float | None, float | None, str]:
         defined = resampled[~np.isnan(resampled)]
         lost = len(resampled) - len(defined)
         caveat = f"not defined in {lost} of {len(resampled)} resamples, which are left out" if lost else ""
@@ -141,20 +149,20 @@ class Bootstrap:
         return float(beta.ppf(tail, count, 1)), 1.0
 
 
-def combine(
-    parts: Sequence[Estimate], function: Callable[..., NDArray[np.float64]], reason: str | None = None
-) -> Estimate:
+def combine(parts: Sequence[Estimate], function: Callable[..., NDArray[np.float64]], reason: str) -> Estimate:
     """Value made of others, resample by resample: the mean of several AUROCs, PPV of sensitivity and specificity.
 
     Parameters
     ----------
     function : callable
         Takes one array a part and returns an array of their shape; NaN passes through.
+    reason : str
+        Why the value would not be defined though its parts are.
     """
     assert parts
     value = float(function(*(np.array([part.value]) for part in parts))[0])
-    undefined = next((part.reason for part in parts if np.isnan(part.value)), parts[0].reason)
-    return Estimate(value, function(*(part.resampled for part in parts)), reason or undefined)
+    undefined = next((part.reason for part in parts if np.isnan(part.value)), reason)
+    return Estimate(value, function(*(part.resampled for part in parts)), undefined)
 
 
 def _draw(patients: int, resamples: int, seed: int) -> NDArray[np.uint16]:

@@ -1,6 +1,7 @@
 """The evaluation of one model on one set of cases: every number with its interval."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -14,7 +15,7 @@ from pipeline.domain.score import Calibration, FindingReport, OperatingPoint, Re
 from pipeline.evaluation.calibration import reliability
 from pipeline.evaluation.headline import macro
 from pipeline.evaluation.intervals import Bootstrap, Estimate, combine
-from pipeline.evaluation.metrics.metric import Metric
+from pipeline.evaluation.metrics.metric import Metric, Needs
 from pipeline.evaluation.operating_points import npv_at, ppv_at
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.samples import Answers, answers_of
@@ -87,10 +88,11 @@ def make_bootstrap(cases: Sequence[Case], settings: EvaluationSettings) -> Boots
 
 
 def metrics_for(kind: FindingKind) -> tuple[Metric, ...]:
-    """Every metric of the folder that serves samples of this kind, in name order."""
+    """Every metric of the folder that serves samples of this kind: those of probabilities first, then by name."""
     configs = [config.from_mapping({}) for _, config in parts("pipeline.evaluation.metrics")]
     built: list[Metric] = [config.build() for config in configs]  # type: ignore[attr-defined]
-    return tuple(metric for metric in built if kind in metric.kinds)
+    served = [metric for metric in built if kind in metric.kinds]
+    return tuple(sorted(served, key=lambda metric: (metric.needs is Needs.DECISIONS, metric.name)))
 
 
 def _finding_report(
@@ -125,18 +127,40 @@ def _scores(sample: Sample, bootstrap: Bootstrap, prevalence: float | None) -> t
     estimates = {metric.name: bootstrap.estimate(metric, sample) for metric in metrics_for(sample.kind)}
     scores = [bootstrap.score(name, estimate, sample.patients) for name, estimate in estimates.items()]
     if prevalence is not None:
-        for name, estimate in _at_prevalence(estimates, prevalence).items():
+        for name, estimate in _at_prevalence(estimates, prevalence, bootstrap).items():
             scores.append(bootstrap.score(name, estimate, sample.patients, f"at a stated prevalence of {prevalence:g}"))
     return tuple(scores)
 
 
-def _at_prevalence(estimates: dict[str, Estimate], prevalence: float) -> dict[str, Estimate]:
+def _at_prevalence(estimates: dict[str, Estimate], prevalence: float, bootstrap: Bootstrap) -> dict[str, Estimate]:
     """PPV and NPV by Bayes from sensitivity and specificity, resample by resample."""
     rates = [estimates["sensitivity"], estimates["specificity"]]
+    ppv = combine(rates, partial(ppv_at, prevalence), "no case would be decided positive")
+    npv = combine(rates, partial(npv_at, prevalence), "no case would be decided negative")
+    if all(rate.exact is None for rate in rates):
+        return {"ppv_at_prevalence": ppv, "npv_at_prevalence": npv}
+    # a rate of 0 or 1 does not vary between resamples: its exact bounds carry the uncertainty on
+    bounds = [bootstrap.bounds(rate) for rate in rates]
     return {
-        "ppv_at_prevalence": combine(rates, partial(ppv_at, prevalence)),
-        "npv_at_prevalence": combine(rates, partial(npv_at, prevalence)),
+        "ppv_at_prevalence": _from_bounds(ppv, partial(ppv_at, prevalence), bounds),
+        "npv_at_prevalence": _from_bounds(npv, partial(npv_at, prevalence), bounds),
     }
+
+
+def _from_bounds(
+    estimate: Estimate,
+    function: Callable[..., NDArray[np.float64]],
+    bounds: Sequence[tuple[float, float] | None],
+) -> Estimate:
+    """Give the interval of a function that rises with both rates, from their lower and from their upper bounds."""
+    known = [pair for pair in bounds if pair is not None]
+    if len(known) < len(bounds):
+        return estimate
+    low, high = (float(function(*(np.array([pair[end]]) for pair in known))[0]) for end in (0, 1))
+    if np.isnan(low) or np.isnan(high):
+        return estimate
+    method = "from the bounds of sensitivity and specificity, one of them exact"
+    return replace(estimate, exact=(low, high), exact_method=method)
 
 
 def _macro_scores(answers: Answers, bootstrap: Bootstrap) -> list[Score]:

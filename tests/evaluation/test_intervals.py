@@ -161,7 +161,7 @@ def test_combined_values_are_made_resample_by_resample() -> None:
     sample = sample.where(np.ones(80, dtype=bool))
     sensitivity, specificity = (bootstrap.estimate(METRICS[name], sample) for name in ("sensitivity", "specificity"))
 
-    balanced = combine([sensitivity, specificity], lambda a, b: (a + b) / 2)
+    balanced = combine([sensitivity, specificity], lambda a, b: (a + b) / 2, "")
 
     direct = bootstrap.estimate(METRICS["balanced_accuracy"], sample)
     assert balanced.value == pytest.approx(direct.value)

@@ -166,6 +166,29 @@ def test_stated_prevalence_follows_bayes() -> None:
     assert "ppv_at_prevalence" not in named(report_of().findings[0].scores)
 
 
+def test_a_perfect_specificity_does_not_make_ppv_certain() -> None:
+    logits = LOGITS.copy()
+    logits[np.array(truth_of("lesion")) == "no", 0] = -9
+    found = report_of(logits=logits, settings=EvaluationSettings(resamples=200, prevalence=0.02)).findings[0]
+    scores = named(found.scores)
+    ppv, sensitivity, specificity = (scores[name] for name in ("ppv_at_prevalence", "sensitivity", "specificity"))
+    assert (specificity.value, ppv.value, ppv.high) == (1.0, 1.0, 1.0)
+    assert sensitivity.low is not None and specificity.low is not None
+    wrong = 0.98 * (1 - specificity.low)
+    assert ppv.low == pytest.approx(0.02 * sensitivity.low / (0.02 * sensitivity.low + wrong))
+    assert "bounds" in ppv.method
+
+
+def test_what_bayes_cannot_give_has_its_own_reason() -> None:
+    logits = LOGITS.copy()
+    logits[:, 0] = 9
+    scores = named(
+        report_of(logits=logits, settings=EvaluationSettings(resamples=200, prevalence=0.02)).findings[0].scores
+    )
+    assert scores["npv_at_prevalence"].value is None
+    assert "no case would be decided negative" in scores["npv_at_prevalence"].note
+
+
 def test_it_says_what_to_be_careful_about() -> None:
     text = " ".join(report_of(acknowledged_leaks=3, rejected=2, split=Split.TRAIN, trained_on="a" * 64).warnings)
     assert "3 patients or images stand in two splits" in text
