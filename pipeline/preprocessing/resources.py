@@ -54,5 +54,5 @@ def choose_depth(cases: int, size: tuple[int, ...]) -> tuple[int, str]:
         return 10, f"the shortest side has {min(size)} voxels, too few for more halvings"
     for most, depth in DEPTHS:
         if cases <= most:
-            return depth, f"{cases} training cases (up to {most}: {depth} layers); more layers overfit on so few"
-    return 50, f"{cases} training cases (above {DEPTHS[-1][0]}: 50 layers)"
+            return depth, f"{cases} training cases (rule: up to {most} cases, {depth} layers)"
+    return 50, f"{cases} training cases (rule: above {DEPTHS[-1][0]} cases, 50 layers)"

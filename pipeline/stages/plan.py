@@ -1,0 +1,63 @@
+"""``resdx plan``: measures the training split and decides how scans become inputs, each decision with its reason."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from pipeline import atomic
+from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.tables import load_files, load_manifest
+from pipeline.config import Settings
+from pipeline.domain.case import Split
+from pipeline.domain.fingerprint import Fingerprint
+from pipeline.domain.plan import Plan
+from pipeline.preprocessing.fingerprint import measure
+from pipeline.preprocessing.planning import PlanSettings, make_plan
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.outcome import Outcome
+
+FINGERPRINT_FILE = "fingerprint.json"
+PLAN_FILE = "plan.json"
+
+
+class Config(Settings):
+    """Settings of ``resdx plan``."""
+
+    manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
+    out: Path | None = Field(
+        default=None,
+        description="Folder for fingerprint.json and plan.json. Default: NAME.plan beside the manifest.",
+    )
+    plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+
+
+def run(config: Config) -> Outcome:
+    """Write what was measured and what was decided.
+
+    Raises
+    ------
+    ManifestError
+        The manifest is damaged.
+    PlanError
+        No sound plan follows from the training split, or an override contradicts it.
+    """
+    manifest = load_manifest(config.manifest)
+    reader = CaseReader(load_files(config.manifest), config.read)
+    fingerprint = measure(manifest, Split.TRAIN, reader.read)
+    plan = make_plan(fingerprint, config.plan)
+    out = config.out or config.manifest.with_suffix(".plan")
+    atomic.write_text(out / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")
+    atomic.write_text(out / PLAN_FILE, plan.model_dump_json(indent=2) + "\n")
+    return Outcome(lines=(*_describe(fingerprint, plan), f"Written: {out / FINGERPRINT_FILE}, {out / PLAN_FILE}"))
+
+
+def _describe(fingerprint: Fingerprint, plan: Plan) -> list[str]:
+    """One line a decision, aligned: what, its value, why."""
+    names = max(len(decision.name) for decision in plan.decisions)
+    values = max(len(decision.value) for decision in plan.decisions)
+    lines = [f"Measured on {fingerprint.cases} cases of {fingerprint.patients} patients (training split only):"]
+    for decision in plan.decisions:
+        mark = " [overridden]" if decision.overridden else ""
+        lines.append(f"  {decision.name:<{names}}  {decision.value:<{values}}  {decision.reason}{mark}")
+    return lines
