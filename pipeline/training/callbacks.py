@@ -1,0 +1,193 @@
+"""What happens around the steps: guards, an orderly stop, the record and the progress of a run."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from pipeline.data.batch import Batch
+from pipeline.domain.journal import Journal
+from pipeline.errors import TrainingError
+from pipeline.training.module import TrainingModule
+
+log = logging.getLogger("resdx")
+
+NAMED_CASES = 16
+"""A message names at most this many cases."""
+
+
+class NonFiniteGuard(Callback):
+    """Stops at the first loss or gradient that is not finite, before any weight takes it in."""
+
+    def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor) -> None:
+        """Check the loss."""
+        assert isinstance(module, TrainingModule)
+        if not loss.isfinite():
+            self._stop(trainer, module, f"the loss is {float(loss):g}")
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Check the gradients. With a gradient scaler it is the scaler that skips such a step."""
+        assert isinstance(module, TrainingModule)
+        plugin = trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+            return
+        gradients = {name: p.grad for name, p in module.classifier.named_parameters() if p.grad is not None}
+        if not get_total_norm(gradients.values()).isfinite():
+            bad = next((name for name, grad in gradients.items() if not grad.isfinite().all()), "all weights together")
+            self._stop(trainer, module, f"the gradient of {bad} is not finite")
+
+    @staticmethod
+    def _stop(trainer: pl.Trainer, module: TrainingModule, what: str) -> None:
+        cases = module.case_ids
+        shown = ", ".join(cases[:NAMED_CASES]) + (f" and {len(cases) - NAMED_CASES} more" * (len(cases) > NAMED_CASES))
+        raise TrainingError(
+            f"Epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}: {what}; cases of this step: {shown}.",
+            "Look at these cases; train with plan.precision=32 or a lower training.learning_rate. Checkpoints hold "
+            "the state before it.",
+        )
+
+
+class LastWithinEpoch(Callback):
+    """Saves `last` in the middle of an epoch: on SIGTERM, and every so many batches if asked for.
+
+    Parameters
+    ----------
+    path : Path
+    every : int
+        Batches; 0 only on SIGTERM.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path = path
+        self._every = every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save; Lightning then stops if it received SIGTERM."""
+        done = batch_idx + 1
+        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
+            return  # the end of the epoch saves by itself; half-accumulated gradients are not part of a checkpoint
+        if trainer.received_sigterm:
+            trainer.save_checkpoint(self._path)
+            raise SIGTERMException
+        if self._every and done % self._every == 0:
+            trainer.save_checkpoint(self._path)
+
+
+class Recorder(Callback):
+    """Writes what an epoch measured to the journal, and keeps the history of the run through interruptions.
+
+    Attributes
+    ----------
+    history : list of dict
+        One an epoch: ``epoch`` (from 1), ``train/loss``, ``val/...``, ``learning_rate``. Without times, so that a
+        resumed run's equals an uninterrupted one's.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.history: list[dict[str, float]] = []
+        self.seconds_per_epoch: list[float] = []
+        self._journal = journal
+        self._started = 0.0
+        self._training_seconds = 0.0
+        self._cases = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started, self._cases = time.monotonic(), 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Count."""
+        self._cases += len(batch.case_id) * trainer.world_size
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Stop the clock of training: what follows is validation."""
+        self._training_seconds = time.monotonic() - self._started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Record the epoch."""
+        assert isinstance(module, TrainingModule)
+        epoch = trainer.current_epoch + 1
+        scheduled = trainer.lr_scheduler_configs[0].scheduler
+        values = {
+            "train/loss": module.mean_loss(),
+            **module.measured,
+            "learning_rate": float(scheduled.get_last_lr()[0]),
+        }
+        self.history.append({"epoch": float(epoch), **values})
+        seconds = time.monotonic() - self._started
+        self.seconds_per_epoch.append(seconds)
+        rate = self._cases / max(self._training_seconds, 1e-9)
+        if trainer.is_global_zero:
+            self._journal.metrics(values | {"cases_per_second": rate, "epoch_seconds": seconds}, step=epoch)
+            log.info("%s", self._line(values, rate, epoch, trainer.max_epochs or epoch))
+
+    def _line(self, values: dict[str, float], rate: float, epoch: int, epochs: int) -> str:
+        parts = [f"epoch {epoch} of {epochs}: train loss {values['train/loss']:.4f}, val loss {values['val/loss']:.4f}"]
+        if "val/auroc" in values:
+            parts.append(f"val AUROC {values['val/auroc']:.4f}")
+        left = (epochs - epoch) * sum(self.seconds_per_epoch) / len(self.seconds_per_epoch)
+        parts += [f"learning rate {values['learning_rate']:.2e}", f"{rate:.0f} cases/s", f"{left:.0f} s left"]
+        return ", ".join(parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """History so far."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See :meth:`state_dict`."""
+        self.history = [dict(entry) for entry in state_dict["history"]]
+
+
+class EpochBar(Callback):
+    """A bar over the batches of each epoch, on a terminal only."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show a fresh bar."""
+        if not (trainer.is_global_zero and sys.stderr.isatty()):
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.start()
+        title = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        self._task = self._progress.add_task(title, total=int(trainer.num_training_batches))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Move on."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=batch_idx + 1)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        self._close()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

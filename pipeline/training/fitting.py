@@ -1,0 +1,250 @@
+"""Run the training of one network, from wherever it stopped."""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from pipeline import atomic
+from pipeline.domain.case import Split
+from pipeline.domain.frozen import Frozen
+from pipeline.domain.journal import Journal
+from pipeline.errors import StoppedBySignal, TrainingError
+from pipeline.networks.classifier import Classifier
+from pipeline.training.callbacks import EpochBar, LastWithinEpoch, NonFiniteGuard, Recorder
+from pipeline.training.checkpoints import (
+    FOLDER,
+    LAST,
+    AtomicCheckpointIO,
+    best_checkpoint,
+    last_checkpoint,
+    load_checkpoint,
+)
+from pipeline.training.losses import FindingsLoss, check_learnable, class_weights
+from pipeline.training.module import SCORE, TrainingModule
+from pipeline.training.precision import PrecisionChoice
+from pipeline.training.selection import has_auroc, selection_score
+from pipeline.training.settings import TrainingSettings
+
+log = logging.getLogger("resdx")
+
+FITTED = "fitted.json"
+"""Written once training has ended; a run that has it does not train again."""
+
+
+class Fitted(Frozen):
+    """Outcome of a training.
+
+    Attributes
+    ----------
+    monitor : str
+        ``auroc`` or ``loss``: what chose the best epoch.
+    best_epoch : int
+        Counted from 1.
+    history : tuple of dict
+        One an epoch; see :attr:`pipeline.training.callbacks.Recorder.history`.
+    stopped_early : bool
+    """
+
+    monitor: str
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+    stopped_early: bool
+
+    @property
+    def best(self) -> dict[str, float]:
+        """What the best epoch measured."""
+        return self.history[self.best_epoch - 1]
+
+
+def fit(
+    classifier: Classifier,
+    data: pl.LightningDataModule,
+    settings: TrainingSettings,
+    *,
+    labels: Mapping[Split, NDArray[np.int64]],
+    folder: Path,
+    precision: PrecisionChoice,
+    journal: Journal,
+    seed: int,
+) -> Fitted:
+    """Train, or go on with a training that was interrupted.
+
+    ``folder/checkpoints`` receives ``best.ckpt`` and ``last.ckpt``. Where the latter exists, training goes on from it:
+    on a CPU with the same number of threads, what comes out equals an uninterrupted run bit for bit.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With its first weights; trained in place.
+    data : LightningDataModule
+        Whose order and augmentation follow from (seed, epoch), with loaders that can go on within an epoch.
+    labels : mapping of Split to ndarray of int64, shape (cases, columns)
+        Of training (class weights) and validation (what chooses the best epoch).
+    folder : Path
+        Of the run.
+    seed : int
+        Of dropout and stochastic depth.
+
+    Returns
+    -------
+    Fitted
+        Load the weights with :func:`pipeline.training.checkpoints.load_weights` from ``best.ckpt``.
+
+    Raises
+    ------
+    TrainingError
+        A loss or gradient is not finite, a checkpoint is damaged, or a finding cannot be learned.
+    StoppedBySignal
+        SIGTERM arrived; the state is saved.
+    """
+    findings = classifier.findings
+    checkpoints = folder / FOLDER
+    if (checkpoints / FITTED).is_file():
+        return Fitted.model_validate_json((checkpoints / FITTED).read_bytes())
+    check_learnable(findings, labels[Split.TRAIN])
+    weights = class_weights(findings, labels[Split.TRAIN]) if settings.class_weights == "balanced" else None
+    by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
+    memory_format = precision.memory_format(classifier.backbone.ndim)
+    classifier.to(memory_format=memory_format)  # type: ignore[call-overload] # torch knows 4D formats only
+    module = TrainingModule(
+        classifier,
+        FindingsLoss(findings, weights, settings.label_smoothing),
+        settings,
+        seed=seed,
+        memory_format=memory_format,
+        by_auroc=by_auroc,
+    )
+    recorder = Recorder(journal)
+    trainer = make_trainer(settings, precision, checkpoints, recorder)
+    resumed = _resumable(checkpoints / LAST)
+    with _quiet(), _lightning_takes_sigterm():
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        except SIGTERMException as stop:
+            raise StoppedBySignal(
+                f"Stopped by SIGTERM in epoch {trainer.current_epoch + 1}.",
+                "Everything is saved; the same command goes on from here.",
+            ) from stop
+    fitted = _summarise(recorder, by_auroc, settings)
+    if trainer.is_global_zero:
+        atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
+    return fitted
+
+
+def make_trainer(
+    settings: TrainingSettings, precision: PrecisionChoice, checkpoints: Path, recorder: Recorder
+) -> pl.Trainer:
+    """Lightning's Trainer with our callbacks and none of its own."""
+    callbacks: list[Callback] = [
+        recorder,
+        NonFiniteGuard(),
+        EpochBar(),
+        LastWithinEpoch(checkpoints / LAST, settings.checkpoint_steps),
+    ]
+    if settings.early_stopping:
+        callbacks.append(
+            EarlyStopping(SCORE, mode="max", patience=settings.early_stopping, check_on_train_epoch_end=True)
+        )
+    callbacks += [best_checkpoint(checkpoints), last_checkpoint(checkpoints)]
+    with _quiet():
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=precision.precision,
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.gradient_clip or None,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            deterministic="warn",  # 3D max pooling has no deterministic gradient on a GPU
+            default_root_dir=checkpoints.parent,
+        )
+
+
+def choose_monitor(settings: TrainingSettings, classifier: Classifier, validation: NDArray[np.int64]) -> bool:
+    """Whether AUROC chooses the best epoch.
+
+    Raises
+    ------
+    TrainingError
+        AUROC is asked for and validation lacks a class.
+    """
+    if settings.monitor == "loss":
+        return False
+    possible = has_auroc(classifier.findings, validation)
+    if settings.monitor == "auroc" and not possible:
+        raise TrainingError(
+            "training.monitor is auroc, and a finding of the validation split has one class only.",
+            "Choose monitor: loss, or a larger validation split.",
+        )
+    if not possible:
+        log.warning("AUROC is not defined on this validation split; the best epoch is chosen by its loss.")
+    return possible
+
+
+def _resumable(path: Path) -> Path | None:
+    if not path.is_file():
+        return None
+    epoch = load_checkpoint(path)["epoch"]
+    log.info("going on from %s, saved in epoch %d", path.name, epoch + 1)
+    return path
+
+
+def _summarise(recorder: Recorder, by_auroc: bool, settings: TrainingSettings) -> Fitted:
+    from_history = [_score(entry, by_auroc) for entry in recorder.history]
+    return Fitted(
+        monitor="auroc" if by_auroc else "loss",
+        best_epoch=int(np.argmax(from_history)) + 1,
+        history=tuple(recorder.history),
+        stopped_early=len(recorder.history) < settings.epochs,
+    )
+
+
+def _score(entry: Mapping[str, float], by_auroc: bool) -> float:
+    return float(np.float32(selection_score(entry["val/loss"], entry["val/auroc"] if by_auroc else None)))
+
+
+@contextmanager
+def _lightning_takes_sigterm() -> Iterator[None]:
+    """Let Lightning stop between batches, rather than a handler of ours within one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's banners and advice, which are not meant for our users, off the screen."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\b")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,197 @@
+"""The LightningModule: it conducts; network, losses and scores are their own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from pipeline.data.batch import Batch
+from pipeline.errors import TrainingError
+from pipeline.networks.classifier import Classifier
+from pipeline.training.losses import FindingsLoss
+from pipeline.training.schedules import WarmupCosine
+from pipeline.training.selection import aurocs, selection_score
+from pipeline.training.settings import TrainingSettings
+
+SCORE = "val/score"
+"""Logged value that chooses the best epoch."""
+
+MOMENTUM = 0.9
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains a classifier.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    loss : FindingsLoss
+        Of training; validation uses the plain one, without weights and smoothing.
+    settings : TrainingSettings
+    seed : int
+        What is random within a step (dropout, stochastic depth) follows from (seed, epoch, batch, rank).
+    memory_format : torch.memory_format
+    by_auroc : bool
+        Whether AUROC chooses the best epoch, else the loss.
+
+    Attributes
+    ----------
+    averaged : AveragedModel or None
+        Exponential moving average of the classifier.
+    case_ids : list of str
+        Cases of the step under way, for messages.
+    measured : dict of str to float
+        Of the last epoch, complete once its validation has ended.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        loss: FindingsLoss,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        memory_format: torch.memory_format,
+        by_auroc: bool,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.loss = loss
+        self.plain_loss = FindingsLoss(loss.findings)
+        self.averaged: AveragedModel | None = None
+        if settings.ema_decay:
+            self.averaged = AveragedModel(classifier, avg_fn=_Average(settings.ema_decay), use_buffers=False)
+            self.averaged.requires_grad_(False)
+        self.case_ids: list[str] = []
+        self.measured: dict[str, float] = {}
+        self._settings = settings
+        self._seed = seed
+        self._memory_format = memory_format
+        self._by_auroc = by_auroc
+        self._sums = {"loss": 0.0, "cases": 0.0}
+        self._predicted: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule; norms and biases do not decay."""
+        settings = self._settings
+        parameters = list(self.classifier.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer: Optimizer
+        if settings.optimizer == "adamw":
+            optimizer = AdamW(groups, lr=settings.learning_rate)
+        else:
+            optimizer = SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM, nesterov=True)
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(total * min(1.0, settings.warmup_epochs / settings.epochs))
+        schedule = LambdaLR(optimizer, WarmupCosine(warmup, total, settings.final_rate))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed what is random in this step, so that a resumed run draws the same."""
+        place = [self._seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        self.case_ids = [*self.case_ids, *batch.case_id]
+        loss: Tensor = self.loss(self.classifier(self._laid_out(batch.image)), batch.label)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Sum up the loss, and average the weights if a step was made."""
+        cases = len(batch.case_id)
+        self._sums["loss"] += float(outputs["loss"].detach()) * cases
+        self._sums["cases"] += cases
+
+    def on_train_start(self) -> None:
+        """Forget what an interrupted step left."""
+        self.case_ids = []
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make a step, then fold the weights into their average."""
+        super().optimizer_step(*args, **kwargs)
+        self.case_ids = []
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.classifier)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of each case."""
+        network: nn.Module = self.averaged if self.averaged is not None else self.classifier
+        logits = network(self._laid_out(batch.image)).float()
+        if not logits.isfinite().all():
+            bad = [case for case, row in zip(batch.case_id, logits.isfinite().all(dim=1), strict=True) if not row]
+            raise TrainingError(
+                f"Validation in epoch {self.current_epoch + 1}: the logits of {', '.join(bad[:5])} are not finite.",
+                "Train with plan.precision=32 or a lower training.learning_rate; the last good epoch is kept.",
+            )
+        for case, row, label in zip(batch.case_id, logits.cpu(), batch.label.cpu(), strict=True):
+            self._predicted[case] = (row, label)  # by case: ranks that pad their share count no case twice
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure the epoch on all ranks' cases together."""
+        predicted = self._gathered()
+        self._predicted = {}
+        logits = torch.stack([row for row, _ in predicted.values()])
+        labels = torch.stack([label for _, label in predicted.values()])
+        loss = float(self.plain_loss(logits.to(self.device), labels.to(self.device)))
+        found = aurocs(self.loss.findings, logits.numpy(), labels.numpy())
+        mean = float(np.mean(list(found.values()))) if found else None
+        self.measured = {"val/loss": loss} | {f"val/auroc/{name}": value for name, value in found.items()}
+        if mean is not None:
+            self.measured["val/auroc"] = mean
+        score = selection_score(loss, mean if self._by_auroc else None)
+        self.log(SCORE, torch.tensor(score, dtype=torch.float64), rank_zero_only=False, sync_dist=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Close the sums of the epoch."""
+        self._sums = {"loss": 0.0, "cases": 0.0}
+
+    def mean_loss(self) -> float:
+        """Training loss, mean over the cases of the epoch so far, on all ranks."""
+        sums = torch.tensor([self._sums["loss"], self._sums["cases"]], dtype=torch.float64, device=self.device)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        total, cases = sums.tolist()
+        return float(total / max(cases, 1.0))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of an epoch that is left in its middle."""
+        checkpoint["resdx_sums"] = dict(self._sums)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """See :meth:`on_save_checkpoint`."""
+        self._sums = dict(checkpoint["resdx_sums"])
+
+    def _laid_out(self, image: Tensor) -> Tensor:
+        return image.contiguous(memory_format=self._memory_format)
+
+    def _gathered(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        if self.trainer.world_size == 1:
+            return self._predicted
+        shares: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(shares, self._predicted)
+        return {case: row for share in shares for case, row in share.items()}
+
+
+class _Average:
+    """Moving average whose memory grows with the number of steps until it reaches `decay`.
+
+    Without it the random first weights would weigh on the average for 1 / (1 - decay) steps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def __call__(self, averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        decay = min(self.decay, (1.0 + float(steps)) / (10.0 + float(steps)))
+        return torch.lerp(current, averaged, decay)

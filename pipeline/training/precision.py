@@ -1,0 +1,269 @@
+"""Precision and memory layout: proven on the real model and a real batch before they are trusted.
+
+Half precision is not safe everywhere: on some processors the weight gradient of a 3D convolution on small maps comes
+out infinite in bfloat16. So each candidate runs forward and backward once on the whole batch; only one whose loss and
+gradients are finite and close to float32, and that is faster, is taken.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.domain.frozen import Frozen
+
+log = logging.getLogger("resdx")
+
+Precision = Literal["32", "bf16-mixed", "16-mixed"]
+Layout = Literal["contiguous", "channels_last"]
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+LARGEST_LOSS_CHANGE = 0.05
+"""Relative difference of the loss from float32 that still counts as close."""
+
+LEAST_COSINE = 0.9
+"""Cosine between all gradients and those of float32, as one vector, that still counts as close. Rounding noise of
+bfloat16 in 18 to 50 layers leaves 0.95 and more; a wrong kernel leaves nothing near it."""
+
+LEAST_GAIN = 0.9
+"""A candidate must take less than this share of the time of what it would replace: timings are noisy."""
+
+LOSS_SCALE = 1024.0
+"""Of the trial in float16, where small gradients vanish; training itself adapts the scale."""
+
+WARM_UP_CASES = 2
+REPEAT_SECONDS = 0.5
+REPEATS = 3
+"""Steps faster than REPEAT_SECONDS are timed this many times and the fastest counts."""
+
+
+class Trial(Frozen):
+    """One candidate, as measured.
+
+    Attributes
+    ----------
+    seconds : float
+        One forward and backward pass of the batch.
+    loss_change : float
+        Relative to float32.
+    cosine : float
+        Of the gradients, with those of float32.
+    problem : str
+        Why it cannot be trusted; empty if it can.
+    """
+
+    precision: Precision
+    layout: Layout
+    seconds: float
+    loss_change: float = 0.0
+    cosine: float = 1.0
+    problem: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line of the table."""
+        verdict = self.problem or f"loss differs by {self.loss_change:.2%}, cosine of gradients {self.cosine:.4f}"
+        return f"{self.precision}, {self.layout}: {self.seconds:.3f} s; {verdict}"
+
+
+class PrecisionChoice(Frozen):
+    """What training uses, and why. Kept with the run: a resumed one must not choose again."""
+
+    precision: Precision = "32"
+    layout: Layout = "contiguous"
+    reason: str
+    trials: tuple[Trial, ...] = ()
+
+    def memory_format(self, ndim: int) -> torch.memory_format:
+        """Torch's name of the layout."""
+        if self.layout == "contiguous":
+            return torch.contiguous_format
+        return torch.channels_last_3d if ndim == 3 else torch.channels_last
+
+
+class _Measured(NamedTuple):
+    """Raw result of running one candidate."""
+
+    seconds: float
+    loss: float
+    gradient: Tensor
+    broken: str
+
+
+def choose_precision(
+    wanted: str,
+    layout: str,
+    classifier: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    device: torch.device,
+) -> PrecisionChoice:
+    """Choose precision and layout.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto``, ``32``, ``bf16-mixed`` or ``16-mixed``; anything but auto is taken as it is.
+    layout : str
+        ``auto``, ``contiguous`` or ``channels_last``.
+    classifier : nn.Module
+        Images to logits; left as it is.
+    loss : nn.Module
+        Logits and labels to a number.
+    images, labels : Tensor
+        A real training batch.
+    device : torch.device
+        Where training will run.
+    """
+    if wanted != "auto":
+        fixed: Layout = "channels_last" if layout == "channels_last" else "contiguous"
+        return PrecisionChoice.model_validate({"precision": wanted, "layout": fixed, "reason": "given"})
+    layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
+    if layout != "auto":
+        layouts = tuple(name for name in layouts if name == layout)
+    half = half_precision(device)
+    candidates = [(name, kind) for kind in layouts for name in ("32", *half)]
+    trials = prove(candidates, classifier, loss, images, labels, device)
+    choice = decide(trials, f"{len(images)} cases on {device.type}" + ("" if half else ", which has no half precision"))
+    for trial in trials:
+        log.info("precision %s", trial.text)
+    log.info("precision: %s, %s (%s)", choice.precision, choice.layout, choice.reason)
+    return choice
+
+
+def half_precision(device: torch.device) -> tuple[Precision, ...]:
+    """Half precisions that the device computes in hardware: bfloat16 rather than float16."""
+    if device.type == "cuda":
+        return ("bf16-mixed",) if torch.cuda.is_bf16_supported(including_emulation=False) else ("16-mixed",)
+    if device.type == "cpu":
+        info = Path("/proc/cpuinfo")
+        flags = info.read_text(encoding="utf-8") if info.is_file() else ""
+        return ("bf16-mixed",) if "avx512_bf16" in flags or "amx_bf16" in flags else ()
+    return ()
+
+
+def prove(
+    candidates: Sequence[tuple[Precision, Layout]],
+    classifier: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    device: torch.device,
+) -> tuple[Trial, ...]:
+    """Run each candidate and compare it with the first, which must be float32."""
+    assert candidates[0][0] == "32", candidates
+    with torch.random.fork_rng():
+        reference = _run(*candidates[0], classifier, loss, images, labels, device)
+        precision, layout = candidates[0]
+        trials = [Trial(precision=precision, layout=layout, seconds=reference.seconds, problem=reference.broken)]
+        for precision, layout in candidates[1:]:
+            found = _run(precision, layout, classifier, loss, images, labels, device)
+            trials.append(_judge(precision, layout, found, reference))
+    return tuple(trials)
+
+
+def decide(trials: Sequence[Trial], where: str) -> PrecisionChoice:
+    """Take the fastest trusted candidate, if it gains enough over the first one."""
+    first = trials[0]
+    trusted = [trial for trial in trials[1:] if not trial.problem]
+    best = min(trusted, key=lambda trial: trial.seconds, default=first)
+    refused = "".join(f"; {t.precision} with {t.layout} refused: {t.problem}" for t in trials[1:] if t.problem)
+    if best is first or best.seconds > LEAST_GAIN * first.seconds:
+        reason = f"nothing trusted was faster than {first.seconds:.3f} s a step of {where}{refused}"
+        best = first
+    else:
+        reason = f"{best.seconds:.3f} s a step of {where}, {first.precision} with {first.layout}: {first.seconds:.3f} s"
+        reason += refused
+    return PrecisionChoice(precision=best.precision, layout=best.layout, reason=reason, trials=tuple(trials))
+
+
+def _judge(precision: Precision, layout: Layout, found: _Measured, reference: _Measured) -> Trial:
+    change = abs(found.loss - reference.loss) / max(abs(reference.loss), 1e-6)
+    cosine = float(torch.nn.functional.cosine_similarity(found.gradient, reference.gradient, dim=0))
+    problem = found.broken
+    if not problem and not change <= LARGEST_LOSS_CHANGE:
+        problem = f"the loss differs by {change:.1%}"
+    if not problem and not cosine >= LEAST_COSINE:
+        problem = f"the gradients point elsewhere (cosine {cosine:.3f})"
+    return Trial(
+        precision=precision,
+        layout=layout,
+        seconds=found.seconds,
+        loss_change=change if math.isfinite(change) else 0.0,
+        cosine=cosine if math.isfinite(cosine) else 0.0,
+        problem=problem,
+    )
+
+
+def _run(
+    precision: Precision,
+    layout: Layout,
+    classifier: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    device: torch.device,
+) -> _Measured:
+    """Forward and backward on a copy of the model."""
+    memory_format = PrecisionChoice(layout=layout, reason="").memory_format(images.ndim - 2)
+    network = copy.deepcopy(classifier).to(device).train()
+    network = network.to(memory_format=memory_format)  # type: ignore[call-overload] # torch knows 4D formats only
+    _open_branches(network)
+    measure = copy.deepcopy(loss).to(device)
+    batch, truth = images.to(device).contiguous(memory_format=memory_format), labels.to(device)
+    _step(network, measure, batch[:WARM_UP_CASES], truth[:WARM_UP_CASES], precision)
+    seconds, value = _timed(network, measure, batch, truth, precision)
+    if seconds < REPEAT_SECONDS:
+        again = [_timed(network, measure, batch, truth, precision)[0] for _ in range(REPEATS - 1)]
+        seconds = min(seconds, *again)
+    gradients = {name: p.grad.float().cpu() for name, p in network.named_parameters() if p.grad is not None}
+    bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+    broken = f"the gradient of {bad[0]} is not finite ({len(bad)} of {len(gradients)} are not)" if bad else ""
+    if not math.isfinite(value):
+        broken = "the loss is not finite"
+    flat = torch.cat([gradient.flatten() for gradient in gradients.values()])
+    return _Measured(seconds=seconds, loss=value, gradient=flat, broken=broken)
+
+
+def _timed(
+    network: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, precision: Precision
+) -> tuple[float, float]:
+    started = time.perf_counter()
+    value = _step(network, loss, images, labels, precision)
+    return time.perf_counter() - started, value
+
+
+def _step(network: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, precision: Precision) -> float:
+    """One pass; returns the loss and leaves gradients on the network, without the scale. Reading it synchronises."""
+    torch.manual_seed(0)  # equal dropout for all candidates
+    network.zero_grad()
+    scale = LOSS_SCALE if precision == "16-mixed" else 1.0
+    device = images.device.type
+    with torch.autocast(device, dtype=HALF[precision]) if precision in HALF else nullcontext():
+        value: Tensor = loss(network(images).float(), labels)
+    torch.autograd.backward(value * scale)
+    if scale != 1.0:
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.div_(scale)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return float(value.detach())
+
+
+@torch.no_grad()
+def _open_branches(network: nn.Module) -> None:
+    """Set norm scales that start at zero to one: they would hide the gradients of the branches behind them."""
+    for module in network.modules():
+        scale = getattr(module, "weight", None)
+        if isinstance(scale, nn.Parameter) and scale.ndim == 1 and not scale.any():
+            scale.fill_(1.0)

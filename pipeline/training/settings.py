@@ -1,0 +1,55 @@
+"""How a network is trained."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline.config import Settings
+
+
+class TrainingSettings(Settings):
+    """Optimisation, selection of the best epoch, and the devices it runs on."""
+
+    epochs: PositiveInt = Field(default=50, description="Passes over the training split.")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="adamw, or sgd with Nesterov momentum of 0.9."
+    )
+    learning_rate: PositiveFloat = Field(default=1e-3, description="Peak of the learning rate.")
+    weight_decay: NonNegativeFloat = Field(default=0.01, description="Decay of weights; norms and biases are left out.")
+    warmup_epochs: NonNegativeFloat = Field(default=2.0, description="Linear rise of the learning rate, in epochs.")
+    final_rate: float = Field(
+        default=0.01, ge=0, le=1, description="Where the cosine ends, as a share of the peak learning rate."
+    )
+    gradient_clip: NonNegativeFloat = Field(default=1.0, description="Largest gradient norm; 0 does not clip.")
+    accumulate: PositiveInt = Field(default=1, description="Batches whose gradients make one step.")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="balanced",
+        description="balanced: rarer classes weigh more in the loss, by the inverse of their count in training.",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the label that is spread evenly.")
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Average the weights over steps, e.g. 0.99; validation and package use the average. 0: off.",
+    )
+    monitor: Literal["auto", "auroc", "loss"] = Field(
+        default="auto",
+        description="What chooses the best epoch on validation. auto: AUROC where validation has both classes, else "
+        "the loss. Equal AUROC: the lower loss.",
+    )
+    early_stopping: NonNegativeInt = Field(
+        default=0, description="Stop after this many epochs without a better one; 0 trains all epochs."
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        default="auto",
+        description="Layout of feature maps in memory. auto takes the faster one where precision is auto too, else "
+        "contiguous.",
+    )
+    checkpoint_steps: NonNegativeInt = Field(
+        default=0, description="Also save `last` every so many batches within an epoch; 0 only at its end."
+    )
+    accelerator: str = Field(default="auto", description="Lightning: auto, cpu, gpu, ...")
+    devices: PositiveInt | Literal["auto"] = Field(default=1, description="Lightning: devices a node.")
+    strategy: str = Field(default="auto", description="Lightning: auto, ddp, fsdp, ...")
+    num_nodes: PositiveInt = Field(default=1, description="Lightning: machines, started by torchrun or SLURM.")

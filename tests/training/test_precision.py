@@ -1,0 +1,112 @@
+"""Half precision is taken only where it was proven."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.domain.finding import Finding, FindingKind
+from pipeline.networks.classifier import Classifier, build_classifier
+from pipeline.networks.settings import NetworkSettings
+from pipeline.training.losses import FindingsLoss
+from pipeline.training.precision import PrecisionChoice, Trial, choose_precision, decide, prove
+
+LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
+SETTINGS = NetworkSettings.from_mapping({"backbone": {"kind": "resnet", "depth": 10, "width": 8}})
+CPU = torch.device("cpu")
+CANDIDATES: Any = [("32", "contiguous"), ("bf16-mixed", "contiguous"), ("bf16-mixed", "channels_last")]
+
+
+class BreaksInHalf(torch.autograd.Function):
+    """Identity whose gradient is infinite, or turned round, once it was computed in bfloat16."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, how: str) -> Tensor:
+        context.how = how if x.dtype == torch.bfloat16 else ""
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        factor = {"": 1.0, "inf": float("inf"), "turned": -1.0}[context.how]
+        return gradient * factor, None
+
+
+class Broken(nn.Module):
+    def __init__(self, inner: Classifier, how: str) -> None:
+        super().__init__()
+        self.inner = inner
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = BreaksInHalf.apply(self.inner.forward_features(x), self.how)
+        return self.inner.forward_head(maps)
+
+
+def sample() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(8, 1, 12, 12, 12, generator=generator), torch.arange(8)[:, None] % 2
+
+
+def make_classifier() -> Classifier:
+    torch.manual_seed(0)
+    return build_classifier(SETTINGS, [LESION], 3, 1)
+
+
+def faster_half(trials: tuple[Trial, ...]) -> list[Trial]:
+    """The trials as they would be on a machine where half precision is fast."""
+    return [t.model_copy(update={"seconds": 1.0 if t.precision == "32" else 0.1}) for t in trials]
+
+
+@pytest.mark.parametrize(("how", "said"), [("inf", "is not finite"), ("turned", "point elsewhere")])
+def test_a_gradient_that_breaks_in_half_precision_leaves_32(how: str, said: str) -> None:
+    trials = prove(CANDIDATES, Broken(make_classifier(), how), FindingsLoss([LESION]), *sample(), CPU)
+    assert not trials[0].problem
+    assert all(said in trial.problem for trial in trials[1:])
+    choice = decide(faster_half(trials), "a test")
+    assert choice.precision == "32"
+    assert said in choice.reason
+
+
+def test_a_sound_model_is_trusted_and_the_fastest_taken() -> None:
+    trials = prove(CANDIDATES, Broken(make_classifier(), ""), FindingsLoss([LESION]), *sample(), CPU)
+    assert [trial.problem for trial in trials] == ["", "", ""]
+    assert all(0 < trial.loss_change < 0.05 or trial.precision == "32" for trial in trials)
+    choice = decide(faster_half(trials), "a test")
+    assert choice.precision == "bf16-mixed"
+    assert decide([t.model_copy(update={"seconds": 1.0}) for t in trials], "a test").precision == "32"
+
+
+def test_branches_that_start_at_zero_are_proven_too() -> None:
+    class BreaksInside(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return BreaksInHalf.apply(x, "inf")  # type: ignore[no-any-return]
+
+    classifier = make_classifier()
+    block = classifier.backbone.stages[3][0]
+    block.conv2 = nn.Sequential(BreaksInside(), block.conv2)
+    trials = prove(CANDIDATES[:2], classifier, FindingsLoss([LESION]), *sample(), CPU)
+    # relu and norm in front of it keep bfloat16; its gradient is zero until the norm behind it has a scale
+    assert "not finite" in trials[1].problem
+
+
+def test_the_model_and_the_random_state_are_left_alone() -> None:
+    classifier = make_classifier()
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    state = torch.get_rng_state()
+    choose_precision("auto", "auto", classifier, FindingsLoss([LESION]), *sample(), CPU)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+def test_what_is_given_is_taken() -> None:
+    choice = choose_precision("16-mixed", "auto", make_classifier(), FindingsLoss([LESION]), *sample(), CPU)
+    assert (choice.precision, choice.layout, choice.reason) == ("16-mixed", "contiguous", "given")
+
+
+def test_layouts() -> None:
+    choice = PrecisionChoice(layout="channels_last", reason="")
+    assert choice.memory_format(3) is torch.channels_last_3d
+    assert choice.memory_format(2) is torch.channels_last
+    assert PrecisionChoice(reason="").memory_format(3) is torch.contiguous_format
