@@ -21,6 +21,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 INCHES, DPI = 4.6, 130
 GRID: NDArray[np.float64] = np.linspace(0.0, 1.0, 201)
+MARGINS = {"left": 0.13, "right": 0.97, "bottom": 0.11, "top": 0.94}
 COLOURS = ("#1b5e9b", "#c2571a", "#2e7d4f", "#8a3f8f", "#9c8a1a", "#2a8a94", "#a33b52", "#5b5b5b")
 """One a class, repeated beyond eight."""
 
@@ -122,8 +123,9 @@ def _precision_recall(scored: Mapping[str, Sample], answers: Answers, report: Fi
 
 
 def _calibration(found: Reliability, name: str) -> Figure:
-    figure = Figure(figsize=(INCHES, INCHES * 1.25), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(INCHES, INCHES * 1.25), dpi=DPI)
     axes, counts = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
+    figure.subplots_adjust(**MARGINS, hspace=0.08)
     _dress(axes, f"Calibration: {name}", "", "Observed frequency")
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":", label="perfect")
     full = [(b.predicted, b.observed, b.low, b.high) for b in found.bins if b.cases]
@@ -170,8 +172,9 @@ def _colours(count: int) -> list[str]:
 
 
 def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(INCHES, INCHES), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(INCHES, INCHES), dpi=DPI)
     axes = figure.subplots()
+    figure.subplots_adjust(**MARGINS)
     _dress(axes, title, x, y)
     axes.set_aspect("equal")
     return figure, axes

@@ -21,6 +21,7 @@ from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, Rejected
 from pipeline.package.package import load_package, save_package
 from pipeline.stages import evaluate as stage
 from pipeline.stages.evaluate import Config, run
+from pipeline.stages.outcome import Outcome
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import save_settings
 from pipeline.tracking.settings import TrackingSettings
@@ -96,13 +97,22 @@ def report_in(folder: Path) -> Report:
     return Report.model_validate_json((folder / "report.json").read_bytes())
 
 
-def test_it_leaves_the_report_the_page_the_table_and_the_plots(training: Path, tmp_path: Path) -> None:
-    outcome = run(config(training, tmp_path))
+@pytest.fixture(scope="module")
+def evaluated(training: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """An evaluation of the whole test split."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    with pytest.MonkeyPatch.context() as patch:
+        given(patch, MANIFEST)
+        return folder, run(config(training, folder))
+
+
+def test_it_leaves_the_report_the_page_the_table_and_the_plots(training: Path, evaluated: tuple[Path, Outcome]) -> None:
+    folder, outcome = evaluated
     plots = {f"{kind}_{f.name}.png" for kind in ("roc", "precision_recall", "calibration") for f in FINDINGS}
     tables = {"report.json", "report.html", "evaluated.csv", "rejections.csv"}
-    assert {path.name for path in tmp_path.iterdir()} == plots | tables
+    assert {path.name for path in folder.iterdir()} == plots | tables
     assert outcome.exit_code == EXIT_OK
-    report = report_in(tmp_path)
+    report = report_in(folder)
     assert (report.external, report.split, report.cases, report.patients) == (False, Split.TEST, 30, 15)
     assert (report.manifest, report.trained_on) == (MANIFEST.digest, MANIFEST.digest)
     assert report.model == load_package(training / "package").digest
@@ -110,11 +120,10 @@ def test_it_leaves_the_report_the_page_the_table_and_the_plots(training: Path, t
     assert "report.html" in outcome.lines[-1]
 
 
-def test_its_probabilities_are_those_of_predict(training: Path, tmp_path: Path) -> None:
-    run(config(training, tmp_path))
+def test_its_probabilities_are_those_of_predict(training: Path, evaluated: tuple[Path, Outcome]) -> None:
     package = load_package(training / "package")
     engine = TorchConfig().build(package)
-    rows = list(csv.DictReader((tmp_path / "evaluated.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((evaluated[0] / "evaluated.csv").open(encoding="utf-8")))
     for row, case in zip(rows[:5], CASES, strict=False):
         assert (row["case"], row["patient"], row["split"]) == (case.case, case.patient, "test")
         for finding, said in zip(FINDINGS, predict_volume(scan_of(case), package, engine), strict=True):
@@ -126,12 +135,12 @@ def test_its_probabilities_are_those_of_predict(training: Path, tmp_path: Path) 
                 assert sum(written) == pytest.approx(1, abs=1e-5)
 
 
-def test_equal_inputs_give_equal_bytes(training: Path, tmp_path: Path) -> None:
-    run(config(training, tmp_path / "one"))
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "roc_other.png").write_bytes(b"of an older run")
-    run(config(training, tmp_path / "two", cache=str(tmp_path / "cache")))
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+def test_equal_inputs_give_equal_bytes(training: Path, evaluated: tuple[Path, Outcome], tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "roc_other.png").write_bytes(b"of an older run")
+    run(config(training, again, cache=str(tmp_path / "cache")))
+    one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (evaluated[0], again))
     assert one == two
 
 
