@@ -34,7 +34,7 @@ class NonFiniteGuard(Callback):
         """Check the loss."""
         assert isinstance(module, TrainingModule)
         if not loss.isfinite():
-            self._stop(trainer, module, f"the loss is {float(loss):g}")
+            self._stop(trainer, module, f"the loss is {float(loss.detach()):g}")
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer

@@ -91,10 +91,18 @@ class TrainingModule(pl.LightningModule):
             optimizer = AdamW(groups, lr=settings.learning_rate)
         else:
             optimizer = SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM, nesterov=True)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = settings.epochs * self._steps_per_epoch()
         warmup = round(total * min(1.0, settings.warmup_epochs / settings.epochs))
         schedule = LambdaLR(optimizer, WarmupCosine(warmup, total, settings.final_rate))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _steps_per_epoch(self) -> int:
+        """Optimizer steps of this rank.
+
+        Lightning's own estimate would set up the loaders before their state is restored, and then never restore it.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined] # set by Trainer.fit
+        return -(-len(data.train_dataloader()) // self._settings.accumulate)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what is random in this step, so that a resumed run draws the same."""
@@ -105,13 +113,10 @@ class TrainingModule(pl.LightningModule):
         """Loss of one batch."""
         self.case_ids = [*self.case_ids, *batch.case_id]
         loss: Tensor = self.loss(self.classifier(self._laid_out(batch.image)), batch.label)
+        # summed here and not in a hook behind the step: callbacks that save the state come before the module's hooks
+        self._sums["loss"] += float(loss.detach()) * len(batch.case_id)
+        self._sums["cases"] += len(batch.case_id)
         return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Sum up the loss, and average the weights if a step was made."""
-        cases = len(batch.case_id)
-        self._sums["loss"] += float(outputs["loss"].detach()) * cases
-        self._sums["cases"] += cases
 
     def on_train_start(self) -> None:
         """Forget what an interrupted step left."""
