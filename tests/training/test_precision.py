@@ -58,7 +58,7 @@ def faster_half(trials: tuple[Trial, ...]) -> list[Trial]:
     return [t.model_copy(update={"seconds": 1.0 if t.precision == "32" else 0.1}) for t in trials]
 
 
-@pytest.mark.parametrize(("how", "said"), [("inf", "is not finite"), ("turned", "is wrong by 2.00")])
+@pytest.mark.parametrize(("how", "said"), [("inf", "is not finite"), ("turned", "is wrong by ")])
 def test_a_gradient_that_breaks_in_half_precision_leaves_32(how: str, said: str) -> None:
     trials = prove(CANDIDATES, Broken(make_classifier(), how), FindingsLoss([LESION]), *sample(), CPU)
     assert not trials[0].problem
