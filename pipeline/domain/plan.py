@@ -7,10 +7,6 @@ from pydantic import Field, model_validator
 from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.geometry import Unit
 
-PREPARATION_VERSION = "1"
-"""Version of the code that turns a scan into network input by a plan. It rises whenever equal scans and plans give
-other voxels; caches are keyed by it and packages of another version are refused."""
-
 
 class Window(Frozen):
     """Clip to [low, high] and map to [-1, 1]: Hounsfield units (CT), or stored values of 8-bit pictures."""

@@ -10,10 +10,11 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pipeline.domain.finding import Finding
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import Frozen, digest
-from pipeline.domain.plan import PREPARATION_VERSION, Plan
+from pipeline.domain.plan import Plan
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.errors import PackageError
 from pipeline.networks.settings import NetworkSettings
+from pipeline.preprocessing.transforms import PREPARATION_VERSION
 
 SCHEMA_VERSION = 1
 
@@ -35,7 +36,7 @@ class Content(Frozen):
 
     Attributes
     ----------
-    preparation_version : str
+    preparation_version : int
         Version of the code that turned scans into network inputs; another one may give other voxels.
     tta_flips : tuple of int
         Spatial axes over whose flips the logits are averaged; see :mod:`pipeline.engines.flips`.
@@ -49,7 +50,7 @@ class Content(Frozen):
     calibration: tuple[Calibration, ...] = ()
     operating_points: tuple[OperatingPoint, ...] = ()
     manifest_digest: str
-    preparation_version: str
+    preparation_version: int
     tta_flips: tuple[int, ...] = ()
 
     @model_validator(mode="after")

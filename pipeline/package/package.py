@@ -14,7 +14,7 @@ from pipeline import atomic
 from pipeline.domain.finding import Finding
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import Frozen
-from pipeline.domain.plan import PREPARATION_VERSION, Plan
+from pipeline.domain.plan import Plan
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.errors import PackageError
 from pipeline.networks.classifier import Classifier, build_classifier
@@ -22,6 +22,7 @@ from pipeline.networks.settings import NetworkSettings
 from pipeline.package import content as files
 from pipeline.package.card import ModelCard
 from pipeline.package.content import Content, Digests
+from pipeline.preprocessing.transforms import PREPARATION_VERSION
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pydantic import Field
 from pipeline.config import Settings
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.errors import UsageError
+from pipeline.preprocessing.resources import memory_limit
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.provenance import commit, versions
 
@@ -25,9 +26,6 @@ CODECS = {
     "SimpleITK": "JPEG lossless (.57, .70)",
 }
 """Optional and required decoders, by distribution."""
-
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's memory limit stands (cgroup version 2, then 1)."""
 
 GIB = 2**30
 
@@ -47,15 +45,6 @@ def run(config: Config) -> Outcome:
         If there is no such code; similar ones are named.
     """
     return Outcome(lines=tuple(_explain(config.code) if config.code else _machine()))
-
-
-def memory_limit() -> int:
-    """Bytes of memory that this process may use: the machine's, or the container's where that is less."""
-    total = int(psutil.virtual_memory().total)
-    for path in CGROUP_LIMITS:
-        if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
-            return min(total, int(text))
-    return total
 
 
 def _explain(text: str) -> Iterator[str]:

@@ -167,6 +167,14 @@ def test_another_schema_version_is_told_apart_from_damage(copy: Path) -> None:
         load_package(copy)
 
 
+def test_scans_prepared_by_another_version_are_not_fed_to_it(copy: Path) -> None:
+    edit_json(copy / CONTENT, "preparation_version", value=99)
+    edit_json(copy / DIGESTS, "files", CONTENT, value=sha256_of(copy / CONTENT))
+
+    with pytest.raises(PackageError, match="prepared by version 99"):
+        load_package(copy)
+
+
 def test_weights_that_are_not_finite_are_never_packed(original: ModelPackage, tmp_path: Path) -> None:
     content = original.content
     state = original.build_classifier().state_dict()

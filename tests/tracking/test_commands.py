@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.domain.codes import SKIPS, Code
@@ -33,16 +32,6 @@ def test_info_describes_the_machine() -> None:
 
     for expected in ("Versions", "  resdx 0.", "  torch 2.", "Devices", "cores usable", "Codecs", "JPEG-LS"):
         assert expected in text
-
-
-def test_a_container_limit_below_the_machine_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(info, "CGROUP_LIMITS", (tmp_path / "absent", limit))
-    total = psutil.virtual_memory().total
-
-    for text, expected in (("max\n", total), ("1073741824\n", 2**30), (f"{total * 4}\n", total)):
-        limit.write_text(text)
-        assert info.memory_limit() == expected
 
 
 def test_ui_finds_the_store_above_the_runs_and_names_what_is_missing(tmp_path: Path) -> None:
