@@ -3,33 +3,15 @@
 from collections.abc import Collection
 
 import pytorch_lightning as pl
-from pydantic import Field, NonNegativeInt
 
-from pipeline.config import Settings
-from pipeline.data.augmentation import AugmentationSettings
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.loader import CaseLoader
 from pipeline.data.sampling import EpochOrder, EpochSampler, balanced_weights
+from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
 from pipeline.domain.manifest import Manifest
 from pipeline.errors import TrainingError
 from pipeline.preprocessing.cache import PreparedCache
-
-
-class DataSettings(Settings):
-    """How cases are loaded and changed for training."""
-
-    workers: NonNegativeInt = Field(
-        default=0, description="Processes that load data; 0 loads in the main one, which is enough for prepared cases."
-    )
-    balance: str = Field(
-        default="",
-        description="Finding by which training visits every class equally often (with replacement). Empty: each case "
-        "once an epoch.",
-    )
-    augmentation: AugmentationSettings = Field(
-        default=AugmentationSettings(), description="Random changes of training images."
-    )
 
 
 class CaseDataModule(pl.LightningDataModule):

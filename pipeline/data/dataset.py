@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from pipeline.data.augmentation import AugmentationSettings, augment, draw
+from pipeline.data.augmentation import augment, draw
 from pipeline.data.batch import Batch
 from pipeline.data.sampling import Visit
+from pipeline.data.settings import AugmentationSettings
 from pipeline.domain.case import Case
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.finding import Finding

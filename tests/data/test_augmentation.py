@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipeline.data.augmentation import AugmentationSettings, Draw, augment, draw
+from pipeline.data.augmentation import Draw, augment, draw
+from pipeline.data.settings import AugmentationSettings
 
 OFF = {"shift": 0, "intensity_scale": 0.0, "intensity_shift": 0.0}
 STRONG = AugmentationSettings(

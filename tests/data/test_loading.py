@@ -8,11 +8,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from pipeline.data.augmentation import AugmentationSettings
 from pipeline.data.batch import Batch
-from pipeline.data.datamodule import CaseDataModule, DataSettings
+from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.sampling import EpochOrder, EpochSampler, EvenBatches, Visit, balanced_weights
+from pipeline.data.settings import AugmentationSettings, DataSettings
 from pipeline.domain.case import Case, CaseSeries, Split
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.geometry import Geometry, Plane, Unit
