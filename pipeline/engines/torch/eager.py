@@ -37,7 +37,8 @@ class TorchEngine:
         self._flips = package.tta_flips
         self._outputs = package.outputs
         self._layout = torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format
-        self._classifier = package.build_classifier().to(self._device, memory_format=self._layout).eval()
+        classifier = package.build_classifier().to(self._device)
+        self._classifier = classifier.to(memory_format=self._layout)  # type: ignore[call-overload] # torch's stub lacks it
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :meth:`pipeline.engines.engine.Engine.logits`."""
