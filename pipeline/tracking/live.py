@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pipeline import atomic
 from pipeline.errors import StoppedBySignal, TrackingError
-from pipeline.tracking.journal import FOLDER, FileJournal
+from pipeline.tracking.journal import FOLDER, FileJournal, read_journal
 from pipeline.tracking.provenance import code_tags
 from pipeline.tracking.replay import replay
 from pipeline.tracking.settings import TrackingSettings
@@ -81,11 +81,12 @@ def load_settings(run_folder: Path) -> TrackingSettings:
 
 
 def _threads(journal: FileJournal, settings: TrackingSettings, stop: threading.Event) -> Iterator[threading.Thread]:
-    started = time.monotonic()
+    opened = read_journal(journal.run_folder)[0].time_ms / 1000
     quiet = _Quiet()
 
     def record_system() -> None:
-        journal.metrics(measure(), step=int(time.monotonic() - started))
+        # seconds since the run began, so that a resumed run's curve goes on where it stopped
+        journal.metrics(measure(), step=int(time.time() - opened))
 
     def send() -> None:
         quiet.replay(journal.run_folder, settings)

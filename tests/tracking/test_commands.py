@@ -9,6 +9,7 @@ from pipeline.tracking.journal import FOLDER, FileJournal
 from pipeline.tracking.live import load_settings, save_settings, tracked
 from pipeline.tracking.provenance import code_tags, commit
 from pipeline.tracking.settings import TrackingSettings
+from pipeline.tracking.system import measure
 
 
 @pytest.mark.parametrize("code", list(Code))
@@ -80,3 +81,11 @@ def test_a_run_names_the_code_that_made_it() -> None:
 
     assert tags["version.torch"].startswith("2.")
     assert tags.get("git.commit", "") == commit()
+
+
+def test_what_the_machine_does_is_recorded_under_the_names_that_mlflow_shows() -> None:
+    measured = measure()
+
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(measured)
+    assert 0 < measured["system/process_memory_megabytes"] < measured["system/system_memory_usage_megabytes"]
+    assert all(0 <= value <= 100 for name, value in measured.items() if name.endswith("percentage"))
