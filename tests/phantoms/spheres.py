@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.augmentation import AugmentationSettings
-from pipeline.data.datamodule import CaseDataModule, DataSettings
+from pipeline.data.datamodule import CaseDataModule
+from pipeline.data.settings import AugmentationSettings, DataSettings
 from pipeline.domain.case import Case, CaseSeries, Split
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.geometry import Geometry, Plane, Unit

@@ -1,0 +1,185 @@
+"""From the best weights to a model package: validation logits, temperature, operating point, card."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.domain.case import UNKNOWN, Case, Split
+from pipeline.domain.encoding import class_probabilities, encode_labels, label_slices, output_slices
+from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.fingerprint import Fingerprint
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.plan import Plan
+from pipeline.domain.score import Calibration, OperatingPoint
+from pipeline.engines.torch import Config as TorchConfig
+from pipeline.evaluation.calibration import fit_temperature
+from pipeline.evaluation.operating_points import OperatingRule, choose
+from pipeline.evaluation.report import evaluate
+from pipeline.evaluation.settings import EvaluationSettings
+from pipeline.networks.settings import NetworkSettings
+from pipeline.package.card import FindingScores, ModelCard, TrainingData
+from pipeline.package.package import ModelPackage, save_package
+from pipeline.preprocessing.cache import PreparedCache
+from pipeline.progress import track
+from pipeline.tracking.provenance import versions
+
+COVARIATES = ("vendor", "sex", "site")
+"""Covariates whose counts stand in the card."""
+
+VALIDATION_LIMIT = (
+    "The scores on validation are optimistic: the best epoch, the temperature and the operating point were chosen "
+    "there. Judge the model by `resdx evaluate` on the test split or on scans from elsewhere."
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training hands over.
+
+    Attributes
+    ----------
+    state : mapping of str to Tensor
+        Weights of the best epoch.
+    validation : sequence of Case
+        Prepared cases of the validation split.
+    """
+
+    name: str
+    intended_use: str
+    state: Mapping[str, Tensor]
+    network: NetworkSettings
+    plan: Plan
+    fingerprint: Fingerprint
+    manifest: Manifest
+    validation: Sequence[Case]
+    tta_flips: tuple[int, ...]
+    seed: int
+    notes: tuple[str, ...]
+
+
+def make_package(folder: Path, trained: Trained, cache: PreparedCache, rule: OperatingRule) -> ModelPackage:
+    """Calibrate on validation and write the package.
+
+    The logits are those of the engine that predictions will come from, so that the frozen threshold fits them.
+
+    Raises
+    ------
+    PackageError
+        If a weight is not finite.
+    """
+    draft = folder.with_name(f"{folder.name}.draft")
+    logits = _logits(_save(draft, trained, (), (), _card(trained, ())), trained.validation, cache)
+    shutil.rmtree(draft)
+    calibration, points = calibrate(trained, logits, rule)
+    report = evaluate(
+        trained.manifest.findings,
+        trained.validation,
+        logits,
+        calibration,
+        points,
+        EvaluationSettings(subgroups=()),
+        model="",
+        manifest=trained.manifest.digest,
+        split=Split.VALIDATION,
+        engine="torch",
+        acknowledged_leaks=trained.manifest.acknowledged_leaks,
+    )
+    scores = tuple(
+        FindingScores(finding=entry.finding, split=Split.VALIDATION, scores=entry.scores) for entry in report.findings
+    )
+    return _save(folder, trained, calibration, points, _card(trained, scores))
+
+
+def calibrate(
+    trained: Trained, logits: NDArray[np.float32], rule: OperatingRule
+) -> tuple[tuple[Calibration, ...], tuple[OperatingPoint, ...]]:
+    """Temperature of each finding and, of binary ones, the operating point; logits (cases, outputs) of validation."""
+    findings = trained.manifest.findings
+    labels = encode_labels(trained.validation, findings)
+    calibration: list[Calibration] = []
+    points: list[OperatingPoint] = []
+    for finding, outputs, columns in zip(findings, output_slices(findings), label_slices(findings), strict=True):
+        fitted = fit_temperature(finding, logits[:, outputs], labels[:, columns])
+        chances = class_probabilities(finding, logits[:, outputs], fitted.temperature)
+        point = choose(finding, chances, labels[:, columns], rule)
+        calibration.append(fitted)
+        points += [point] if point is not None else []
+    return tuple(calibration), tuple(points)
+
+
+def _logits(package: ModelPackage, cases: Sequence[Case], cache: PreparedCache) -> NDArray[np.float32]:
+    engine = TorchConfig().build(package)
+    rows = [engine.logits(np.asarray(cache.load(case))[np.newaxis]) for case in track(cases, "validate", len(cases))]
+    return np.concatenate(rows)
+
+
+def _save(
+    folder: Path,
+    trained: Trained,
+    calibration: Sequence[Calibration],
+    points: Sequence[OperatingPoint],
+    card: ModelCard,
+) -> ModelPackage:
+    return save_package(
+        folder,
+        classifier_state=trained.state,
+        network=trained.network,
+        plan=trained.plan,
+        fingerprint=trained.fingerprint,
+        findings=trained.manifest.findings,
+        calibration=calibration,
+        operating_points=points,
+        manifest_digest=trained.manifest.digest,
+        card=card,
+        tta_flips=trained.tta_flips,
+    )
+
+
+def _card(trained: Trained, scores: tuple[FindingScores, ...]) -> ModelCard:
+    manifest = trained.manifest
+    splits = {split: manifest.of(split) for split in Split}
+    data = TrainingData(
+        manifest=manifest.digest,
+        modality=trained.plan.modality,
+        cases={split.value: len(cases) for split, cases in splits.items()},
+        patients={split.value: len({case.patient for case in cases}) for split, cases in splits.items()},
+        labels={
+            split.value: {finding.name: _counts(cases, finding) for finding in manifest.findings}
+            for split, cases in splits.items()
+        },
+        covariates=_covariates(splits[Split.TRAIN]),
+    )
+    return ModelCard(
+        name=trained.name,
+        intended_use=trained.intended_use or "None was stated by whoever trained it.",
+        data=data,
+        findings=manifest.findings,
+        scores=scores,
+        limits=("Not a medical device; not for clinical use without validation on site.", VALIDATION_LIMIT),
+        versions=versions(),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seed=trained.seed,
+        acknowledged_leaks=manifest.acknowledged_leaks,
+        notes=trained.notes,
+    )
+
+
+def _counts(cases: Sequence[Case], finding: Finding) -> dict[str, int]:
+    """Cases that have each class."""
+    rows = encode_labels(cases, [finding])
+    if finding.kind is FindingKind.MULTILABEL:
+        return dict(zip(finding.classes, (rows == 1).sum(axis=0).tolist(), strict=True))
+    known = rows[rows != UNKNOWN]
+    return dict(zip(finding.classes, np.bincount(known, minlength=len(finding.classes)).tolist(), strict=True))
+
+
+def _covariates(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
+    found = {name: Counter(case.covariates.get(name, "") for case in cases) for name in COVARIATES}
+    return {name: dict(counts.most_common()) for name, counts in found.items() if set(counts) != {""}}

@@ -1,0 +1,344 @@
+"""``resdx train``: from a manifest to a calibrated, tracked model package; killed anywhere, it goes on."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline import atomic
+from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.tables import load_files, load_manifest
+from pipeline.config import Settings, to_yaml
+from pipeline.data.datamodule import CaseDataModule
+from pipeline.data.settings import DataSettings
+from pipeline.domain.case import Case, Split
+from pipeline.domain.encoding import encode_labels
+from pipeline.domain.fingerprint import Fingerprint
+from pipeline.domain.frozen import digest
+from pipeline.domain.journal import Journal, NullJournal
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.plan import Plan
+from pipeline.domain.rejection import Rejection
+from pipeline.domain.volume import Volume
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, LeakError, StoppedBySignal, TrainingError, UsageError
+from pipeline.evaluation.operating_points import OperatingRule
+from pipeline.evaluation.table import rejection_table
+from pipeline.networks.classifier import build_classifier
+from pipeline.networks.settings import NetworkSettings
+from pipeline.package.package import ModelPackage
+from pipeline.preprocessing.cache import SECONDS_PER_CASE, PreparedCache
+from pipeline.preprocessing.fingerprint import measure
+from pipeline.preprocessing.planning import PlanSettings, make_plan
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.outcome import Outcome
+from pipeline.stages.packaging import Trained, make_package
+from pipeline.tracking.journal import FileJournal
+from pipeline.tracking.live import tracked
+from pipeline.tracking.settings import TrackingSettings
+from pipeline.training.checkpoints import BEST, FOLDER, load_weights
+from pipeline.training.fitting import FITTED, Fitted, fit
+from pipeline.training.losses import FindingsLoss, class_weights
+from pipeline.training.precision import PrecisionChoice, choose_precision
+from pipeline.training.run_folder import CONFIG, alone, claim, flatten, once
+from pipeline.training.settings import TrainingSettings
+
+log = logging.getLogger("resdx")
+
+PACKAGE = "package"
+PRECISION = "precision.json"
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+"""Where torchrun, SLURM and Lightning say which of several processes this is."""
+
+FREE = frozenset(
+    {"tracking", "cache", "processes", "seconds_per_case", "memory_bytes", "resume", "data.workers", "manifest", "out"}
+)
+"""Settings that may differ when a run goes on. That the manifest is the same is checked by its digest."""
+
+Read = Callable[[Case], Volume]
+
+
+class Config(Settings):
+    """Settings of ``resdx train``."""
+
+    manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
+    out: Path = Field(description="Run folder: plan, checkpoints, journal and the model package.")
+    name: str = Field(default="", description="Name of the model in its card; empty takes the run folder's.")
+    intended_use: str = Field(default="", description="What the model is for, in words; stands in its card.")
+    seed: NonNegativeInt = Field(default=0, description="Of weights, order, augmentation and dropout.")
+    resume: bool = Field(default=True, description="Go on with the run that `out` holds; false refuses such a folder.")
+    network: NetworkSettings = Field(default_factory=NetworkSettings, description="Backbone and head.")
+    plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")
+    data: DataSettings = Field(default=DataSettings(), description="Loading and augmentation.")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="Optimisation, selection, devices.")
+    operating_point: OperatingRule = Field(default=OperatingRule(), description="How the threshold is chosen.")
+    tta_flips: tuple[NonNegativeInt, ...] = Field(
+        default=(),
+        description="Spatial axes over whose mirror images predictions are averaged. Only where the side does not "
+        "matter; doubles the time of a prediction for each axis.",
+    )
+    tracking: TrackingSettings = Field(default=TrackingSettings(), description="MLflow.")
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    cache: Path | None = Field(default=None, description="Folder of prepared cases; null keeps them in `out`.")
+    processes: NonNegativeInt | None = Field(
+        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
+    )
+    seconds_per_case: PositiveFloat = Field(
+        default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
+    )
+    memory_bytes: PositiveInt | None = Field(
+        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+    )
+    threads: NonNegativeInt = Field(
+        default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."
+    )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run is made of before its first step."""
+
+    manifest: Manifest
+    fingerprint: Fingerprint
+    plan: Plan
+    network: NetworkSettings
+    cache: PreparedCache
+    rejections: tuple[Rejection, ...]
+    data: CaseDataModule
+
+
+def run(config: Config) -> Outcome:
+    """Train; exit status 3 if some cases could not be read.
+
+    Raises
+    ------
+    ManifestError, PlanError, TrainingError
+        See the messages.
+    LeakError
+        The same pixels, or a patient, stand in two splits.
+    UsageError
+        The run folder is in use or holds another run.
+    StoppedBySignal
+        SIGTERM arrived; the same command goes on.
+    """
+    manifest = load_manifest(config.manifest)
+    reader = CaseReader(load_files(config.manifest), config.read)
+    with stopping_on_sigterm():
+        if rank():
+            return follow(config, manifest, reader.read)
+        with alone(config.out):
+            return train(config, manifest, reader.read)
+
+
+def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
+    """Train on a manifest whose scans `read` reads; see :func:`run`."""
+    check_manifest(manifest)
+    claim(config.out, config, free=FREE, resume=config.resume)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with tracked(config.out, config.tracking) as journal:
+        experiment = prepare(config, manifest, read)
+        record(config, experiment, journal)
+        fitted, precision = fit_network(config, experiment, journal)
+        package = pack(config, experiment, fitted, precision)
+        journal.artifact(config.out / FOLDER / FITTED, "training")
+        tracking = config.tracking
+        journal.model(package.folder, package.digest, name=tracking.registered_model, alias=tracking.alias)
+        journal.metrics({f"best/{name}": value for name, value in fitted.best.items()}, step=fitted.best_epoch)
+    exit_code = EXIT_SOME_REJECTED if experiment.rejections else EXIT_OK
+    return Outcome(lines=tuple(describe(config, experiment, fitted, package)), exit_code=exit_code)
+
+
+def rank() -> int:
+    """Return the number of this process among those that train together; 0 decides, records and packs."""
+    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name)), 0)
+
+
+def follow(config: Config, manifest: Manifest, read: Read) -> Outcome:
+    """Train beside the first process, on the plan and the precision that it decides."""
+    log.info("waiting for the first process to prepare")
+    while not (config.out / PRECISION).is_file():
+        time.sleep(1.0)
+    fit_network(config, prepare(config, manifest, read), NullJournal())
+    return Outcome()
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Refuse what cannot be trained on, and leaks that nobody acknowledged.
+
+    Raises
+    ------
+    TrainingError, LeakError
+    """
+    if not manifest.findings:
+        raise TrainingError("The manifest has no finding to learn.", "Run `resdx ingest` with --labels.")
+    for split in (Split.TRAIN, Split.VALIDATION):
+        if not manifest.of(split):
+            raise TrainingError(f"The manifest has no {split.value} case.", "Run `resdx ingest` with splits.")
+    if manifest.acknowledged_leaks:
+        log.warning("%d leaks between splits were acknowledged at ingest.", manifest.acknowledged_leaks)
+        return
+    seen: dict[str, set[str]] = defaultdict(set)
+    for case in manifest.cases:
+        seen[case.digest].add(str(case.split))
+    leaks = sum(len(splits) > 1 for splits in seen.values())
+    if leaks or manifest.patients_in_two_splits():
+        raise LeakError(
+            f"The pixels of {leaks} scans stand in more than one split.",
+            "Remove the copies, or acknowledge them at ingest: every report then carries the count.",
+        )
+
+
+def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
+    """Measure, plan and prepare; a run that goes on keeps the plan it began with."""
+    out = config.out
+    fingerprint = once(out / "fingerprint.json", Fingerprint, partial(measure, manifest, Split.TRAIN, read))
+    if fingerprint.manifest != manifest.digest:
+        raise UsageError(
+            f"{out} holds a run on another manifest ({fingerprint.manifest[:12]}, this one is {manifest.digest[:12]}).",
+            "Give another `out`, or the manifest of that run.",
+        )
+    plan = once(out / "plan.json", Plan, partial(make_plan, fingerprint, config.plan))
+    cache = PreparedCache(config.cache or out / "cache", plan, read)
+    used = [case for case in manifest.cases if case.split in (Split.TRAIN, Split.VALIDATION)]
+    rejections = cache.fill(
+        used,
+        processes=len(os.sched_getaffinity(0)) if config.processes is None else config.processes,
+        timeout_seconds=config.seconds_per_case,
+        memory_bytes=config.memory_bytes,
+    )
+    if not rank():
+        atomic.write_text(out / "rejections.csv", rejection_table(rejections))
+    return Experiment(
+        manifest=manifest,
+        fingerprint=fingerprint,
+        plan=plan,
+        network=config.network.resolved(plan.depth, plan.size),
+        cache=cache,
+        rejections=rejections,
+        data=CaseDataModule(
+            manifest,
+            cache,
+            config.data,
+            batch_size=plan.batch_size,
+            seed=config.seed,
+            excluded=[rejection.path for rejection in rejections],
+        ),
+    )
+
+
+def record(config: Config, experiment: Experiment, journal: FileJournal) -> None:
+    """Write to the journal what the run is made of; paths by their names only."""
+    manifest, plan = experiment.manifest, experiment.plan
+    names = {"manifest": Path(config.manifest.name), "out": Path(config.out.name)}
+    shown = config.model_copy(
+        update=names | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
+    )
+    values = flatten(shown.model_dump(mode="json", exclude={"tracking"}))
+    journal.params({name: value for name, value in values.items() if isinstance(value, str | int | float | bool)})
+    journal.params({f"planned.{decision.name}": decision.value for decision in plan.decisions})
+    counts = {f"cases.{split.value}": len(manifest.of(split)) for split in Split}
+    journal.params(counts | {"cases.rejected": len(experiment.rejections)})
+    journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
+    atomic.write_text(config.out / "tracking" / CONFIG, to_yaml(shown))
+    for path in (config.out / "tracking" / CONFIG, config.out / "plan.json", config.out / "fingerprint.json"):
+        journal.artifact(path, "experiment")
+
+
+def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tuple[Fitted, PrecisionChoice]:
+    """Build the network, prove its precision, train it."""
+    findings, plan, data = experiment.manifest.findings, experiment.plan, experiment.data
+    labels = {split: encode_labels(data.datasets[split].cases, findings) for split in Split}
+    for split in (Split.TRAIN, Split.VALIDATION):
+        if not len(labels[split]):
+            raise TrainingError(f"No {split.value} case could be read.", "rejections.csv in the run folder says why.")
+    torch.manual_seed(config.seed)
+    classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
+
+    def choose() -> PrecisionChoice:
+        batch = next(iter(data.train_dataloader()))
+        loss = FindingsLoss(findings, class_weights(findings, labels[Split.TRAIN]))
+        wanted = (plan.precision, config.training.memory_format)
+        return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device_of(config.training))
+
+    precision = once(config.out / PRECISION, PrecisionChoice, choose)
+    journal.params({"precision": precision.precision, "layout": precision.layout})
+    journal.artifact(config.out / PRECISION, "experiment")
+    fitted = fit(
+        classifier,
+        data,
+        config.training,
+        labels=labels,
+        folder=config.out,
+        precision=precision,
+        journal=journal,
+        seed=config.seed,
+    )
+    return fitted, precision
+
+
+def device_of(settings: TrainingSettings) -> torch.device:
+    """Where training will run."""
+    cuda = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: PrecisionChoice) -> ModelPackage:
+    """Make the package of the best epoch."""
+    notes = (
+        f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, chosen by {fitted.monitor} on validation.",
+        f"Trained in {precision.precision}: {precision.reason}.",
+    )
+    trained = Trained(
+        name=config.name or config.out.resolve().name,
+        intended_use=config.intended_use,
+        state=load_weights(config.out / FOLDER / BEST),
+        network=experiment.network,
+        plan=experiment.plan,
+        fingerprint=experiment.fingerprint,
+        manifest=experiment.manifest,
+        validation=experiment.data.datasets[Split.VALIDATION].cases,
+        tta_flips=config.tta_flips,
+        seed=config.seed,
+        notes=notes,
+    )
+    return make_package(config.out / PACKAGE, trained, experiment.cache, config.operating_point)
+
+
+def describe(config: Config, experiment: Experiment, fitted: Fitted, package: ModelPackage) -> Iterator[str]:
+    """Yield the closing lines."""
+    best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
+    ended = "stopped early after" if fitted.stopped_early else "after"
+    yield f"Best epoch {fitted.best_epoch}, {ended} {len(fitted.history)} epochs: {best}."
+    for entry in package.calibration:
+        yield f"{entry.finding}: temperature {entry.temperature:.3f}{f' ({entry.note})' if entry.note else ''}."
+    for point in package.operating_points:
+        yield f"{point.finding}: positive from probability {point.threshold:.4f} on ({point.rule})."
+    if experiment.rejections:
+        yield f"{len(experiment.rejections)} cases could not be read: {config.out / 'rejections.csv'}"
+    yield f"Model package: {package.folder} ({package.digest[:12]})"
+    yield f"Next: resdx evaluate {package.folder} --manifest {config.manifest}"
+
+
+@contextmanager
+def stopping_on_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into an orderly stop: what was written so far is whole, and the same command goes on from it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedBySignal("Stopped by SIGTERM.", "Everything is saved; the same command goes on from here.")
+
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, stop)
+            stack.callback(signal.signal, signal.SIGTERM, before)
+        yield
