@@ -1,5 +1,6 @@
 """``resdx plan``: measures the training split and decides how scans become inputs, each decision with its reason."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field
@@ -8,9 +9,11 @@ from pipeline import atomic
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.config import Settings
-from pipeline.domain.case import Split
+from pipeline.domain.case import Case, Split
 from pipeline.domain.fingerprint import Fingerprint
+from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
+from pipeline.domain.volume import Volume
 from pipeline.preprocessing.fingerprint import measure
 from pipeline.preprocessing.planning import PlanSettings, make_plan
 from pipeline.readers.options import ReadOptions
@@ -44,7 +47,12 @@ def run(config: Config) -> Outcome:
     """
     manifest = load_manifest(config.manifest)
     reader = CaseReader(load_files(config.manifest), config.read)
-    fingerprint = measure(manifest, Split.TRAIN, reader.read)
+    return decide(config, manifest, reader.read)
+
+
+def decide(config: Config, manifest: Manifest, read: Callable[[Case], Volume]) -> Outcome:
+    """Measure, decide and write, for a manifest that is loaded; see :func:`run`."""
+    fingerprint = measure(manifest, Split.TRAIN, read)
     plan = make_plan(fingerprint, config.plan)
     out = config.out or config.manifest.with_suffix(".plan")
     atomic.write_text(out / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")

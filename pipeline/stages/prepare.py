@@ -1,6 +1,7 @@
 """``resdx prepare``: fills the cache of prepared cases, and mends what is damaged in it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
@@ -9,7 +10,10 @@ from pipeline import atomic
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.config import Settings
+from pipeline.domain.case import Case
+from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
+from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, PlanError
 from pipeline.evaluation.table import rejection_table
 from pipeline.preprocessing.cache import SECONDS_PER_CASE, PreparedCache
@@ -48,9 +52,13 @@ def run(config: Config) -> Outcome:
         The manifest or the plan is damaged.
     """
     manifest = load_manifest(config.manifest)
-    plan = _load_plan(config.plan)
     reader = CaseReader(load_files(config.manifest), config.read)
-    cache = PreparedCache(config.cache, plan, reader.read)
+    return fill(config, manifest, reader.read)
+
+
+def fill(config: Config, manifest: Manifest, read: Callable[[Case], Volume]) -> Outcome:
+    """Prepare the cases of a manifest that is loaded; see :func:`run`."""
+    cache = PreparedCache(config.cache, _load_plan(config.plan), read)
     processes = len(os.sched_getaffinity(0)) if config.processes is None else config.processes
     refused = cache.fill(
         manifest.cases,
