@@ -1,5 +1,6 @@
 """ResNet of 10 to 152 layers, and its plain twin (He et al. 2016)."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -21,8 +22,9 @@ BOTTLENECK = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 
 DEFAULT_DEPTH = {"auto": 18, "basic": 18, "bottleneck": 50}
 """Depth where neither settings nor a plan say one."""
 
-SMALL_SIDE = 64
-"""Longest side, in voxels, that the small stem is for."""
+STEMS: dict[Literal["small", "medium"], int] = {"small": 4096, "medium": 32768}
+"""Most voxels of an input that a stem is for: 64 squared or 16 cubed, 181 squared or 32 cubed; large beyond. Each step
+costs 4 times (2D) or 8 times (3D) less than the one before."""
 
 
 class Config(BackboneSettings):
@@ -39,10 +41,10 @@ class Config(BackboneSettings):
         default="auto",
         description="basic (two 3x3) for 10, 18, 34 layers; bottleneck (1x1, 3x3, 1x1) for 14, 26, 50, 101, 152.",
     )
-    stem: Literal["auto", "small", "large"] = Field(
+    stem: Literal["auto", "small", "medium", "large"] = Field(
         default="auto",
-        description="small: 3x3, keeps every voxel. large: 7x7 stride 2 and max pooling. auto: small for inputs of up "
-        "to 64 voxels a side.",
+        description="small: 3x3, keeps every voxel. medium: 3x3 stride 2. large: 7x7 stride 2 and max pooling. auto: "
+        "small up to 4096 voxels (64 squared, 16 cubed), medium up to 32768 (32 cubed).",
     )
     norm: Literal["batch", "group", "instance"] = Field(
         default="batch", description="batch needs batches of some 8 cases and more; group works with any."
@@ -72,7 +74,7 @@ class Config(BackboneSettings):
             layouts = {"basic": BASIC, "bottleneck": BOTTLENECK, "auto": BASIC | BOTTLENECK}[self.block]
             changes["depth"] = max((known for known in layouts if known <= depth), default=min(layouts))
         if self.stem == "auto":
-            changes["stem"] = "small" if max(size) <= SMALL_SIDE else "large"
+            changes["stem"] = next((stem for stem, most in STEMS.items() if math.prod(size) <= most), "large")
         return self.model_validate(self.model_dump() | changes)
 
     def build(self, ndim: int, channels: int) -> "Backbone":
@@ -83,10 +85,11 @@ class Config(BackboneSettings):
         from pipeline.backbones.stems import Stem
 
         depth = DEFAULT_DEPTH[self.block] if self.depth == "auto" else self.depth
+        stem = "small" if self.stem == "auto" else self.stem
         operators = OPERATORS[ndim]
         return ResidualNetwork(
             ndim,
-            Stem("large" if self.stem == "large" else "small", operators, self.norm, channels, self.width),
+            Stem(stem, operators, self.norm, channels, self.width),
             BlockSettings(operators, self.norm, self.residual),
             bottleneck=depth in BOTTLENECK,
             blocks=(BASIC | BOTTLENECK)[depth],

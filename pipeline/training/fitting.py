@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+import torch.utils.deterministic
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -156,6 +157,8 @@ def make_trainer(
             EarlyStopping(SCORE, mode="max", patience=settings.early_stopping, check_on_train_epoch_end=True)
         )
     callbacks += [best_checkpoint(checkpoints), last_checkpoint(checkpoints)]
+    # deterministic algorithms would also fill every new tensor, which costs time and changes nothing here
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch's own property
     with _quiet():
         return pl.Trainer(
             accelerator=settings.accelerator,

@@ -27,9 +27,10 @@ def from_monai(name: str) -> str:
     return name.replace("downsample.0.", "shortcut.conv.").replace("downsample.1.", "shortcut.norm.")
 
 
-@pytest.mark.parametrize("stem", ["small", "large"])
+@pytest.mark.parametrize(
+    ("depth", "stem"), [(10, "medium"), (18, "small"), (18, "large"), (34, "medium"), (50, "large")]
+)
 @pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("depth", [10, 18, 34, 50])
 def test_equals_monai_with_the_same_weights(depth: int, ndim: int, stem: str) -> None:
     torch.manual_seed(0)
     blocks = (BASIC | BOTTLENECK)[depth]
@@ -39,9 +40,9 @@ def test_equals_monai_with_the_same_weights(depth: int, ndim: int, stem: str) ->
         [8, 16, 32, 64],
         spatial_dims=ndim,
         n_input_channels=2,
-        conv1_t_size=3 if stem == "small" else 7,
+        conv1_t_size=7 if stem == "large" else 3,
         conv1_t_stride=1 if stem == "small" else 2,
-        no_max_pool=stem == "small",
+        no_max_pool=stem != "large",
         shortcut_type="B",
         bias_downsample=False,
         feed_forward=False,
@@ -119,7 +120,8 @@ def test_stochastic_depth_keeps_the_expectation_and_rises_with_depth() -> None:
 
 def test_auto_follows_the_plan() -> None:
     config = Config()
-    assert config.resolved(34, (28, 28, 28)).model_dump().items() >= {"depth": 34, "stem": "small"}.items()
+    assert config.resolved(34, (28, 28, 28)).model_dump().items() >= {"depth": 34, "stem": "medium"}.items()
+    assert config.resolved(34, (64, 64)).model_dump().items() >= {"depth": 34, "stem": "small"}.items()
     assert config.resolved(50, (224, 224)).model_dump().items() >= {"depth": 50, "stem": "large"}.items()
     assert Config(block="bottleneck").resolved(18, (64, 64)).depth == 14
     assert Config(depth=101, stem="large").resolved(10, (28, 28)) == Config(depth=101, stem="large")

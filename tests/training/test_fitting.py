@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,22 +77,26 @@ def same(one: Any, other: Any, ignored: tuple[str, ...] = ()) -> bool:
     return bool(one == other)
 
 
-class Kicks:
-    """Sends SIGTERM to this very process when a case is asked for the n-th time, as a scheduler would."""
+def interrupt(data: Any, batch: int, how: Callable[[], None]) -> None:
+    """Let `how` happen while the n-th training batch is read."""
+    dataset, left = data.datasets[Split.TRAIN], [batch]
 
-    def __init__(self, data: Any, batches: int) -> None:
-        self.left = batches
-        dataset = data.datasets[Split.TRAIN]
-        original = dataset.__class__.__getitems__
+    class Interrupted(dataset.__class__):  # type: ignore[misc, name-defined]
+        def __getitems__(self, visits: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0:
+                how()
+            return super().__getitems__(visits)
 
-        class Kicking(dataset.__class__):  # type: ignore[misc, name-defined]
-            def __getitems__(inner, visits: Any) -> Any:  # noqa: N805
-                self.left -= 1
-                if self.left == 0:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return original(inner, visits)
+    dataset.__class__ = Interrupted
 
-        dataset.__class__ = Kicking
+
+def sigterm() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def crash() -> None:
+    raise OSError("the disk went away")
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +115,35 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, 
 def test_a_run_stopped_by_sigterm_goes_on_bit_for_bit(
     batches: list[int], whole: tuple[Path, Fitted], cache: Path, tmp_path: Path
 ) -> None:
-    expected_folder, expected = whole
     for count in batches:
         data = make_data(cache, MANIFEST, seed=5)
-        Kicks(data, count)
+        interrupt(data, count, sigterm)
         with pytest.raises(StoppedBySignal, match="Stopped by SIGTERM in epoch") as stop:
             run(tmp_path, cache, data=data, ema_decay=0.9, early_stopping=4)
         assert stop.value.exit_code == 143
         assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
         assert not (tmp_path / "checkpoints" / FITTED).exists()
     fitted = run(tmp_path, cache, ema_decay=0.9, early_stopping=4)
-    assert fitted == expected
+    assert_equal_runs((tmp_path, fitted), whole)
+
+
+@pytest.mark.parametrize("batch", [2, 5, 9])
+def test_a_run_that_crashed_goes_on_bit_for_bit(
+    batch: int, whole: tuple[Path, Fitted], cache: Path, tmp_path: Path
+) -> None:
+    """Between two checkpoints, too: the last one is repeated from, and nothing of what came after it remains."""
+    data = make_data(cache, MANIFEST, seed=5)
+    interrupt(data, batch, crash)
+    settings = {"ema_decay": 0.9, "early_stopping": 4, "checkpoint_steps": 2}
+    with pytest.raises(OSError, match="disk"):
+        run(tmp_path, cache, data=data, **settings)
+    assert_equal_runs((tmp_path, run(tmp_path, cache, **settings)), whole)
+
+
+def assert_equal_runs(one: tuple[Path, Fitted], other: tuple[Path, Fitted]) -> None:
+    assert one[1] == other[1]
     for name in ("best.ckpt", "last.ckpt"):
-        ours, theirs = (load_checkpoint(folder / "checkpoints" / name) for folder in (tmp_path, expected_folder))
+        ours, theirs = (load_checkpoint(folder / "checkpoints" / name) for folder, _ in (one, other))
         for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
             assert same(ours[key], theirs[key]), (name, key)
 
