@@ -27,8 +27,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def load(cls, path: Path | None, overrides: Sequence[str] = ()) -> Self:
-        """Read a YAML file, apply ``a.b=c`` overrides and validate.
+    def load(cls, path: Path | None, overrides: Sequence[str] = (), values: Mapping[str, object] | None = None) -> Self:
+        """Read a YAML file, set `values` by dotted key, apply ``a.b=c`` overrides and validate.
 
         Raises
         ------
@@ -37,7 +37,8 @@ class Settings(BaseModel):
         """
         source = str(path) if path else "command line"
         data = _read_yaml(path) if path else {}
-        problems = [problem for text in overrides if (problem := _apply_override(data, text))]
+        problems = [problem for key, value in (values or {}).items() if (problem := _set(data, key, value))]
+        problems += [problem for text in overrides if (problem := _apply_override(data, text))]
         if problems:
             raise ConfigError(source, problems)
         return cls.from_mapping(data, source)
@@ -120,16 +121,24 @@ def _apply_override(data: dict[str, Any], text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or not key:
         return f"override {text!r} must look like key.subkey=value"
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return f"override {text!r}: the value is not valid YAML"
+    return _set(data, key, parsed)
+
+
+def _set(data: dict[str, Any], key: str, value: object) -> str:
+    """Set a dotted key in nested mappings; return what is wrong with it, or an empty string."""
     *folders, last = key.split(".")
     target = data
     for name in folders:
-        target = target.setdefault(name, {})
+        if target.get(name) is None:
+            target[name] = {}
+        target = target[name]
         if not isinstance(target, dict):
-            return f"override {text!r}: {name} is a value, it has no keys below it"
-    try:
-        target[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return f"override {text!r}: the value is not valid YAML"
+            return f"{key}: {name} is a value, it has no keys below it"
+    target[last] = value
     return ""
 
 
