@@ -1,0 +1,97 @@
+"""All mistakes of a file at once, each by dotted key; parts chosen by kind."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import yaml
+from pydantic import Field
+
+from pipeline.config import KindOf, Part, Settings, explain, parts, schema, to_yaml
+from pipeline.errors import ConfigError
+
+
+class Inner(Settings):
+    rate: float = Field(default=0.5, gt=0, description="Learning rate.")
+    steps: int = Field(default=10, description="Number of steps.")
+
+
+class Outer(Settings):
+    name: str = Field(description="Name of the run.")
+    inner: Inner = Field(default=Inner(), description="The inner part.")
+    backbone: Annotated[Part, KindOf("pipeline.backbones")] = Field(
+        default_factory=lambda: dict(parts("pipeline.backbones"))["resnet"](), description="The network."
+    )
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Outer:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Outer.load(path, overrides)
+
+
+def test_every_mistake_is_listed_by_dotted_key(tmp_path: Path) -> None:
+    text = "inner: {rate: -1, steps: many, speed: 3}\nbackbone: {kind: resnet, depth: deep}\nextra: 1\n"
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    for key in ("name: is required", "inner.rate:", "inner.steps:", "inner.speed: unknown key", "backbone", "extra:"):
+        assert key in message, (key, message)
+    assert "6 mistakes" in message
+    assert caught.value.exit_code == 2
+
+
+def test_overrides_set_nested_keys(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "name: a\n", "inner.rate=0.25", "name=b", "backbone.depth=34")
+    assert (loaded.name, loaded.inner.rate, loaded.backbone.model_dump()["depth"]) == ("b", 0.25, 34)
+
+
+@pytest.mark.parametrize("override", ["rate", "=1", "name.first=1", "inner.rate=[1"])
+def test_a_wrong_override_is_explained(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=r"name|override"):
+        load(tmp_path, "name: a\n", override)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00"])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        load(tmp_path, text)
+
+
+def test_yaml_executes_nothing(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    with pytest.raises(ConfigError):
+        load(tmp_path, f"name: !!python/object/apply:os.system ['touch {marker}']\n")
+    assert not marker.exists()
+
+
+def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"inner\.rate"):
+        load(tmp_path, "name: a\ninner: {rate: .inf}\n")
+
+
+def test_an_unknown_kind_names_the_known_ones() -> None:
+    class Metrics(Settings):
+        metric: Annotated[Part, KindOf("pipeline.evaluation.metrics")]
+
+    with pytest.raises(ConfigError, match="auroc"):
+        Metrics.from_mapping({"metric": {"kind": "os.system"}})
+
+
+def test_resolved_settings_round_trip(tmp_path: Path) -> None:
+    settings = load(tmp_path, "name: a\ninner: {steps: 3}\n")
+    assert Outer.from_mapping(yaml.safe_load(to_yaml(settings))) == settings
+
+
+def test_explained_settings_are_yaml_with_every_key() -> None:
+    text = explain(Outer)
+    keys = yaml.safe_load(text)
+    assert set(keys) == {"name", "inner", "backbone"}
+    assert keys["inner"] == {"rate": 0.5, "steps": 10}
+    assert "# Learning rate." in text
+    assert keys["backbone"]["kind"] == "resnet"
+
+
+def test_schema_names_the_parts() -> None:
+    assert "resnet" in json.dumps(json.loads(schema(Outer)))
