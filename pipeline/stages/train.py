@@ -46,11 +46,11 @@ from pipeline.stages.packaging import Trained, make_package
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
-from pipeline.training.checkpoints import BEST, FOLDER, load_weights
+from pipeline.training.checkpoints import BEST, load_weights
 from pipeline.training.fitting import FITTED, Fitted, fit
 from pipeline.training.losses import FindingsLoss, class_weights
 from pipeline.training.precision import PrecisionChoice, choose_precision
-from pipeline.training.run_folder import CONFIG, alone, claim, flatten, once
+from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, flatten, once
 from pipeline.training.settings import TrainingSettings
 
 log = logging.getLogger("resdx")
@@ -151,7 +151,7 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
         record(config, experiment, journal)
         fitted, precision = fit_network(config, experiment, journal)
         package = pack(config, experiment, fitted, precision)
-        journal.artifact(config.out / FOLDER / FITTED, "training")
+        journal.artifact(config.out / CHECKPOINTS / FITTED, "training")
         tracking = config.tracking
         journal.model(package.folder, package.digest, name=tracking.registered_model, alias=tracking.alias)
         journal.metrics({f"best/{name}": value for name, value in fitted.best.items()}, step=fitted.best_epoch)
@@ -302,7 +302,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: Prec
     trained = Trained(
         name=config.name or config.out.resolve().name,
         intended_use=config.intended_use,
-        state=load_weights(config.out / FOLDER / BEST),
+        state=load_weights(config.out / CHECKPOINTS / BEST),
         network=experiment.network,
         plan=experiment.plan,
         fingerprint=experiment.fingerprint,

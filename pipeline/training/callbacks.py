@@ -106,6 +106,10 @@ class Recorder(Callback):
         self._training_seconds = 0.0
         self._cases = 0
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock where a run goes on within an epoch, whose start is not called again."""
+        self._started, self._cases = time.monotonic(), 0
+
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clock."""
         self._started, self._cases = time.monotonic(), 0

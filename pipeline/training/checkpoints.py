@@ -13,7 +13,6 @@ from pipeline import atomic
 from pipeline.errors import TrainingError
 from pipeline.training.module import SCORE
 
-FOLDER = "checkpoints"
 BEST = "best.ckpt"
 LAST = "last.ckpt"
 

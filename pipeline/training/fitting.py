@@ -23,7 +23,6 @@ from pipeline.errors import StoppedBySignal, TrainingError
 from pipeline.networks.classifier import Classifier
 from pipeline.training.callbacks import EpochBar, LastWithinEpoch, NonFiniteGuard, Recorder
 from pipeline.training.checkpoints import (
-    FOLDER,
     LAST,
     AtomicCheckpointIO,
     best_checkpoint,
@@ -33,6 +32,7 @@ from pipeline.training.checkpoints import (
 from pipeline.training.losses import FindingsLoss, check_learnable, class_weights
 from pipeline.training.module import SCORE, TrainingModule
 from pipeline.training.precision import PrecisionChoice
+from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.selection import has_auroc, selection_score
 from pipeline.training.settings import TrainingSettings
 
@@ -109,7 +109,7 @@ def fit(
         SIGTERM arrived; the state is saved.
     """
     findings = classifier.findings
-    checkpoints = folder / FOLDER
+    checkpoints = folder / CHECKPOINTS
     if (checkpoints / FITTED).is_file():
         return Fitted.model_validate_json((checkpoints / FITTED).read_bytes())
     check_learnable(findings, labels[Split.TRAIN])

@@ -17,6 +17,7 @@ from pipeline.errors import TrainingError, UsageError
 LOCK = "run.lock"
 SETTINGS = "settings.json"
 CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
 
 Noun = TypeVar("Noun", bound=Frozen)
 
@@ -66,6 +67,8 @@ def claim(folder: Path, settings: Settings, *, free: frozenset[str], resume: boo
     path = folder / SETTINGS
     wanted = {key: value for key, value in flatten(settings.model_dump(mode="json")).items() if not _in(key, free)}
     exists = path.is_file()
+    if not exists and (folder / CHECKPOINTS).exists():
+        raise UsageError(f"{folder} holds checkpoints of a run whose {SETTINGS} is gone.", "Give another `out`.")
     if exists and not resume:
         raise UsageError(f"{folder} holds a run already and `resume` is off.", "Give another `out`.")
     if exists:

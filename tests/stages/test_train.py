@@ -136,6 +136,12 @@ def test_another_manifest_is_refused(trained: Path) -> None:
         train(make_config(trained), make_manifest(train=33, validation=18), read)
 
 
+def test_checkpoints_of_unknown_settings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UsageError, match=r"settings\.json is gone"):
+        train(make_config(tmp_path), MANIFEST, read)
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     with alone(tmp_path), pytest.raises(UsageError, match="Another process"), alone(tmp_path):
         pass
