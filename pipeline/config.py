@@ -7,6 +7,7 @@ The file is the registration, and no configuration can import code from outside 
 
 import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,9 @@ from pydantic_core import CoreSchema, PydanticUndefined
 from pipeline.errors import ConfigError
 
 PACKAGE = "pipeline"
+
+DEFINES_CONFIG = re.compile(r"^class Config\(|^from pipeline\.\S+ import .*\bConfig\b", re.MULTILINE)
+"""What the source of a part shows: it defines ``Config``, or its package takes it from a module of its own."""
 
 
 class Settings(BaseModel):
@@ -83,22 +87,25 @@ class KindOf:
 
 @cache
 def parts(folder: str) -> tuple[tuple[str, type[Part]], ...]:
-    """Name and ``Config`` of each part in an open folder: its public modules that define one, in name order."""
+    """Name and ``Config`` of each part in an open folder: its public modules that define one, in name order.
+
+    The modules that parts share are not imported, so that listing the parts stays cheap.
+    """
     package = importlib.import_module(folder)
     found: list[tuple[str, type[Part]]] = []
-    for name in _public_modules(Path(package.__path__[0])):
-        module = importlib.import_module(f"{folder}.{name}")
-        config = getattr(module, "Config", None)
-        if config is not None and config.__module__.startswith(module.__name__):
-            assert config.model_fields["kind"].default == name, f"{folder}.{name}: kind must be {name!r}"
-            found.append((name, config))
+    for name in _part_names(Path(package.__path__[0])):
+        config = importlib.import_module(f"{folder}.{name}").Config
+        assert config.model_fields["kind"].default == name, f"{folder}.{name}: kind must be {name!r}"
+        found.append((name, config))
     return tuple(found)
 
 
-def _public_modules(folder: Path) -> Iterator[str]:
+def _part_names(folder: Path) -> Iterator[str]:
     for entry in sorted(folder.iterdir()):
-        is_module = entry.suffix == ".py" or (entry / "__init__.py").is_file()
-        if is_module and not entry.name.startswith("_"):
+        source = entry / "__init__.py" if entry.is_dir() else entry
+        if entry.name.startswith("_") or source.suffix != ".py" or not source.is_file():
+            continue
+        if DEFINES_CONFIG.search(source.read_text(encoding="utf-8")):
             yield entry.stem
 
 

@@ -1,5 +1,6 @@
-"""Fixtures that every folder of tests may use."""
+"""Fixtures that every folder of tests may use, and the rule about skips."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = Path(os.environ.get("RESDX_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+ALLOWED_SKIPS = ("gpu: ", "shared_data: ")
+SKIPPED: list[tuple[str, str]] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    import importlib.util
-
     cuda = False
     if importlib.util.find_spec("torch") and any("gpu" in item.keywords for item in items):
         import torch
@@ -22,6 +23,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="shared_data: the real data folder is absent"))
         if "gpu" in item.keywords and not cuda:
             item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        SKIPPED.append((report.nodeid, reason.removeprefix("Skipped: ")))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With RESDX_FAIL_ON_SKIPS set, a skip for any other reason than absent hardware or data is a failure."""
+    others = [f"{name}: {reason}" for name, reason in SKIPPED if not reason.startswith(ALLOWED_SKIPS)]
+    if others and os.environ.get("RESDX_FAIL_ON_SKIPS"):
+        print("\nskipped for a reason that is not allowed here:", *others, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
