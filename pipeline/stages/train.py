@@ -1,5 +1,6 @@
 """``resdx train``: from a manifest to a calibrated, tracked model package; killed anywhere, it goes on."""
 
+import json
 import logging
 import os
 import signal
@@ -31,7 +32,7 @@ from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.volume import Volume
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, LeakError, StoppedBySignal, TrainingError, UsageError
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, LeakError, StoppedBySignal, TrainingError
 from pipeline.evaluation.operating_points import OperatingRule
 from pipeline.evaluation.table import rejection_table
 from pipeline.networks.classifier import build_classifier
@@ -143,7 +144,7 @@ def run(config: Config) -> Outcome:
 def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Train on a manifest whose scans `read` reads; see :func:`run`."""
     check_manifest(manifest)
-    claim(config.out, config, free=FREE, resume=config.resume)
+    claim(config.out, config, {"manifest digest": manifest.digest}, free=FREE, resume=config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     with tracked(config.out, config.tracking) as journal:
@@ -203,11 +204,6 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     """Measure, plan and prepare; a run that goes on keeps the plan it began with."""
     out = config.out
     fingerprint = once(out / "fingerprint.json", Fingerprint, partial(measure, manifest, Split.TRAIN, read))
-    if fingerprint.manifest != manifest.digest:
-        raise UsageError(
-            f"{out} holds a run on another manifest ({fingerprint.manifest[:12]}, this one is {manifest.digest[:12]}).",
-            "Give another `out`, or the manifest of that run.",
-        )
     plan = once(out / "plan.json", Plan, partial(make_plan, fingerprint, config.plan))
     cache = PreparedCache(config.cache or out / "cache", plan, read)
     used = [case for case in manifest.cases if case.split in (Split.TRAIN, Split.VALIDATION)]
@@ -245,7 +241,8 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
         update=names | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
     )
     values = flatten(shown.model_dump(mode="json", exclude={"tracking"}))
-    journal.params({name: value for name, value in values.items() if isinstance(value, str | int | float | bool)})
+    plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    journal.params(plain)
     journal.params({f"planned.{decision.name}": decision.value for decision in plan.decisions})
     counts = {f"cases.{split.value}": len(manifest.of(split)) for split in Split}
     journal.params(counts | {"cases.rejected": len(experiment.rejections)})

@@ -42,13 +42,15 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def claim(folder: Path, settings: Settings, *, free: frozenset[str], resume: bool) -> bool:
+def claim(folder: Path, settings: Settings, facts: Mapping[str, str], *, free: frozenset[str], resume: bool) -> bool:
     """Begin a run, or go on with one that had the same settings.
 
     Parameters
     ----------
     settings : Settings
         Saved as ``config.yaml``.
+    facts : mapping of str to str
+        What else must be the same, e.g. the digest of the manifest.
     free : frozenset of str
         Dotted keys that may differ when a run goes on: they change where and how fast, never what comes out.
     resume : bool
@@ -65,7 +67,8 @@ def claim(folder: Path, settings: Settings, *, free: frozenset[str], resume: boo
         The folder holds a run of other settings, or any run where `resume` is off.
     """
     path = folder / SETTINGS
-    wanted = {key: value for key, value in flatten(settings.model_dump(mode="json")).items() if not _in(key, free)}
+    values = flatten(settings.model_dump(mode="json"))
+    wanted = {key: value for key, value in values.items() if not _in(key, free)} | dict(facts)
     exists = path.is_file()
     if not exists and (folder / CHECKPOINTS).exists():
         raise UsageError(f"{folder} holds checkpoints of a run whose {SETTINGS} is gone.", "Give another `out`.")

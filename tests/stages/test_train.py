@@ -98,6 +98,7 @@ def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["training.epochs"] == "3"
     assert run.data.params["network.backbone.depth"] == "10"
+    assert run.data.params["data.augmentation.flip_axes"] == "[0]"
     assert run.data.tags["resdx.manifest"] == MANIFEST.digest
     assert [m.step for m in client.get_metric_history(run.info.run_id, "val/auroc")] == [1, 2, 3]
     (version,) = client.search_model_versions("name = 'resdx'")
@@ -132,8 +133,11 @@ def test_a_folder_of_another_run_is_refused(trained: Path, changes: dict[str, An
 
 
 def test_another_manifest_is_refused(trained: Path) -> None:
-    with pytest.raises(UsageError, match="another manifest"):
+    with pytest.raises(UsageError, match="manifest digest: was"):
         train(make_config(trained), make_manifest(train=33, validation=18), read)
+    client = MlflowClient(f"sqlite:///{trained.parent / 'mlflow.db'}")
+    (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert run.info.status == "FINISHED"  # a mistaken command leaves the record of the run as it was
 
 
 def test_checkpoints_of_unknown_settings_are_refused(tmp_path: Path) -> None:
