@@ -34,6 +34,16 @@ class ResdxError(ValueError):
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross a process boundary whole, whatever the constructor of the subclass asks for."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[ResdxError], args: tuple[object, ...], state: dict[str, object]) -> ResdxError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class UsageError(ResdxError):
     """The command line asks for something impossible."""
@@ -63,14 +73,17 @@ class RejectedInput(ResdxError):  # noqa: N818 - a verdict on an input, not a fa
         What is wrong, with numbers; without patient data and without paths.
     stage : str
         Where it was found: ``discover``, ``read``, ``select``, ``label``, ``prepare`` or ``predict``.
+    path : str
+        The guilty file, where one of several is; for tables that may carry paths only.
     """
 
     exit_code = EXIT_SOME_REJECTED
 
-    def __init__(self, code: str, message: str, *, stage: str = "read", remedy: str = "") -> None:
+    def __init__(self, code: str, message: str, *, stage: str = "read", remedy: str = "", path: str = "") -> None:
         super().__init__(message, remedy)
         self.code = code
         self.stage = stage
+        self.path = path
 
 
 class LabelFileError(ResdxError):

@@ -1,0 +1,102 @@
+"""A crash, a hang or a memory explosion costs one item; the order is kept; nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.errors import RejectedInput
+from pipeline.workers import imap
+
+
+def behave(item: object) -> object:
+    """Do what the item says; runs in a worker."""
+    match item if isinstance(item, str) else "":
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hang":
+            threading.Event().wait()
+        case "explode":
+            return np.ones((4096, 1024, 1024), dtype=np.float64).sum()
+        case "refuse":
+            raise RejectedInput("GAP", "a slice is missing at 12.5 mm", stage="read")
+        case "bug":
+            raise ZeroDivisionError("ours")
+        case "exit":
+            os._exit(3)
+    return item
+
+
+def outcomes(items: list[object], processes: int = 2, timeout_seconds: float = 60.0) -> list[object]:
+    found = list(imap(behave, items, processes=processes, timeout_seconds=timeout_seconds, memory_bytes=512 * 1024**2))
+    assert [one.index for one in found] == list(range(len(items)))
+    return [one.error.code if one.error else one.value for one in found]
+
+
+def children() -> list[int]:
+    return [child.pid for child in psutil.Process().children(recursive=True) if "resource_tracker" not in _line(child)]
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return "resource_tracker"
+
+
+def test_a_crash_costs_its_item_only() -> None:
+    items: list[object] = [0, 1, "crash", 3, "exit", 5, "explode", 7, "refuse", 9]
+    assert outcomes(items) == [0, 1, "CODEC_CRASH", 3, "CODEC_CRASH", 5, "TOO_LARGE", 7, "GAP", 9]
+    assert not children()
+
+
+def test_a_hang_is_ended() -> None:
+    assert outcomes([0, "hang", 2, 3], timeout_seconds=1.0) == [0, "TIMEOUT", 2, 3]
+
+
+def test_a_refusal_keeps_what_it_says() -> None:
+    for processes in (0, 1):
+        (one,) = imap(behave, ["refuse"], processes=processes, timeout_seconds=60.0)
+        assert one.error is not None
+        assert (one.error.code, one.error.message, one.error.stage) == ("GAP", "a slice is missing at 12.5 mm", "read")
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_bug_of_ours_is_raised(processes: int) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(imap(behave, [1, "bug", 2], processes=processes, timeout_seconds=60.0))
+    assert not children()
+
+
+def test_a_reader_that_stops_early_leaves_no_process() -> None:
+    stream = imap(behave, list(range(50)), processes=2, timeout_seconds=60.0)
+    assert next(stream).value == 0
+    assert children()
+    stream.close()
+    assert not children()
+
+
+def test_arrays_come_back_whole() -> None:
+    arrays = [np.random.default_rng(seed).normal(size=(64, 64, 64)) for seed in range(4)]
+    for one, array in zip(imap(behave, arrays, processes=2, timeout_seconds=60.0), arrays, strict=True):
+        assert isinstance(one.value, np.ndarray)
+        np.testing.assert_array_equal(one.value, array)
+
+
+def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from pipeline.workers import imap\n"
+        "print('started')\n"
+        "print([one.value for one in imap(abs, [-1, -2], processes=1, timeout_seconds=60.0)])\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["started", "[1, 2]", ""]
