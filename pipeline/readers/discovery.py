@@ -1,0 +1,144 @@
+"""From a folder to series: by content, never by file name; every file ends in a series or in a refusal."""
+
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
+from pipeline.errors import RejectedInput, UsageError
+from pipeline.progress import track
+from pipeline.readers.opening import named_reader, reader_of, readers
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import HEAD_BYTES
+
+
+def discover(root: Path, options: ReadOptions) -> Discovery:
+    """Find every series below a folder.
+
+    Files are visited in name order. Links to files inside the folder are read as copies; links that lead out of it, and
+    links to folders, are refused UNREADABLE and not followed.
+
+    Raises
+    ------
+    UsageError
+        If `root` is no folder.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root} is no folder.", "Give the folder that holds the scans.")
+    root = root.resolve()
+    headers: dict[str, list[Any]] = defaultdict(list)
+    refusals: list[Refusal] = []
+    paths = sorted(_walk(root))
+    for path in track(paths, "read headers", len(paths)):
+        _inspect(path, root, options, headers, refusals)
+    series: list[Series] = []
+    for name in sorted(headers):
+        assembled = readers()[name].assemble(headers[name], options)
+        series.extend(assembled.series)
+        refusals.extend(assembled.refusals)
+    refusals.sort(key=lambda refusal: refusal.file.relative)
+    found = Discovery(root, tuple(series), tuple(refusals))
+    assert found.file_count == len(paths), f"{len(paths)} files in, {found.file_count} accounted for"
+    return found
+
+
+def reopen(reader: str, files: Sequence[SourceFile], stack: int, options: ReadOptions) -> Series:
+    """Derive one series again from exactly its files, as when a manifest is read back.
+
+    Raises
+    ------
+    RejectedInput
+        A file has changed, cannot be read, or the files no longer make the series.
+    """
+    if reader not in readers():
+        raise RejectedInput(Code.NOT_SUPPORTED, f"there is no reader named {reader!r}")
+    part = readers()[reader]
+    headers = [part.inspect(file, load(file), options) for file in files]
+    assembled = part.assemble(headers, options)
+    matching = [series for series in assembled.series if series.stack == stack]
+    if len(matching) != 1:
+        cause = next((f"{one.code}: {one.message}" for one in assembled.refusals), "its files make another series now")
+        raise RejectedInput(Code.CHANGED, f"the series cannot be opened again ({cause})")
+    return matching[0]
+
+
+def load(file: SourceFile) -> bytes:
+    """Read a file whole and verify its sha256 where one is known.
+
+    Raises
+    ------
+    RejectedInput
+        UNREADABLE, or CHANGED.
+    """
+    try:
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise RejectedInput(Code.UNREADABLE, f"cannot be read: {error.strerror}", path=str(file.path)) from error
+    if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
+        raise RejectedInput(Code.CHANGED, "the file is not the one that was discovered", path=str(file.path))
+    return content
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every entry that is no real folder; unreadable folders are entries too."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        else:
+            yield Path(entry.path)
+
+
+def _inspect(
+    path: Path, root: Path, options: ReadOptions, headers: dict[str, list[Any]], refusals: list[Refusal]
+) -> None:
+    file = SourceFile(path, path.relative_to(root).as_posix(), 0)
+    try:
+        content = _content(path, root, options)
+        file = SourceFile(path, file.relative, len(content), hashlib.sha256(content).hexdigest())
+        name = _reader_for(file, content)
+        headers[name].append(readers()[name].inspect(file, content, options))
+    except RejectedInput as error:
+        refusals.append(Refusal(file, Code(error.code), error.message))
+
+
+def _content(path: Path, root: Path, options: ReadOptions) -> bytes:
+    try:
+        target = path.resolve()
+        if not target.is_relative_to(root):
+            raise RejectedInput(Code.UNREADABLE, "a link that leads out of the scan folder is not followed")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise RejectedInput(
+                Code.UNREADABLE, "is no regular file (a pipe, a device, an unreadable or linked folder)"
+            )
+        if status.st_size > options.max_bytes:
+            raise RejectedInput(
+                Code.TOO_LARGE, f"the file has {status.st_size} bytes, the limit is {options.max_bytes}"
+            )
+        return path.read_bytes()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        reason = getattr(error, "strerror", None) or "a loop of links"
+        raise RejectedInput(Code.UNREADABLE, f"cannot be read: {reason}") from error
+
+
+def _reader_for(file: SourceFile, content: bytes) -> str:
+    """Name of the reader; refuses what is no image, as a skip unless its name claims that it is one."""
+    name = reader_of(content[:HEAD_BYTES])
+    if name:
+        return name
+    claimed = named_reader(file.path.name)
+    if claimed and not content:
+        raise RejectedInput(Code.TRUNCATED, "the file is empty")
+    if claimed:
+        raise RejectedInput(Code.BAD_HEADER, f"its name says {claimed}, its content does not")
+    raise RejectedInput(Code.NOT_AN_IMAGE, "no image format that is known")

@@ -1,0 +1,18 @@
+"""From a series to its volume."""
+
+from pipeline.domain.series import Series
+from pipeline.domain.volume import Volume
+from pipeline.readers.discovery import load
+from pipeline.readers.opening import readers
+from pipeline.readers.options import ReadOptions
+
+
+def read(series: Series, options: ReadOptions) -> Volume:
+    """Read one series into float32 voxels (c, i, j, k) in stored order, with its geometry.
+
+    Raises
+    ------
+    RejectedInput
+        With a code; ``path`` names the guilty file where one is.
+    """
+    return readers()[series.reader].read(series, load, options)
