@@ -9,7 +9,7 @@ from pipeline.readers.reader import Reader
 @cache
 def readers() -> dict[str, Reader]:
     """Every reader by name, in name order."""
-    return {name: config().build() for name, config in parts("pipeline.readers")}  # type: ignore[attr-defined]
+    return {name: config().build() for name, config in parts("pipeline.readers")}  # type: ignore[attr-defined, call-arg]
 
 
 def reader_of(head: bytes) -> str:

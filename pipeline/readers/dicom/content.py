@@ -1,0 +1,189 @@
+"""From the bytes of a file to a data set, with limits: nothing is inflated, nested or allocated without bound."""
+
+import struct
+import zlib
+from io import BytesIO
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import dcmread, read_dataset, read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+
+PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+"""Pixel Data, Float Pixel Data, Double Float Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
+
+MAGIC_OFFSET = 128
+PARSE_ERRORS = (
+    InvalidDicomError,
+    BytesLengthException,
+    struct.error,
+    zlib.error,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    EOFError,
+    OSError,
+)
+"""What pydicom raises on damaged bytes."""
+
+EXPLICIT_VRS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
+)
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file begins as DICOM: the magic of PS3.10 7.1, or a bare data set that starts in group 2 or 8."""
+    if head[MAGIC_OFFSET : MAGIC_OFFSET + 4] == b"DICM":
+        return True
+    if len(head) < 16 or head[:2] not in (b"\x08\x00", b"\x02\x00") or head[2] > 0x20 or head[3] != 0:
+        return False
+    if head[4:6] in EXPLICIT_VRS:
+        return True
+    length = struct.unpack("<L", head[4:8])[0]
+    return bool(length <= 64 and head[8 : 8 + length].isascii())
+
+
+def read_header(content: bytes, max_bytes: int) -> tuple[Dataset, int]:
+    """Parse up to the pixel data; return the data set and the offset of the pixel data element.
+
+    Raises
+    ------
+    RejectedInput
+        TRUNCATED, TOO_LARGE (deflated), TOO_DEEP, BAD_HEADER.
+    """
+    return _parse(content, max_bytes, pixels=False)
+
+
+def read_whole(content: bytes, max_bytes: int) -> Dataset:
+    """Parse a file with its pixel data; see :func:`read_header`."""
+    return _parse(content, max_bytes, pixels=True)[0]
+
+
+def check_pixel_bytes(content: bytes, offset: int, dataset: Dataset, expected: int, max_bytes: int) -> None:
+    """Refuse a file whose pixel data is absent or ends before it should.
+
+    Parameters
+    ----------
+    expected : int
+        Bytes that native pixel data must have.
+
+    Raises
+    ------
+    RejectedInput
+        TRUNCATED.
+    """
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    body = _inflated(content, max_bytes)[1] if syntax == DeflatedExplicitVRLittleEndian else content
+    header = 8 if syntax == ImplicitVRLittleEndian else 12
+    start = offset + header
+    if offset + 4 > len(body):
+        raise RejectedInput(Code.TRUNCATED, "the file ends before its pixel data")
+    if syntax.is_encapsulated:
+        _check_fragments(body, start)
+    elif len(body) - start < expected:
+        raise RejectedInput(
+            Code.TRUNCATED, f"the pixel data has {max(0, len(body) - start)} bytes instead of {expected}"
+        )
+
+
+def _check_fragments(body: bytes, position: int) -> None:
+    """Walk the items of encapsulated pixel data (PS3.5 A.4) to the sequence delimiter."""
+    while position + 8 <= len(body):
+        group, element, length = struct.unpack_from("<HHL", body, position)
+        position += 8
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return
+        if (group, element) != (0xFFFE, 0xE000):
+            raise RejectedInput(Code.CORRUPT, "the fragments of the pixel data are damaged")
+        position += length
+    raise RejectedInput(Code.TRUNCATED, "the file ends within its pixel data")
+
+
+def _parse(content: bytes, max_bytes: int, *, pixels: bool) -> tuple[Dataset, int]:
+    try:
+        meta, body = _inflated(content, max_bytes)
+        if meta is not None:
+            dataset, offset = _parse_deflated(meta, body, pixels)
+        else:
+            dataset, offset = _parse_plain(content, pixels)
+        _touch_sequences(dataset)
+    except RecursionError as error:
+        raise RejectedInput(Code.TOO_DEEP, "sequences are nested deeper than in any real file") from error
+    except PARSE_ERRORS as error:
+        if isinstance(error, RejectedInput):
+            raise
+        code = Code.TRUNCATED if isinstance(error, EOFError) else Code.BAD_HEADER
+        raise RejectedInput(code, f"the header cannot be parsed ({type(error).__name__})") from error
+    if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
+        raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID is missing")
+    return dataset, offset
+
+
+def _parse_plain(content: bytes, pixels: bool) -> tuple[Dataset, int]:
+    stream = BytesIO(content)
+    if pixels:
+        return _with_syntax(dcmread(stream, force=True)), 0
+    dataset = read_partial(stream, stop_when=_at_pixels, force=True)
+    return _with_syntax(dataset), stream.tell()
+
+
+def _parse_deflated(meta: FileMetaDataset, body: bytes, pixels: bool) -> tuple[Dataset, int]:
+    stream = BytesIO(body)
+    stop = None if pixels else _at_pixels
+    dataset = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
+    whole = Dataset(dataset)
+    whole.set_original_encoding(False, True, dataset._character_set)
+    whole.file_meta = meta
+    if pixels:
+        whole.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return whole, stream.tell()
+
+
+def _with_syntax(dataset: Dataset) -> Dataset:
+    """Give a bare data set (no file meta information) the transfer syntax that its bytes show."""
+    if not hasattr(dataset, "file_meta") or dataset.file_meta is None:
+        dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, _ = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) in PIXEL_TAGS
+
+
+def _inflated(content: bytes, max_bytes: int) -> tuple[FileMetaDataset | None, bytes]:
+    """File meta and inflated data set of a deflated file (PS3.5 A.5); (None, b"") for any other."""
+    marker = DeflatedExplicitVRLittleEndian.encode()
+    if marker not in content[:2048]:
+        return None, b""
+    stream = BytesIO(content)
+    head = read_partial(stream, stop_when=lambda tag, vr, length: True, force=True, specific_tags=[])
+    meta = head.file_meta
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian or "FileMetaInformationGroupLength" not in meta:
+        return None, b""
+    start = MAGIC_OFFSET + 4 + 12 + int(meta.FileMetaInformationGroupLength)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    body = inflater.decompress(content[start:], max_bytes)
+    if inflater.unconsumed_tail:
+        raise RejectedInput(Code.TOO_LARGE, f"inflates to more than {max_bytes} bytes")
+    if not inflater.eof:
+        raise RejectedInput(Code.TRUNCATED, "the deflated data set ends early")
+    return meta, body
+
+
+def _touch_sequences(dataset: Dataset) -> None:
+    """Parse what pydicom has left for later, so that damage and depth show here."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for nested in element.value:
+                _touch_sequences(nested)
