@@ -110,6 +110,10 @@ class PackageError(ResdxError):
     """A model package is damaged, edited or from an incompatible version."""
 
 
+class LedgerError(ResdxError):
+    """The ledger of a folder is damaged, of another version, or cannot be written."""
+
+
 class TrackingError(ResdxError):
     """The tracking store cannot be used as configured."""
 

@@ -3,16 +3,12 @@
 import json
 import logging
 import os
-import signal
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -32,7 +28,7 @@ from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.volume import Volume
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, LeakError, StoppedBySignal, TrainingError
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, LeakError, TrainingError
 from pipeline.evaluation.operating_points import OperatingRule
 from pipeline.evaluation.table import rejection_table
 from pipeline.networks.classifier import build_classifier
@@ -44,6 +40,7 @@ from pipeline.preprocessing.planning import PlanSettings, make_plan
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
+from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
@@ -325,17 +322,3 @@ def describe(config: Config, experiment: Experiment, fitted: Fitted, package: Mo
         yield f"{len(experiment.rejections)} cases could not be read: {config.out / 'rejections.csv'}"
     yield f"Model package: {package.folder} ({package.digest[:12]})"
     yield f"Next: resdx evaluate {package.folder} --manifest {config.manifest}"
-
-
-@contextmanager
-def stopping_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into an orderly stop: what was written so far is whole, and the same command goes on from it."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise StoppedBySignal("Stopped by SIGTERM.", "Everything is saved; the same command goes on from here.")
-
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, stop)
-            stack.callback(signal.signal, signal.SIGTERM, before)
-        yield

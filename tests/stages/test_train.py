@@ -22,7 +22,8 @@ from pipeline.evaluation.operating_points import OperatingRule, choose
 from pipeline.package.package import load_package
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.stages import train as stage
-from pipeline.stages.train import Config, stopping_on_sigterm, train
+from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.train import Config, train
 from pipeline.tracking.journal import journal_path
 from pipeline.training.run_folder import alone
 
