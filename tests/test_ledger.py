@@ -1,0 +1,164 @@
+"""One row a case, on disk when commit returns; nothing of another version, and nothing damaged, is read."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline.domain.codes import Code
+from pipeline.domain.prediction import FindingPrediction, Prediction
+from pipeline.errors import LedgerError
+from pipeline.ledger import CaseOutcome, CaseRefusal, open_ledger
+
+LESION = FindingPrediction(finding="lesion", probabilities={"no": 0.1 + 0.2, "yes": 0.7}, decision="yes", threshold=0.4)
+PREDICTED = CaseOutcome(
+    prediction=Prediction(
+        case="C1", patient="P1", study="T1", series="S1", digest="d" * 64, model="m" * 64, findings=(LESION,)
+    )
+)
+REFUSED = CaseOutcome(refusal=CaseRefusal(code=Code.GAP, stage="read", message="12.5 mm", sha256="f" * 64))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "ledger.sqlite"
+
+
+def test_an_outcome_comes_back_as_it_was_given(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k1", "C1", PREDICTED)
+        ledger.commit("k2", "C2", REFUSED)
+    with open_ledger(path) as ledger:
+        assert (ledger.find("k1"), ledger.find("k2"), ledger.find("k3")) == (PREDICTED, REFUSED, None)
+        assert len(ledger) == 2
+
+
+def test_a_second_outcome_takes_the_place_of_the_first(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k1", "C1", REFUSED)
+        ledger.commit("k1", "C1", PREDICTED)
+        assert (ledger.find("k1"), len(ledger)) == (PREDICTED, 1)
+
+
+def test_an_outcome_is_a_prediction_or_a_refusal() -> None:
+    for fields in ({}, {"prediction": PREDICTED.prediction, "refusal": REFUSED.refusal}):
+        with pytest.raises(ValueError, match="a prediction or a refusal"):
+            CaseOutcome(**fields)  # type: ignore[arg-type]
+
+
+def test_a_commit_outlives_the_kill_that_follows_it(path: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from pipeline.ledger import CaseOutcome, open_ledger\n"
+        f"outcome = CaseOutcome.model_validate_json({PREDICTED.model_dump_json()!r})\n"
+        f"with open_ledger(Path({str(path)!r})) as ledger:\n"
+        "    for number in range(5):\n"
+        "        ledger.commit(f'k{number}', 'C1', outcome)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    with open_ledger(path) as ledger:
+        assert len(ledger) == 5
+        assert ledger.find("k4") == PREDICTED
+
+
+def test_a_second_process_waits_and_then_finds_what_the_first_did(path: Path) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from pipeline.ledger import CaseOutcome, open_ledger\n"
+        f"outcome = CaseOutcome.model_validate_json({PREDICTED.model_dump_json()!r})\n"
+        f"with open_ledger(Path({str(path)!r})) as ledger:\n"
+        "    print('in', flush=True)\n"
+        "    input()\n"
+        "    ledger.commit('k1', 'C1', outcome)\n"
+    )
+    found: list[CaseOutcome | None] = []
+
+    def second() -> None:
+        with open_ledger(path) as ledger:
+            found.append(ledger.find("k1"))
+
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(timeout=0.3)
+        assert not found
+        first.stdin.write("\n")
+        first.stdin.flush()
+        waiting.join(timeout=60)
+    assert found == [PREDICTED]
+
+
+def test_rows_are_synced_before_a_commit_returns(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        modes = [ledger._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert modes == ["wal", 2]  # 2: FULL
+
+
+def test_another_version_is_refused_by_number(path: Path) -> None:
+    with open_ledger(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    with pytest.raises(LedgerError, match=r"schema version 7.*reads 1"), open_ledger(path):
+        pass
+
+
+def test_another_programs_database_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE runs (name TEXT)")
+    with pytest.raises(LedgerError, match="no ledger of resdx"), open_ledger(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("runs",)]
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"case,patient\n" * 400)
+    with pytest.raises(LedgerError, match="damaged"), open_ledger(path):
+        pass
+    assert path.read_bytes() == b"case,patient\n" * 400
+
+
+def test_a_torn_page_is_found_when_it_is_opened(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        for number in range(200):
+            ledger.commit(f"k{number:03}", "C1", PREDICTED)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = b"\xa5" * 4096
+    path.write_bytes(content)
+    with pytest.raises(LedgerError, match="damaged"), open_ledger(path):
+        pass
+
+
+def test_an_edited_row_is_refused(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k1", "C1", PREDICTED)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE outcomes SET outcome = '{}'")
+    with open_ledger(path) as ledger, pytest.raises(LedgerError, match="damaged or was edited"):
+        ledger.find("k1")
+
+
+def test_a_full_disk_is_one_clear_message_and_keeps_what_was_there(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k0", "C1", PREDICTED)
+        pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+        ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(LedgerError, match="full"):
+            for number in range(1, 100):
+                ledger.commit(f"k{number}", "C1", PREDICTED)
+    with open_ledger(path) as ledger:
+        assert ledger.find("k0") == PREDICTED
