@@ -1,0 +1,65 @@
+"""What the writers of predictions share: their protocol, and the columns of a row."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.domain.finding import Finding
+from pipeline.domain.prediction import FindingPrediction, Prediction
+
+LEADING = ("case", "patient", "study", "series")
+TRAILING = ("scope", "model", "digest", "notes")
+
+NOTE_SEPARATOR = "; "
+
+Cell = str | float | None
+"""Decisions and names are text, probabilities and thresholds numbers; a finding without a threshold has None."""
+
+
+class PredictionWriter(Protocol):
+    """Predictions of one model in one format."""
+
+    suffix: str
+    """Ending of its files, with the dot."""
+
+    def write(self, path: Path, predictions: Sequence[Prediction], findings: Sequence[Finding]) -> None:
+        """Replace `path` in one step; equal predictions, in whatever order, give equal bytes.
+
+        Parameters
+        ----------
+        predictions : sequence of Prediction
+            Written in the order of their cases.
+        findings : sequence of Finding
+            Of the model: they make the columns, also where there is no prediction.
+        """
+
+
+def ordered(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """In the order of the cases' pseudonyms, which is no one's order of arrival."""
+    return sorted(predictions, key=lambda prediction: prediction.case)
+
+
+def columns(findings: Sequence[Finding]) -> list[str]:
+    """``case, patient, study, series``, each finding's own, ``scope, model, digest, notes``."""
+    own = [column for finding in findings for column in finding_columns(finding)]
+    return [*LEADING, *own, *TRAILING]
+
+
+def finding_columns(finding: Finding) -> list[str]:
+    """``FINDING_decision``, one ``FINDING_p_CLASS`` a class, ``FINDING_threshold``."""
+    chances = [f"{finding.name}_p_{label}" for label in finding.classes]
+    return [f"{finding.name}_decision", *chances, f"{finding.name}_threshold"]
+
+
+def rows(predictions: Sequence[Prediction], findings: Sequence[Finding]) -> Iterator[list[Cell]]:
+    """Cells under :func:`columns`, a row a prediction, in the order of the cases."""
+    for one in ordered(predictions):
+        cells: list[Cell] = [one.case, one.patient, one.study, one.series]
+        said = {answer.finding: answer for answer in one.findings}
+        for finding in findings:
+            cells += _answer(finding, said[finding.name])
+        yield [*cells, one.scope.value, one.model, one.digest, NOTE_SEPARATOR.join(one.notes)]
+
+
+def _answer(finding: Finding, answer: FindingPrediction) -> list[Cell]:
+    return [answer.decision, *(answer.probabilities[label] for label in finding.classes), answer.threshold]
