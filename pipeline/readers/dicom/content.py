@@ -4,6 +4,7 @@ import struct
 import zlib
 from io import BytesIO
 
+from pydicom.config import IGNORE, settings
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset, read_partial
@@ -12,6 +13,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
+
+settings.reading_validation_mode = IGNORE  # what a diagnosis rests on is judged in values.py; the rest may be as it is
 
 PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 """Pixel Data, Float Pixel Data, Double Float Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""

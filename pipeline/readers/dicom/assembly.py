@@ -1,0 +1,234 @@
+"""From headers to series: copies and localizers set aside, stacks told apart, faults found without any pixels."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from pipeline.domain.codes import SKIPS, Code
+from pipeline.domain.geometry import Geometry
+from pipeline.domain.series import Refusal, Series, SourceFile
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.content import read_header
+from pipeline.readers.dicom.geometry import geometry_of
+from pipeline.readers.dicom.header import HEADER_BYTES, Header
+from pipeline.readers.dicom.kinds import Kind
+from pipeline.readers.dicom.orientation import check_grid, parallel_groups
+from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
+from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.splitting import Stack, split, without_copies
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import Assembled
+
+COPY = "the same image is present more than once"
+
+ATTRIBUTE_OF_KEY = {
+    "ImageType": "image_type",
+    "EchoTime": "echo",
+    "EchoNumbers": "echo_number",
+    "InversionTime": "inversion_time",
+    "DiffusionBValue": "b_value",
+    "DiffusionGradientOrientation": "gradient",
+    "TemporalPositionIdentifier": "time_point",
+    "NominalPercentageOfCardiacPhase": "cardiac_phase",
+    "ConvolutionKernel": "kernel",
+    "KVP": "kvp",
+    "StackID": "stack",
+    "TriggerTime": "trigger_time",
+    "AcquisitionNumber": "acquisition",
+    "pass": "pass",
+}
+"""Under which name a series carries what told it from its siblings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A stack with its place in the patient."""
+
+    stack: Stack
+    geometry: Geometry
+    notes: tuple[str, ...]
+
+
+def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
+    """Put the inspected files of a folder together."""
+    series: list[Series] = []
+    refusals: list[Refusal] = []
+    for members in _by_series(headers):
+        found, refused = _one_series(members, options)
+        series += _named(found)
+        refusals += refused
+    return Assembled(tuple(_unique(series)), tuple(refusals))
+
+
+def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Placed], list[Refusal]]:
+    """Sort the slices of one series, or the frames of one file, into stacks with an affine each."""
+    placed: list[Placed] = []
+    refusals: list[Refusal] = []
+    groups, refused = parallel_groups(slices)
+    for odd in refused:
+        refusals += refuse_all([one.file for one in odd.slices], odd.error)
+    for group in groups:
+        files = [one.file for one in group]
+        try:
+            kept, copies = without_copies(group, lambda one: _pixel_digest(one, options.max_bytes))
+            check_grid(kept)
+            stacks = split(kept)
+        except RejectedInput as error:
+            refusals += refuse_all(files, error)
+            continue
+        refusals += [Refusal(copy.file, Code.DUPLICATE, COPY) for copy in copies]
+        for stack in stacks:
+            try:
+                _check_size(stack, options.max_bytes)
+                geometry, notes = geometry_of(stack.slices)
+                placed.append(Placed(stack, geometry, notes))
+            except RejectedInput as error:
+                refusals += refuse_all([one.file for one in stack.slices], error)
+    return placed, refusals
+
+
+def refuse_all(files: Iterable[SourceFile], error: RejectedInput) -> list[Refusal]:
+    """Refuse the files of a series: the first carries the reason, the others are INCOMPLETE and name it."""
+    first, *others = dict.fromkeys(files)
+    code = Code(error.code)
+    refusals = [Refusal(first, code, error.message, stage=error.stage)]
+    if code in SKIPS:
+        return refusals + [Refusal(file, code, error.message, stage=error.stage) for file in others]
+    return refusals + _incomplete(others, error)
+
+
+def _incomplete(files: Iterable[SourceFile], error: RejectedInput) -> list[Refusal]:
+    message = f"another file of the series is refused: {error.code}, {error.message}"
+    return [Refusal(file, Code.INCOMPLETE, message) for file in files]
+
+
+def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
+    groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
+    for header in headers:
+        own = header.series_uid or header.file.relative
+        groups[header.identity.patient_id, header.identity.study_uid, own].append(header)
+    yield from groups.values()
+
+
+def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:
+    first_of: dict[str, Header] = {}
+    refusals: list[Refusal] = []
+    for header in members:
+        if header.file.sha256 and header.file.sha256 in first_of:
+            refusals.append(Refusal(header.file, Code.DUPLICATE, COPY))
+        else:
+            first_of[header.file.sha256 or header.file.relative] = header
+    unique = list(first_of.values())
+    series: list[Series] = []
+    slices = [header for header in unique if header.kind is Kind.SLICE]
+    for header in unique:
+        if header.kind is Kind.SLICE:
+            continue
+        if header.fault is not None:
+            refusals += refuse_all([header.file], header.fault)
+        elif header.kind is Kind.FRAMES:
+            found, refused = _volumes([header], options)
+            series += found
+            refusals += refused
+        else:
+            series.append(_series(header, (header.file,), 0, {"slices": "1"}))
+    if slices:
+        found, refused = _volumes(slices, options)
+        series += found
+        refusals += refused
+    uid = members[0].series_uid
+    return series, [replace(refusal, series=uid) for refusal in _once(refusals, series)]
+
+
+def _once(refusals: Sequence[Refusal], series: Sequence[Series]) -> list[Refusal]:
+    """Keep one verdict a file; a multi-frame file that gave a series is no refusal."""
+    used = {file for one in series for file in one.files}
+    first: dict[SourceFile, Refusal] = {}
+    for refusal in refusals:
+        if refusal.file not in used:
+            first.setdefault(refusal.file, refusal)
+    return list(first.values())
+
+
+def _volumes(headers: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:
+    """Volumes of the slices of a series, or of the frames of one file."""
+    faulty = [header for header in headers if header.fault is not None]
+    if faulty:
+        refusals = [r for header in faulty if header.fault for r in refuse_all([header.file], header.fault)]
+        fault = faulty[0].fault
+        assert fault is not None
+        return [], refusals + _incomplete([header.file for header in headers if header.fault is None], fault)
+    slices = [one for header in headers for one in header.slices]
+    header_of = {header.file: header for header in headers}
+    placed, refusals = stacks_in(slices, options)
+    in_one_file = len(headers) == 1
+    series = []
+    for number, one in enumerate(placed):
+        files = tuple(dict.fromkeys(part.file for part in one.stack.slices))
+        series.append(_series(header_of[files[0]], files, number if in_one_file else 0, _attributes(one)))
+    return series, refusals
+
+
+def _series(header: Header, files: tuple[SourceFile, ...], stack: int, attributes: dict[str, str]) -> Series:
+    return Series(
+        reader="dicom",
+        key=header.series_uid or header.file.relative,
+        files=files,
+        modality=header.modality,
+        stack=stack,
+        description=header.description,
+        identity=header.identity,
+        attributes={**header.attributes, **attributes},
+    )
+
+
+def _attributes(placed: Placed) -> dict[str, str]:
+    told = {ATTRIBUTE_OF_KEY[key]: value for key, value in placed.stack.keys.items() if value}
+    spacing = "x".join(f"{mm:.4g}" for mm in placed.geometry.spacing)
+    return {
+        "plane": str(placed.geometry.plane),
+        "slices": str(placed.geometry.shape[2]),
+        "spacing": spacing,
+        **told,
+    }
+
+
+def _named(series: list[Series]) -> list[Series]:
+    """Give the stacks of one series keys of their own."""
+    if len(series) == 1:
+        return series
+    return [replace(one, key=f"{one.key}#{number}") for number, one in enumerate(series, start=1)]
+
+
+def _unique(series: Sequence[Series]) -> Iterator[Series]:
+    """Tell apart what shares a UID although it belongs to different patients or studies."""
+    seen: dict[str, int] = defaultdict(int)
+    for one in series:
+        seen[one.key] += 1
+        yield one if seen[one.key] == 1 else replace(one, key=f"{one.key}~{seen[one.key]}")
+
+
+def _check_size(stack: Stack, max_bytes: int) -> None:
+    first = stack.slices[0]
+    size = first.rows * first.columns * len(stack.slices) * FLOAT_BYTES
+    if size > max_bytes:
+        raise RejectedInput(Code.TOO_LARGE, f"the volume takes {size} bytes; the limit is {max_bytes}")
+
+
+def _pixel_digest(one: Slice, max_bytes: int) -> str:
+    return _digest_of_file(one.file, one.frame, max_bytes)
+
+
+@cache
+def _digest_of_file(file: SourceFile, frame: int, max_bytes: int) -> str:
+    """Digest of the encoded pixels of a single-frame file; frames of one file are never copies."""
+    if frame:
+        return f"{file.sha256}#{frame}"
+    try:
+        content = file.path.read_bytes()
+    except OSError:
+        return file.sha256
+    _, offset = read_header(content, max_bytes + HEADER_BYTES)
+    return hashlib.sha256(content[offset:]).hexdigest()

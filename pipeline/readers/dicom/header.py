@@ -1,0 +1,175 @@
+"""What is kept of a file's header until its series is put together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from pipeline.domain.codes import SKIPS, Code
+from pipeline.domain.series import Identity, SourceFile
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.content import read_header
+from pipeline.readers.dicom.kinds import Kind, kind_of
+from pipeline.readers.dicom.multiframe import frame_slices
+from pipeline.readers.dicom.orientation import check_place
+from pipeline.readers.dicom.pixel_format import check_pixels_present, pixel_format
+from pipeline.readers.dicom.slices import Slice, slice_of
+from pipeline.readers.dicom.values import item, text
+from pipeline.readers.options import ReadOptions
+
+HEADER_BYTES = 64 * 1024**2
+"""What a header may inflate to beyond its pixels."""
+
+OLDEST = 90
+"""Ages from here on are pooled (45 CFR 164.514)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One image file.
+
+    Attributes
+    ----------
+    fault : RejectedInput or None
+        Why the file cannot be used, found after it was known which series it belongs to: the series then lacks it.
+    """
+
+    file: SourceFile
+    kind: Kind | None
+    series_uid: str
+    modality: str
+    description: str
+    instance_number: str
+    identity: Identity
+    attributes: Mapping[str, str]
+    slices: tuple[Slice, ...] = ()
+    decoded_bytes: int = 0
+    fault: RejectedInput | None = None
+
+
+def read(file: SourceFile, content: bytes, options: ReadOptions) -> Header:
+    """Read the header of one file.
+
+    Raises
+    ------
+    RejectedInput
+        Only where the file belongs to no series: it cannot be parsed, or it is to be skipped.
+    """
+    dataset, offset = read_header(content, options.max_bytes + HEADER_BYTES)
+    return header_of(file, dataset, options, (content, offset))
+
+
+def header_of(
+    file: SourceFile, dataset: Dataset, options: ReadOptions, pixels: tuple[bytes, int] | None = None
+) -> Header:
+    """Judge a parsed header; see :func:`read`.
+
+    Parameters
+    ----------
+    pixels : tuple of (bytes, int), optional
+        The file and the offset of its pixel data, to check that they are whole; decoding finds that out too.
+    """
+    kind: Kind | None = None
+    slices: tuple[Slice, ...] = ()
+    fault: RejectedInput | None = None
+    size = 0
+    try:
+        kind = kind_of(dataset)
+        if is_localizer(dataset):
+            raise RejectedInput(Code.LOCALIZER, "says of itself that it is a localizer", stage="discover")
+        layout = pixel_format(dataset, options.max_bytes)
+        size = layout.decoded_bytes
+        if kind is Kind.SLICE:
+            slices = (slice_of(file, dataset),)
+        elif kind is Kind.FRAMES:
+            slices = frame_slices(file, dataset)
+        for one in slices:
+            check_place(one)
+        if pixels is not None:
+            check_pixels_present(*pixels, dataset, layout, options.max_bytes + HEADER_BYTES)
+    except RejectedInput as error:
+        if error.code in SKIPS:
+            raise
+        fault = error
+    series_uid = text(dataset, "SeriesInstanceUID")
+    if not series_uid and kind is not Kind.PLANAR:
+        raise fault or RejectedInput(Code.BAD_HEADER, "SeriesInstanceUID is missing")
+    return Header(
+        file=file,
+        kind=kind,
+        series_uid=series_uid,
+        modality=text(dataset, "Modality"),
+        description=text(dataset, "SeriesDescription"),
+        instance_number=text(dataset, "InstanceNumber"),
+        identity=identity_of(dataset),
+        attributes=attributes_of(dataset),
+        slices=slices,
+        decoded_bytes=size,
+        fault=fault,
+    )
+
+
+def is_localizer(dataset: Dataset) -> bool:
+    """Whether ImageType calls the image a localizer (PS3.3 C.8.2.1.1.1, C.8.3.1.1.1)."""
+    return "LOCALIZER" in text(dataset, "ImageType").upper().split("\\")
+
+
+def identity_of(dataset: Dataset) -> Identity:
+    """Raw identifiers."""
+    return Identity(
+        patient_id=text(dataset, "PatientID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        series_uid=text(dataset, "SeriesInstanceUID"),
+        accession=text(dataset, "AccessionNumber"),
+        study_date=text(dataset, "StudyDate").replace(".", ""),
+    )
+
+
+def attributes_of(dataset: Dataset) -> dict[str, str]:
+    """Collect what selection rules and covariates may ask for; see :class:`pipeline.domain.series.Series`."""
+    found = {
+        "site": text(dataset, "InstitutionName"),
+        "vendor": text(dataset, "Manufacturer"),
+        "model": text(dataset, "ManufacturerModelName"),
+        "sex": text(dataset, "PatientSex"),
+        "age": age_of(dataset),
+        "laterality": laterality_of(dataset),
+        "view": view_of(dataset),
+        "body_part": text(dataset, "BodyPartExamined"),
+        "image_type": text(dataset, "ImageType"),
+        "slice_thickness": text(dataset, "SliceThickness"),
+        "rows": text(dataset, "Rows"),
+        "columns": text(dataset, "Columns"),
+        "transfer_syntax": UID(str(dataset.file_meta.TransferSyntaxUID)).name,
+        "echo": text(dataset, "EchoTime"),
+        "contrast": text(dataset, "ContrastBolusAgent"),
+        "kernel": text(dataset, "ConvolutionKernel"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def age_of(dataset: Dataset) -> str:
+    """Age in whole years, from PatientAge (AS, PS3.5 6.2) or the dates of birth and study; 90 stands for older too."""
+    age = text(dataset, "PatientAge").upper()
+    if len(age) == 4 and age[:3].isdigit() and age[3] in "DWMY":
+        years = int(int(age[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[3]])
+        return str(min(years, OLDEST))
+    born, seen = text(dataset, "PatientBirthDate"), text(dataset, "StudyDate")
+    if len(born) == len(seen) == 8 and born.isdigit() and seen.isdigit() and born <= seen:
+        return str(min((int(seen) - int(born)) // 10_000, OLDEST))
+    return ""
+
+
+def laterality_of(dataset: Dataset) -> str:
+    """L, R or B, of the image before that of the series."""
+    groups = item(dataset, "SharedFunctionalGroupsSequence")
+    anatomy = item(groups, "FrameAnatomySequence") if groups is not None else None
+    framed = text(anatomy, "FrameLaterality") if anatomy is not None else ""
+    return text(dataset, "ImageLaterality") or text(dataset, "Laterality") or framed
+
+
+def view_of(dataset: Dataset) -> str:
+    """View of a radiograph: PA, AP, LL, CC, MLO, ...; else the meaning of its code."""
+    code = item(dataset, "ViewCodeSequence")
+    return text(dataset, "ViewPosition") or (text(code, "CodeMeaning") if code is not None else "")

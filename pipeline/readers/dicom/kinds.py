@@ -1,0 +1,130 @@
+"""Which information objects (PS3.4 B.5) hold an image, and of what kind."""
+
+from enum import Enum
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import PICTURE, PROJECTION
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.values import integer, text
+
+
+class Kind(Enum):
+    """How the images of an object become a Volume."""
+
+    SLICE = "slice"
+    """One slice of a volume that other files of the series complete."""
+    FRAMES = "frames"
+    """Enhanced multi-frame: the slices of one or more volumes in one file."""
+    PLANAR = "planar"
+    """A single 2D image: a radiograph, a photograph, a screen."""
+
+
+CROSS_SECTIONAL = frozenset({"CT", "MR", "PT"})
+
+SLICES = frozenset({uid.CTImageStorage, uid.MRImageStorage, uid.PositronEmissionTomographyImageStorage})
+FRAMES = frozenset(
+    {
+        uid.EnhancedCTImageStorage,
+        uid.EnhancedMRImageStorage,
+        uid.EnhancedPETImageStorage,
+        uid.LegacyConvertedEnhancedCTImageStorage,
+        uid.LegacyConvertedEnhancedMRImageStorage,
+        uid.LegacyConvertedEnhancedPETImageStorage,
+    }
+)
+PLANAR = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.DigitalMammographyXRayImageStorageForPresentation,
+        uid.DigitalMammographyXRayImageStorageForProcessing,
+        uid.DigitalIntraOralXRayImageStorageForPresentation,
+        uid.DigitalIntraOralXRayImageStorageForProcessing,
+        uid.XRayAngiographicImageStorage,
+        uid.XRayRadiofluoroscopicImageStorage,
+        uid.UltrasoundImageStorage,
+        uid.UltrasoundMultiFrameImageStorage,
+        uid.SecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+        uid.VLEndoscopicImageStorage,
+        uid.VLMicroscopicImageStorage,
+        uid.VLPhotographicImageStorage,
+        uid.OphthalmicPhotography8BitImageStorage,
+        uid.OphthalmicPhotography16BitImageStorage,
+    }
+)
+DERIVED = frozenset(
+    {
+        uid.SegmentationStorage,
+        uid.RTDoseStorage,
+        uid.ParametricMapStorage,
+        uid.MediaStorageDirectoryStorage,
+    }
+)
+"""Objects with pixels or without that are no acquired image: they are skipped, as reports are."""
+
+MOSAIC_MARKS = frozenset({"MOSAIC", "VFRAME"})
+"""Values of ImageType for slices tiled into one image: Siemens' mosaic, UIH's grid."""
+
+
+def kind_of(dataset: Dataset) -> Kind:
+    """Kind of an object by its SOP class; by its modality where an export has lost the class.
+
+    Raises
+    ------
+    RejectedInput
+        DICOMDIR and NOT_AN_IMAGE (skips), MOSAIC, or NOT_SUPPORTED.
+    """
+    sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    if sop_class == uid.MediaStorageDirectoryStorage or "DirectoryRecordSequence" in dataset:
+        raise RejectedInput(Code.DICOMDIR, "an index of other files", stage="discover")
+    if sop_class in DERIVED or "Rows" not in dataset or "Columns" not in dataset:
+        raise RejectedInput(Code.NOT_AN_IMAGE, "a DICOM object without an acquired image", stage="discover")
+    if MOSAIC_MARKS & set(text(dataset, "ImageType").upper().split("\\")):
+        raise RejectedInput(Code.MOSAIC, "slices are tiled into one image")
+    kind = _by_class(sop_class) if sop_class else _by_modality(text(dataset, "Modality"))
+    frames = frame_count(dataset)
+    if kind is None:
+        raise RejectedInput(Code.NOT_SUPPORTED, f"images of the class {_name(sop_class)} are not read yet")
+    if kind is not Kind.FRAMES and frames > 1:
+        raise RejectedInput(Code.NOT_SUPPORTED, f"{frames} frames without a place in the patient: a cine or a stack")
+    return kind
+
+
+def frame_count(dataset: Dataset) -> int:
+    """NumberOfFrames, 1 where absent.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE where it is no positive integer.
+    """
+    count = integer(dataset, "NumberOfFrames")
+    if count is not None and count < 1:
+        raise RejectedInput(Code.BAD_VALUE, f"NumberOfFrames is {count}")
+    return 1 if count is None else count
+
+
+def _by_class(sop_class: str) -> Kind | None:
+    if sop_class in SLICES:
+        return Kind.SLICE
+    if sop_class in FRAMES:
+        return Kind.FRAMES
+    return Kind.PLANAR if sop_class in PLANAR else None
+
+
+def _by_modality(modality: str) -> Kind | None:
+    if modality in CROSS_SECTIONAL:
+        return Kind.SLICE
+    return Kind.PLANAR if modality in PROJECTION | PICTURE else None
+
+
+def _name(sop_class: str) -> str:
+    known = uid.UID(sop_class).name
+    return known if known != sop_class else "a private SOP class"

@@ -1,0 +1,95 @@
+"""Slices of an enhanced multi-frame image: each frame with its functional groups (PS3.3 C.7.6.16)."""
+
+from collections.abc import Callable, Mapping
+
+from pydicom.dataset import Dataset
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import SourceFile
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.kinds import frame_count
+from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive
+from pipeline.readers.dicom.values import item, numbers, text
+
+Group = Callable[[str], Dataset]
+"""Returns a functional group by the keyword of its sequence, an empty one where neither frame nor file has it."""
+
+KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "ImageType": (
+        ("MRImageFrameTypeSequence", "FrameType"),
+        ("CTImageFrameTypeSequence", "FrameType"),
+        ("PETFrameTypeSequence", "FrameType"),
+    ),
+    "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
+    "InversionTime": (("MRModifierSequence", "InversionTimes"),),
+    "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "TemporalPositionIdentifier": (("FrameContentSequence", "TemporalPositionIndex"),),
+    "NominalPercentageOfCardiacPhase": (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
+    "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
+    "KVP": (("CTXRayDetailsSequence", "KVP"),),
+    "StackID": (("FrameContentSequence", "StackID"),),
+    "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
+    "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+}
+"""Where a frame keeps what a single-frame image keeps at the top."""
+
+
+def frame_slices(file: SourceFile, dataset: Dataset) -> tuple[Slice, ...]:
+    """Slices of all frames, in stored order.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_HEADER, BAD_VALUE, or NOT_SUPPORTED for an image spread over several files.
+    """
+    count = frame_count(dataset)
+    if text(dataset, "ConcatenationUID"):
+        raise RejectedInput(Code.NOT_SUPPORTED, "a multi-frame image that is spread over several files")
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(frames) != count:
+        raise RejectedInput(Code.BAD_HEADER, f"{count} frames, but functional groups for {len(frames)}")
+    shared = item(dataset, "SharedFunctionalGroupsSequence") or Dataset()
+    return tuple(_frame(file, dataset, groups_of(frame, shared), index) for index, frame in enumerate(frames))
+
+
+def groups_of(frame: Dataset, shared: Dataset) -> Group:
+    """Look up functional groups: those of the frame come before those of all frames."""
+
+    def group(keyword: str) -> Dataset:
+        return item(frame, keyword) or item(shared, keyword) or Dataset()
+
+    return group
+
+
+def _frame(file: SourceFile, dataset: Dataset, group: Group, index: int) -> Slice:
+    measures = group("PixelMeasuresSequence")
+    return Slice(
+        file=file,
+        frame=index,
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+        position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),
+        spacing=pixel_spacing(measures),
+        thickness=positive(measures, "SliceThickness"),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        keys=_keys(group),
+        times=_times(group),
+    )
+
+
+def _keys(group: Group) -> dict[str, str]:
+    found = {key: _first(group, places) for key, places in KEYS.items()}
+    direction = item(group("MRDiffusionSequence"), "DiffusionGradientDirectionSequence")
+    if direction is not None:
+        found["DiffusionGradientOrientation"] = text(direction, "DiffusionGradientOrientation")
+    return {key: value for key, value in found.items() if value}
+
+
+def _times(group: Group) -> dict[str, str]:
+    acquired = text(group("FrameContentSequence"), "FrameAcquisitionDateTime")
+    return {"AcquisitionDateTime": acquired} if acquired else {}
+
+
+def _first(group: Group, places: tuple[tuple[str, str], ...]) -> str:
+    return next((value for sequence, keyword in places if (value := text(group(sequence), keyword))), "")

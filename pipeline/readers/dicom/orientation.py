@@ -1,0 +1,131 @@
+"""How slices lie to each other: which are parallel, which lie across, and which cannot be placed at all."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.slices import Slice
+
+ORIENTATION_TOLERANCE = 1e-3
+"""Largest difference of two direction cosines that still count as one orientation (about 0.06 degrees)."""
+
+LOCALIZER_DEGREES = 15.0
+"""Few slices turned by more against the others are a localizer; turned by less, the series is faulty."""
+
+FEWEST_SLICES = 3
+"""A group of parallel slices that is at least this large is a volume in its own right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Slices that join no volume, and why; the first is the one to look at."""
+
+    slices: tuple[Slice, ...]
+    error: RejectedInput
+
+
+def check_place(one: Slice) -> None:
+    """Refuse a slice that cannot be placed in the patient.
+
+    Raises
+    ------
+    RejectedInput
+        NO_GEOMETRY, NO_SPACING, or BAD_VALUE for directions that are no unit vectors at a right angle.
+    """
+    if one.orientation is None or one.position is None:
+        missing = "ImageOrientationPatient" if one.orientation is None else "ImagePositionPatient"
+        raise RejectedInput(Code.NO_GEOMETRY, f"{missing} is missing")
+    if one.spacing is None:
+        raise RejectedInput(Code.NO_SPACING, "PixelSpacing is missing")
+    row, column = np.array(one.orientation[:3]), np.array(one.orientation[3:])
+    lengths = (float(np.linalg.norm(row)), float(np.linalg.norm(column)))
+    if max(abs(length - 1) for length in lengths) > ORIENTATION_TOLERANCE:
+        message = f"ImageOrientationPatient holds directions of length {lengths[0]:.4g} and {lengths[1]:.4g}, not 1"
+        raise RejectedInput(Code.BAD_VALUE, message)
+    if abs(float(row @ column)) > ORIENTATION_TOLERANCE:
+        raise RejectedInput(Code.BAD_VALUE, "ImageOrientationPatient: rows and columns are not at a right angle")
+
+
+def normal_of(one: Slice) -> NDArray[np.float64]:
+    """Slice normal, LPS+, of unit length: row direction x column direction."""
+    assert one.orientation is not None
+    normal = np.cross(one.orientation[:3], one.orientation[3:])
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def parallel_groups(slices: Sequence[Slice]) -> tuple[list[list[Slice]], list[Refused]]:
+    """Group slices of one frame of reference and one orientation.
+
+    Few slices that lie across a volume are its localizer and are set aside as a skip. A volume whose slices are turned
+    a little against each other is refused MATRIX.
+    """
+    groups: list[list[Slice]] = []
+    refused: list[Refused] = []
+    for frame in _by_frame_of_reference(slices):
+        found = _by_orientation(frame)
+        volumes = [group for group in found if len(group) >= FEWEST_SLICES]
+        few = [group for group in found if len(group) < FEWEST_SLICES]
+        if not volumes or not few:
+            groups += found
+            continue
+        smallest = min(_degrees(group[0], volume[0]) for group in few for volume in volumes)
+        if smallest > LOCALIZER_DEGREES:
+            skip = RejectedInput(Code.LOCALIZER, "lies across the other slices of its series", stage="discover")
+            groups += volumes
+            refused += [Refused(tuple(group), skip) for group in few]
+        else:
+            message = f"slices of one series are turned against each other by {smallest:.2f} degrees"
+            odd = [one for group in (*few, *volumes) for one in group]
+            refused.append(Refused(tuple(odd), RejectedInput(Code.MATRIX, message)))
+    return groups, refused
+
+
+def check_grid(slices: Sequence[Slice]) -> None:
+    """Refuse parallel slices of different grids.
+
+    Raises
+    ------
+    RejectedInput
+        MATRIX.
+    """
+    grids = list(dict.fromkeys((one.columns, one.rows, one.spacing or ()) for one in slices))
+    if len(grids) > 1:
+        spacings = [" x ".join(f"{mm:g}" for mm in spacing) for _, _, spacing in grids]
+        shown = " and ".join(f"{i} x {j} at {mm} mm" for (i, j, _), mm in list(zip(grids, spacings, strict=True))[:2])
+        raise RejectedInput(Code.MATRIX, f"slices of one series differ in their grid: {shown}")
+
+
+def _by_frame_of_reference(slices: Sequence[Slice]) -> list[list[Slice]]:
+    groups: dict[str, list[Slice]] = defaultdict(list)
+    for one in slices:
+        groups[one.frame_of_reference].append(one)
+    return list(groups.values())
+
+
+def _by_orientation(slices: Sequence[Slice]) -> list[list[Slice]]:
+    groups: list[list[Slice]] = []
+    for one in slices:
+        near = next((group for group in groups if _difference(group[0], one) <= ORIENTATION_TOLERANCE), None)
+        if near is None:
+            groups.append([one])
+        else:
+            near.append(one)
+    return groups
+
+
+def _difference(a: Slice, b: Slice) -> float:
+    assert a.orientation is not None and b.orientation is not None
+    return max(abs(x - y) for x, y in zip(a.orientation, b.orientation, strict=True))
+
+
+def _degrees(a: Slice, b: Slice) -> float:
+    """Angle between the planes of two slices; within one plane, the turn of the rows."""
+    tilt = np.degrees(np.arccos(np.clip(abs(float(normal_of(a) @ normal_of(b))), 0, 1)))
+    assert a.orientation is not None and b.orientation is not None
+    turn = np.degrees(np.arccos(np.clip(np.dot(a.orientation[:3], b.orientation[:3]), -1, 1)))
+    return float(tilt if tilt > np.degrees(ORIENTATION_TOLERANCE) else turn)

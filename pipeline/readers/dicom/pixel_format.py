@@ -1,0 +1,123 @@
+"""How the pixels of an image are stored (PS3.3 C.7.6.3), checked before any of them is read."""
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.content import check_pixel_bytes
+from pipeline.readers.dicom.kinds import frame_count
+from pipeline.readers.dicom.values import integer, text
+
+GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+
+FLOAT_BYTES = 4
+"""A decoded voxel is float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """Layout of the stored pixels of one file."""
+
+    frames: int
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether a pixel has three samples."""
+        return self.samples == 3
+
+    @property
+    def native_bytes(self) -> int:
+        """Bytes that uncompressed pixel data has (PS3.5 8.1; sub-sampled colour shares its chroma)."""
+        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
+        return self.frames * self.rows * self.columns * samples * self.bits_allocated // 8
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of the Volume."""
+        return self.frames * self.rows * self.columns * self.samples * FLOAT_BYTES
+
+
+def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
+    """Read the layout.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_HEADER, BAD_VALUE, TOO_LARGE, or NOT_SUPPORTED.
+    """
+    photometric = text(dataset, "PhotometricInterpretation")
+    stored = _required(dataset, "BitsStored")
+    high_bit = integer(dataset, "HighBit")
+    samples = integer(dataset, "SamplesPerPixel") if photometric not in GREY else 1
+    found = PixelFormat(
+        frames=frame_count(dataset),
+        rows=_required(dataset, "Rows"),
+        columns=_required(dataset, "Columns"),
+        samples=samples or 0,
+        photometric=photometric,
+        bits_allocated=_required(dataset, "BitsAllocated"),
+        bits_stored=stored,
+        high_bit=stored - 1 if high_bit is None else high_bit,
+        signed=bool(_required(dataset, "PixelRepresentation", least=0)),
+    )
+    if found.decoded_bytes > max_bytes:
+        raise RejectedInput(
+            Code.TOO_LARGE,
+            f"the header claims {found.columns} x {found.rows} x {found.frames} pixels, "
+            f"{found.decoded_bytes} bytes; the limit is {max_bytes}",
+        )
+    _check(dataset, found)
+    return found
+
+
+def check_pixels_present(content: bytes, offset: int, dataset: Dataset, layout: PixelFormat, max_bytes: int) -> None:
+    """Refuse pixel data that is absent, cut off, or of a kind that is not read.
+
+    Raises
+    ------
+    RejectedInput
+        TRUNCATED, CORRUPT, or NOT_SUPPORTED for pixels that are stored as floating point numbers.
+    """
+    tag = content[offset : offset + 4]
+    if tag in (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00"):
+        raise RejectedInput(Code.NOT_SUPPORTED, "pixels stored as floating point numbers are not read yet")
+    check_pixel_bytes(content, offset, dataset, layout.native_bytes, max_bytes)
+
+
+def _check(dataset: Dataset, found: PixelFormat) -> None:
+    if found.photometric not in GREY | COLOUR:
+        shown = found.photometric or "missing"
+        raise RejectedInput(Code.NOT_SUPPORTED, f"PhotometricInterpretation is {shown}, which is not read yet")
+    if found.samples != (1 if found.photometric in GREY else 3):
+        message = f"SamplesPerPixel is {found.samples}, PhotometricInterpretation {found.photometric}"
+        raise RejectedInput(Code.BAD_HEADER, message)
+    if found.bits_allocated not in (8, 16, 32):
+        raise RejectedInput(Code.NOT_SUPPORTED, f"{found.bits_allocated} bits a pixel are not read yet")
+    if not found.bits_stored - 1 <= found.high_bit < found.bits_allocated:
+        message = f"BitsStored {found.bits_stored}, HighBit {found.high_bit}, BitsAllocated {found.bits_allocated}"
+        raise RejectedInput(Code.BAD_HEADER, f"{message} contradict each other")
+    if found.is_colour and (found.bits_stored, found.signed) != (8, False):
+        raise RejectedInput(Code.NOT_SUPPORTED, "colour of other than 8 unsigned bits is not read yet")
+    if not UID(dataset.file_meta.TransferSyntaxUID).is_transfer_syntax:
+        raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID names no transfer syntax")
+
+
+def _required(dataset: Dataset, keyword: str, least: int = 1) -> int:
+    value = integer(dataset, keyword)
+    if value is None:
+        raise RejectedInput(Code.BAD_HEADER, f"{keyword} is missing")
+    if value < least:
+        raise RejectedInput(Code.BAD_VALUE, f"{keyword} is {value}")
+    return value

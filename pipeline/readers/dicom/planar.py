@@ -1,0 +1,59 @@
+"""Geometry of a single 2D image: a radiograph is measured at its detector, a picture has no scale."""
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from pipeline.domain.geometry import Geometry, Unit
+from pipeline.domain.series import PROJECTION
+from pipeline.readers.dicom.pixel_format import PixelFormat
+from pipeline.readers.dicom.slices import Vector, pixel_spacing
+from pipeline.readers.dicom.values import integer, number, text
+
+CENTIMETRES = 3
+"""PhysicalUnitsXDirection of a spatial ultrasound region (PS3.3 C.8.5.5.1.15)."""
+
+DETECTOR_NOTE = "spacing is that of the detector (ImagerPixelSpacing), not corrected for magnification"
+REGION_NOTE = "spacing is that of the ultrasound region"
+NO_SCALE_NOTE = "the image has no scale: the unit is the pixel"
+
+
+def planar_geometry(dataset: Dataset, layout: PixelFormat) -> tuple[Geometry, tuple[str, ...]]:
+    """Affine of a 2D image, with k = 1 and the origin in its first pixel, and notes for a reviewer.
+
+    PixelSpacing is taken where it is present, else ImagerPixelSpacing of projection images (PS3.3 10.7.1.1), else the
+    deltas of the one spatial region of an ultrasound image (PS3.3 C.8.5.5). Where none is, the unit is the pixel.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE.
+    """
+    spacing, notes = _spacing(dataset)
+    unit = Unit.PIXEL if spacing is None else Unit.MM
+    dj, di = spacing or (1.0, 1.0)
+    shape = (layout.columns, layout.rows, 1)
+    return Geometry.from_matrix(shape, np.diag([di, dj, 1.0, 1.0]), unit), notes
+
+
+def _spacing(dataset: Dataset) -> tuple[Vector | None, tuple[str, ...]]:
+    if (spacing := pixel_spacing(dataset)) is not None:
+        return spacing, ()
+    modality = text(dataset, "Modality")
+    if modality in PROJECTION and (spacing := pixel_spacing(dataset, "ImagerPixelSpacing")) is not None:
+        return spacing, (DETECTOR_NOTE,)
+    if modality == "US" and (spacing := _region_spacing(dataset)) is not None:
+        return spacing, (REGION_NOTE,)
+    return None, (NO_SCALE_NOTE,)
+
+
+def _region_spacing(dataset: Dataset) -> Vector | None:
+    """Deltas of the only region whose axes are centimetres; several regions have no one scale."""
+    regions = dataset.get("SequenceOfUltrasoundRegions") or []
+    if len(regions) != 1:
+        return None
+    region = regions[0]
+    units = (integer(region, "PhysicalUnitsXDirection"), integer(region, "PhysicalUnitsYDirection"))
+    dx, dy = number(region, "PhysicalDeltaX"), number(region, "PhysicalDeltaY")
+    if units != (CENTIMETRES, CENTIMETRES) or not dx or not dy:
+        return None
+    return abs(dy) * 10.0, abs(dx) * 10.0

@@ -1,0 +1,165 @@
+"""The DICOM reader: what a file is, which series it makes, and its voxels."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import Series, SourceFile
+from pipeline.domain.volume import Volume
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom import header as file_header
+from pipeline.readers.dicom.assembly import Placed, assemble, stacks_in
+from pipeline.readers.dicom.content import looks_like_dicom, read_whole
+from pipeline.readers.dicom.header import HEADER_BYTES, Header, header_of
+from pipeline.readers.dicom.kinds import Kind
+from pipeline.readers.dicom.multiframe import groups_of
+from pipeline.readers.dicom.pixel_format import PixelFormat, pixel_format
+from pipeline.readers.dicom.pixels import padding_mask, rescaled, stored_frames
+from pipeline.readers.dicom.planar import planar_geometry
+from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.values import item
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import Assembled, Load
+
+CONSTANT_NOTE = "CONSTANT: every voxel has the same value"
+
+Image = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
+"""Rescaled values (rows, columns) or (rows, columns, 3), and where the scanner wrote padding."""
+
+
+class DicomReader:
+    """Reads DICOM; see :class:`pipeline.readers.reader.Reader`."""
+
+    suffixes: tuple[str, ...] = (".dcm", ".dicom", ".ima")
+
+    def claims(self, head: bytes) -> bool:
+        """Whether a file begins as DICOM, with or without its preamble."""
+        return looks_like_dicom(head)
+
+    def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> Header:
+        """Read the header."""
+        return file_header.read(file, content, options)
+
+    def assemble(self, headers: Sequence[Header], options: ReadOptions) -> Assembled:
+        """Group files into series."""
+        return assemble(headers, options)
+
+    def read(self, series: Series, load: Load, options: ReadOptions) -> Volume:
+        """Decode a series: voxels (c, i, j, k), i along a row, j down the rows, k along the slice normal."""
+        datasets = {file: _parse(file, load(file), options) for file in series.files}
+        headers = [_sound(header_of(file, dataset, options), file) for file, dataset in datasets.items()]
+        if headers[0].kind is Kind.PLANAR:
+            return _read_planar(series, datasets[headers[0].file], options)
+        placed, refusals = stacks_in([one for header in headers for one in header.slices], options)
+        if refusals or series.stack >= len(placed):
+            cause = f" ({refusals[0].code}: {refusals[0].message})" if refusals else ""
+            if not placed or series.stack >= len(placed):
+                raise RejectedInput(Code.CHANGED, f"its files make another series now{cause}")
+        return _read_volume(series, placed[series.stack], datasets, options)
+
+
+def _parse(file: SourceFile, content: bytes, options: ReadOptions) -> Dataset:
+    try:
+        return read_whole(content, options.max_bytes + HEADER_BYTES)
+    except RejectedInput as error:
+        error.path = str(file.path)
+        raise
+
+
+def _sound(header: Header, file: SourceFile) -> Header:
+    if header.fault is not None:
+        header.fault.path = str(file.path)
+        raise header.fault
+    return header
+
+
+def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Dataset], options: ReadOptions) -> Volume:
+    """Fill the volume slice by slice; what a slice needed is let go at once."""
+    i, j, k = placed.geometry.shape
+    stored_order = np.empty((k, j, i), dtype=np.float32)
+    valid: NDArray[np.bool_] | None = None
+    slices = placed.stack.slices
+    position = 0
+    for file, run in groupby(slices, key=lambda one: one.file):
+        members = list(run)
+        for values, padding in _images(file, datasets[file], members, series.modality, options):
+            stored_order[position] = values
+            if padding is not None:
+                valid = np.ones((k, j, i), dtype=bool) if valid is None else valid
+                valid[position] = ~padding
+            position += 1
+        if len(datasets) > 1:
+            del datasets[file]
+    voxels = np.ascontiguousarray(stored_order.transpose(2, 1, 0))[np.newaxis]
+    return Volume(
+        voxels=voxels,
+        geometry=placed.geometry,
+        modality=series.modality,
+        valid=None if valid is None else np.ascontiguousarray(valid.transpose(2, 1, 0)),
+        notes=(*placed.notes, *_flags(voxels)),
+    )
+
+
+def _read_planar(series: Series, dataset: Dataset, options: ReadOptions) -> Volume:
+    (file,) = series.files
+    layout = pixel_format(dataset, options.max_bytes)
+    geometry, notes = planar_geometry(dataset, layout)
+    ((values, padding),) = _decoded(file, dataset, layout, (0,), [dataset], series.modality)
+    planes = np.moveaxis(values, -1, 0) if layout.is_colour else values[np.newaxis]
+    voxels = np.ascontiguousarray(planes.transpose(0, 2, 1))[..., np.newaxis]
+    return Volume(
+        voxels=voxels,
+        geometry=geometry,
+        modality=series.modality,
+        valid=None if padding is None else np.ascontiguousarray(~padding.T)[..., np.newaxis],
+        notes=(*notes, *_flags(voxels)),
+    )
+
+
+def _images(
+    file: SourceFile, dataset: Dataset, slices: Sequence[Slice], modality: str, options: ReadOptions
+) -> Iterator[Image]:
+    """Rescaled images of some frames of one file, in the order of `slices`."""
+    layout = pixel_format(dataset, options.max_bytes)
+    if layout.is_colour:
+        message = "colour in the slices of a volume is not read yet"
+        raise RejectedInput(Code.NOT_SUPPORTED, message, path=str(file.path))
+    rescale = [_rescale_of(dataset, one.frame) for one in slices]
+    yield from _decoded(file, dataset, layout, [one.frame for one in slices], rescale, modality)
+
+
+def _decoded(
+    file: SourceFile,
+    dataset: Dataset,
+    layout: PixelFormat,
+    frames: Sequence[int],
+    rescale: Sequence[Dataset],
+    modality: str,
+) -> Iterator[Image]:
+    try:
+        for stored, transformation in zip(stored_frames(dataset, layout, frames), rescale, strict=True):
+            if layout.is_colour:
+                yield stored.astype(np.float32), None
+            else:
+                padding = padding_mask(stored, dataset, layout)
+                yield rescaled(stored, transformation, layout, modality), padding
+    except RejectedInput as error:
+        error.path = str(file.path)
+        raise
+
+
+def _rescale_of(dataset: Dataset, frame: int) -> Dataset:
+    """Find what holds the rescale of a frame: its functional group (PS3.3 C.7.6.16.2.9), else the image itself."""
+    frames = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not frames:
+        return dataset
+    group = groups_of(frames[frame], item(dataset, "SharedFunctionalGroupsSequence") or Dataset())
+    return group("PixelValueTransformationSequence")
+
+
+def _flags(voxels: NDArray[np.float32]) -> tuple[str, ...]:
+    return (CONSTANT_NOTE,) if voxels.size and voxels.min() == voxels.max() else ()

@@ -1,0 +1,159 @@
+"""One slice of a volume, wherever it is kept: a file of its own, or a frame of an enhanced multi-frame file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pydicom.dataset import Dataset
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import SourceFile
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.values import number, numbers, text
+
+Vector = tuple[float, ...]
+
+SPLIT_KEYS = (
+    "ImageType",
+    "EchoTime",
+    "EchoNumbers",
+    "InversionTime",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "ConvolutionKernel",
+    "KVP",
+    "StackID",
+    "TriggerTime",
+    "AcquisitionNumber",
+)
+"""What may tell images at one position apart, the most telling first; frames use the names of single-frame images."""
+
+STRONG_KEYS = SPLIT_KEYS[:9]
+"""Keys whose value differs between volumes and never from slice to slice of one volume."""
+
+TIME_KEYS = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
+"""When a slice was acquired: orders repeated passes over the same positions."""
+
+PRIVATE_B_VALUES = (
+    ("SIEMENS MR HEADER", 0x0019, 0x0C),
+    ("Philips Imaging DD 001", 0x2001, 0x03),
+    ("GEMS_PARM_01", 0x0043, 0x39),
+)
+"""Private elements that hold the b-value: creator, group, element; see the vendors' conformance statements."""
+
+GE_B_VALUE_OFFSET = 1_000_000_000
+"""GE adds it to the b-value of some software versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Where a slice lies and what tells it from others at its place.
+
+    Attributes
+    ----------
+    frame : int
+        Index of the frame in its file, from 0.
+    orientation : tuple of float or None
+        Direction cosines of a row, then of a column, LPS+ (PS3.3 C.7.6.2.1.1).
+    position : tuple of float or None
+        Centre of the first voxel, LPS+, mm.
+    spacing : tuple of float or None
+        (between rows, between columns), mm: PixelSpacing as it stands.
+    thickness : float or None
+        SliceThickness, mm.
+    keys, times : mapping of str to str
+        Values of :data:`SPLIT_KEYS` and :data:`TIME_KEYS` that are present.
+    """
+
+    file: SourceFile
+    frame: int
+    rows: int
+    columns: int
+    orientation: Vector | None
+    position: Vector | None
+    spacing: Vector | None
+    thickness: float | None
+    frame_of_reference: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, str] = field(default_factory=dict)
+
+
+def slice_of(file: SourceFile, dataset: Dataset) -> Slice:
+    """Slice of a single-frame image (PS3.3 C.7.6.2).
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE.
+    """
+    values = {key: _KEY_READERS.get(key, _plain(key))(dataset) for key in SPLIT_KEYS}
+    times = {key: text(dataset, key) for key in TIME_KEYS}
+    return Slice(
+        file=file,
+        frame=0,
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        orientation=numbers(dataset, "ImageOrientationPatient", 6),
+        position=numbers(dataset, "ImagePositionPatient", 3),
+        spacing=pixel_spacing(dataset),
+        thickness=positive(dataset, "SliceThickness"),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        keys={key: value for key, value in values.items() if value},
+        times={key: value for key, value in times.items() if value},
+    )
+
+
+def pixel_spacing(dataset: Dataset, keyword: str = "PixelSpacing") -> Vector | None:
+    """Read distances between rows and between columns, mm (PS3.3 10.7.1.3), or None where absent.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE where one is malformed or not positive.
+    """
+    spacing = numbers(dataset, keyword, 2)
+    if spacing is not None and min(spacing) <= 0:
+        raise RejectedInput(Code.BAD_VALUE, f"{keyword} is {spacing[0]:g}\\{spacing[1]:g}; both must be positive")
+    return spacing
+
+
+def positive(dataset: Dataset, keyword: str) -> float | None:
+    """Return a number above zero, or None where it is absent or says nothing."""
+    value = number(dataset, keyword)
+    return value if value is not None and value > 0 else None
+
+
+def _plain(key: str) -> Callable[[Dataset], str]:
+    return lambda dataset: text(dataset, key)
+
+
+def _image_type(dataset: Dataset) -> str:
+    """Values 3 and up: 1 and 2 say how the pixels came about, and a vendor's flags for one slice follow the axis."""
+    return "\\".join(value for value in text(dataset, "ImageType").split("\\")[2:] if value != "ADD")
+
+
+def _b_value(dataset: Dataset) -> str:
+    if standard := text(dataset, "DiffusionBValue"):
+        return standard
+    for creator, group, element in PRIVATE_B_VALUES:
+        try:
+            value = dataset.private_block(group, creator)[element].value
+        except (KeyError, ValueError, TypeError, NotImplementedError):
+            continue
+        return _b_number(value)
+    return ""
+
+
+def _b_number(value: object) -> str:
+    """Return the first number of a private element; exports that lost its value representation keep bytes."""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace").strip("\0 ").split("\\")
+    first = value[0] if isinstance(value, list | tuple) or hasattr(value, "__getitem__") else value
+    try:
+        return f"{float(str(first)) % GE_B_VALUE_OFFSET:g}"
+    except ValueError:
+        return ""
+
+
+_KEY_READERS: Mapping[str, Callable[[Dataset], str]] = {"ImageType": _image_type, "DiffusionBValue": _b_value}
