@@ -122,9 +122,9 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
             first_of[header.file.sha256 or header.file.relative] = header
     unique = list(first_of.values())
     series: list[Series] = []
-    slices = [header for header in unique if header.kind is Kind.SLICE]
+    slices = [header for header in unique if _is_slice(header)]
     for header in unique:
-        if header.kind is Kind.SLICE:
+        if header in slices:
             continue
         if header.fault is not None:
             refusals += refuse_all([header.file], header.fault)
@@ -140,6 +140,13 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
         refusals += refused
     uid = members[0].series_uid
     return series, [replace(refusal, series=uid) for refusal in _once(refusals, series)]
+
+
+def _is_slice(header: Header) -> bool:
+    """Whether a file is a slice, or was one before it was damaged: a volume without it would be a wrong one."""
+    if header.kind is not None or header.fault is None:
+        return header.kind is Kind.SLICE
+    return header.fault.code not in (Code.NOT_SUPPORTED, Code.MOSAIC)
 
 
 def _once(refusals: Sequence[Refusal], series: Sequence[Series]) -> list[Refusal]:

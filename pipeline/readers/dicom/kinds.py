@@ -84,8 +84,11 @@ def kind_of(dataset: Dataset) -> Kind:
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == uid.MediaStorageDirectoryStorage or "DirectoryRecordSequence" in dataset:
         raise RejectedInput(Code.DICOMDIR, "an index of other files", stage="discover")
-    if sop_class in DERIVED or "Rows" not in dataset or "Columns" not in dataset:
+    has_pixels = "Rows" in dataset and "Columns" in dataset
+    if sop_class in DERIVED or (sop_class and not has_pixels and sop_class not in SLICES | FRAMES | PLANAR):
         raise RejectedInput(Code.NOT_AN_IMAGE, "a DICOM object without an acquired image", stage="discover")
+    if not has_pixels:
+        raise RejectedInput(Code.TRUNCATED, "the header ends before it says how large the image is")
     if MOSAIC_MARKS & set(text(dataset, "ImageType").upper().split("\\")):
         raise RejectedInput(Code.MOSAIC, "slices are tiled into one image")
     kind = _by_class(sop_class) if sop_class else _by_modality(text(dataset, "Modality"))
