@@ -8,8 +8,8 @@ from pipeline.domain.series import Refusal, Series, SourceFile
 from pipeline.domain.volume import Volume
 from pipeline.readers.options import ReadOptions
 
-HEAD_BYTES = 352
-"""How much of a file a reader sees to claim it: a NIfTI-1 header with its magic; DICOM's stands at byte 128."""
+HEAD_BYTES = 2048
+"""How much of a file a reader sees to claim it: a NIfTI header with its magic, also where it is gzipped."""
 
 Load = Callable[[SourceFile], bytes]
 """Returns the content of a file of the series, having verified that it is the one that was discovered."""
