@@ -124,7 +124,7 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
     series: list[Series] = []
     slices = [header for header in unique if _is_slice(header)]
     for header in unique:
-        if header in slices:
+        if _is_slice(header):
             continue
         if header.fault is not None:
             refusals += refuse_all([header.file], header.fault)
