@@ -1,0 +1,97 @@
+"""What a row of labels may name: cases and refused series, found by their identifiers."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from pipeline.cohort.label_columns import LEVELS
+from pipeline.cohort.label_damage import KnownIds
+from pipeline.cohort.label_dates import study_day
+from pipeline.cohort.label_settings import DateRule
+from pipeline.cohort.units import CaseCandidate
+from pipeline.domain.series import Identity, Series
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A case, or (without a unit key) the study of a series that was refused.
+
+    ``study`` is the study UID, or the key of what stands for itself (NIfTI, pictures).
+    """
+
+    unit_key: str
+    study: str
+    patient: str
+    day: date | None
+    laterality: str
+
+
+class Targets:
+    """All targets, by level and identifier."""
+
+    def __init__(self, candidates: Sequence[CaseCandidate], refused: Sequence[Series], root: Path) -> None:
+        self._root = root.resolve()
+        self._found: dict[str, dict[str, list[Target]]] = {level: defaultdict(list) for level in LEVELS}
+        for candidate in candidates:
+            target = _target(candidate.unit_key, candidate.identity, candidate.unit_key, candidate.laterality)
+            self._add(target, candidate.identity, candidate.chosen)
+        known = {target.study for found in self._found["study"].values() for target in found}
+        for series in refused:
+            if series.identity.study_uid not in known:  # a case of the same study stands for it
+                self._add(_target("", series.identity, series.key, ""), series.identity, [series])
+        self.known = cache(lambda level: KnownIds(self._found[level]))
+
+    def key(self, level: str, text: str) -> str:
+        """Return an identifier as it is looked up: as it stands; a path with forward slashes, below the scan folder."""
+        if level != "path":
+            return text
+        path = unicodedata.normalize("NFC", text.strip().replace("\\", "/"))
+        if Path(path).is_absolute() and Path(path).is_relative_to(self._root):
+            path = Path(path).relative_to(self._root).as_posix()
+        return PurePosixPath(path).as_posix()
+
+    def find(self, level: str, key: str) -> list[Target]:
+        """Return the targets of an identifier."""
+        return self._found[level].get(key, [])
+
+    def _add(self, target: Target, identity: Identity, chosen: Sequence[Series]) -> None:
+        keys = {
+            "series": {series.identity.series_uid for series in chosen},
+            "path": {path for series in chosen for file in series.files for path in self._paths(file.relative)},
+            "study": {identity.study_uid},
+            "accession": {identity.accession},
+            "patient": {identity.patient_id},
+        }
+        for level, names in keys.items():
+            for name in sorted(names - {""}):
+                self._found[level][name].append(target)
+
+    def _paths(self, relative: str) -> list[str]:
+        """List the file and the folders that hold it."""
+        path = PurePosixPath(unicodedata.normalize("NFC", relative))
+        return [path.as_posix(), *(folder.as_posix() for folder in path.parents if folder.name)]
+
+
+def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> list[Target]:
+    """Of a patient's targets those of the study that the rule chooses; all of them where it cannot."""
+    days = {target.study: target.day for target in found}
+    if rule == "same_day":
+        return [target for target in found if day is not None and target.day == day]
+    dates = [one for one in days.values() if one is not None]
+    if len(days) < 2 or len(dates) < len(days) or (rule == "nearest" and day is None):
+        return list(found)
+    if rule == "nearest":
+        assert day is not None
+        distance = min(abs(one - day) for one in dates)
+        return [target for target in found if target.day is not None and abs(target.day - day) == distance]
+    chosen = min(dates) if rule == "first" else max(dates)
+    return [target for target in found if target.day == chosen]
+
+
+def _target(unit_key: str, identity: Identity, own_key: str, laterality: str) -> Target:
+    day = study_day(identity.study_date)
+    return Target(unit_key, identity.study_uid or own_key, identity.patient_id, day, laterality)
