@@ -17,8 +17,16 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path` (same suffixes), then fsync and rename it over `path`."""
+def write_private(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` that only its owner may read, at no moment anybody else; see :func:`write_bytes`."""
+    write_with(path, lambda temporary: temporary.write_bytes(content), mode=0o600)
+
+
+def write_with(path: Path, write: Callable[[Path], object], *, mode: int | None = None) -> None:
+    """Let `write` fill a temporary file beside `path` (same suffixes), then fsync and rename it over `path`.
+
+    `mode` is that of the file; None leaves it to the process's umask.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes), dir=path.parent)
     os.close(handle)
@@ -26,7 +34,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         _fsync(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -45,6 +45,7 @@ class Code(StrEnum):
     NOT_FINITE = "NOT_FINITE"
     SHEAR = "SHEAR"
     INCOMPLETE = "INCOMPLETE"
+    AMBIGUOUS_SERIES = "AMBIGUOUS_SERIES"
     AMBIGUOUS_LABEL = "AMBIGUOUS_LABEL"
     NO_MODALITY = "NO_MODALITY"
     DOES_NOT_FIT = "DOES_NOT_FIT"
@@ -66,7 +67,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Nothing: it is counted and left alone.",
     ),
     Code.NOT_SELECTED: Explanation(
-        "Another series of the same study was chosen by the selection rules.",
+        "The selection rules leave this series out, or choose another one of the same study.",
         "Change `select` in the ingest configuration if this series is the one you want.",
     ),
     Code.DUPLICATE: Explanation(
@@ -157,6 +158,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.SHEAR: Explanation("The affine shears the volume; voxels are no cuboids.", "Resample to a straight grid."),
     Code.INCOMPLETE: Explanation(
         "Another file of the same series was refused, so this one cannot be used.", "Mend the file that is named."
+    ),
+    Code.AMBIGUOUS_SERIES: Explanation(
+        "Several series of one study remain after the selection rules, and none is the obvious one.",
+        "Say which with `select`: the message lists them.",
     ),
     Code.AMBIGUOUS_LABEL: Explanation(
         "One row of labels matches several studies (or several rows match one).",

@@ -85,8 +85,11 @@ class ScanModel:
             discovery = discover(folder, options)
             refused = [refusal for refusal in discovery.refusals if refusal.code not in SKIPS]
             yield from (_refusal("", refusal.code, refusal.message) for refusal in refused)
-            candidates = cases_of(discovery)
-            if not candidates and not refused:
+            units = cases_of(discovery)
+            candidates = units.candidates
+            left_out = [refusal for refusal in units.refusals if refusal.code not in SKIPS]
+            yield from (_refusal("", refusal.code, refusal.message) for refusal in left_out)
+            if not candidates and not refused and not left_out:
                 yield _refusal("", Code.NOT_AN_IMAGE, "no image was found")
             series = [candidate.chosen[0] for candidate in candidates]
             reading = partial(read, options=options)

@@ -1,0 +1,150 @@
+"""Keyed pseudonyms: the same identifier under the same key has the same name; without the key nobody gets back.
+
+A pseudonym is an HMAC (RFC 2104) with SHA-256 over the identifier, cut to 64 bits. A plain hash would not do: patient
+numbers are few enough to try them all.
+"""
+
+import csv
+import fcntl
+import hmac
+import io
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import atomic
+from pipeline.domain.cells import csv_text, plain_cell
+from pipeline.errors import UsageError
+
+KEY_VARIABLE = "RESDX_KEY_FILE"
+KEY_BYTES = 32
+PREFIXES = {"patient": "P", "study": "T", "series": "S", "case": "C"}
+MAP_COLUMNS = ("pseudonym", "kind", "identifier")
+MAP_SUFFIX = ".map.csv"
+ODD_BYTES = "surrogateescape"
+"""How Python holds a file name that is no UTF-8; such a name is an identifier too."""
+
+Named = dict[str, tuple[str, str]]
+"""Pseudonym to (kind, raw identifier)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    """Names patients, studies, series and cases. Crosses to worker processes; never shows its key.
+
+    Attributes
+    ----------
+    key_file : Path
+        Where the key lies; the map of :meth:`save_map` lies beside it.
+    """
+
+    key_file: Path
+    _key: bytes = field(repr=False)
+    _named: Named = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, key_file: Path | None) -> "Pseudonyms":
+        """Open a key file; one that does not exist yet is made, also where two processes come at once.
+
+        Parameters
+        ----------
+        key_file : Path or None
+            None: ``$RESDX_KEY_FILE``, else ``~/.config/resdx/key``.
+
+        Raises
+        ------
+        UsageError
+            Others may read the file, it is too short for a key, or it cannot be read or made.
+        """
+        path = (key_file or _default_key_file()).expanduser().absolute()
+        try:
+            if not path.exists():
+                _make_key(path)
+            key, mode = path.read_bytes(), path.stat().st_mode
+        except OSError as error:
+            message = f"The key of the pseudonyms, {path}, cannot be opened: {error.strerror}."
+            raise UsageError(message, f"Give another with `key_file` or ${KEY_VARIABLE}.") from error
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            message = f"Others than you may use the key of the pseudonyms, {path}."
+            raise UsageError(message, f"Run `chmod 600 {path}`; if others had access, use a new key.")
+        if len(key) < KEY_BYTES:
+            message = f"{path} holds {len(key)} bytes; a key of pseudonyms has {KEY_BYTES} at least."
+            raise UsageError(message, "Give the right file, or the name of one that does not exist: it is made.")
+        return cls(path, key)
+
+    @property
+    def map_file(self) -> Path:
+        """Where :meth:`save_map` keeps the way back."""
+        return self.key_file.with_name(f"{self.key_file.name}{MAP_SUFFIX}")
+
+    def patient(self, raw: str) -> str:
+        """Pseudonym of a patient: ``P`` and 16 hex digits."""
+        return self._name("patient", raw)
+
+    def study(self, raw: str) -> str:
+        """Pseudonym of a study: ``T`` and 16 hex digits."""
+        return self._name("study", raw)
+
+    def series(self, raw: str) -> str:
+        """Pseudonym of a series: ``S`` and 16 hex digits."""
+        return self._name("series", raw)
+
+    def case(self, raw: str) -> str:
+        """Pseudonym of a case: ``C`` and 16 hex digits."""
+        return self._name("case", raw)
+
+    def remember(self, *, patient: str = "", study: str = "", series: str = "", case: str = "") -> None:
+        """Note raw identifiers for the map; empty ones are left out."""
+        for kind, raw in {"patient": patient, "study": study, "series": series, "case": case}.items():
+            if raw:
+                self._named[self._name(kind, raw)] = (kind, raw)
+
+    def save_map(self) -> Path:
+        """Add what was remembered to the map, which several processes may share; return its path."""
+        with _locked(self.map_file):
+            merged = _read_map(self.map_file) | self._named
+            rows = ((name, *merged[name]) for name in sorted(merged))
+            atomic.write_private(self.map_file, csv_text(MAP_COLUMNS, rows).encode("utf-8", ODD_BYTES))
+        return self.map_file
+
+    def known(self) -> Mapping[str, tuple[str, str]]:
+        """Read the map: pseudonym to kind and raw identifier."""
+        return _read_map(self.map_file)
+
+    def _name(self, kind: str, raw: str) -> str:
+        code = hmac.new(self._key, f"{kind}\0{raw}".encode("utf-8", ODD_BYTES), "sha256")
+        return PREFIXES[kind] + code.hexdigest()[:16]
+
+
+def _default_key_file() -> Path:
+    given = os.environ.get(KEY_VARIABLE)
+    return Path(given) if given else Path.home() / ".config" / "resdx" / "key"
+
+
+def _make_key(path: Path) -> None:
+    with _locked(path):
+        if not path.exists():  # another process may have been first
+            atomic.write_private(path, secrets.token_bytes(KEY_BYTES))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that belongs to a file; it ends with the process, however that ends."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _read_map(path: Path) -> Named:
+    if not path.exists():
+        return {}
+    rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8", ODD_BYTES), newline=""))
+    return {row["pseudonym"]: (row["kind"], plain_cell(row["identifier"])) for row in rows}
