@@ -94,3 +94,20 @@ def truncate(path: Path, missing: int) -> Path:
     """Cut the last `missing` bytes off a file."""
     path.write_bytes(path.read_bytes()[:-missing])
     return path
+
+
+def ultrasound_region(delta_x: float, delta_y: float) -> Any:
+    """SequenceOfUltrasoundRegions of one region, in centimetres a pixel."""
+    return make_items(
+        RegionSpatialFormat=1,
+        RegionDataType=1,
+        RegionFlags=0,
+        RegionLocationMinX0=0,
+        RegionLocationMinY0=0,
+        RegionLocationMaxX1=5,
+        RegionLocationMaxY1=4,
+        PhysicalUnitsXDirection=3,
+        PhysicalUnitsYDirection=3,
+        PhysicalDeltaX=delta_x,
+        PhysicalDeltaY=delta_y,
+    )

@@ -11,9 +11,11 @@ from typing import Any, Self
 import numpy as np
 import openjpeg.utils
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
@@ -266,6 +268,22 @@ def make_item(**values: Any) -> Dataset:
 
 def make_items(**values: Any) -> Items:
     return Items([make_item(**values)])
+
+
+def set_text(dataset: Dataset, tag: int, vr: str, text: str) -> None:
+    """Put text into an element as it stands, unchecked."""
+    value = text.encode() + b" " * (len(text) % 2)
+    dataset[Tag(tag)] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True, True)
+
+
+def without(*keywords: str, slices: range | list[int] = range(99)) -> Edit:
+    """Make an edit that deletes attributes, from these slices."""
+
+    def edit(dataset: Dataset, k: int) -> None:
+        for keyword in keywords if k in slices else ():
+            delattr(dataset, keyword)
+
+    return edit
 
 
 def _scrambled(name: str) -> str:
