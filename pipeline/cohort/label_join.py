@@ -8,6 +8,7 @@ patient id. Identifiers are compared as they stand; what almost matches is liste
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from pipeline.cohort.label_columns import LabelColumns
@@ -133,16 +134,16 @@ class _Join:
 
     def _refuse_contradictions(self, levels: Sequence[str]) -> None:
         """Stop where one id has two answers; say it where it has the same one twice."""
-        groups: dict[Hashable, list[int]] = defaultdict(list)
+        groups: dict[tuple[str, str, str, date | None], list[int]] = defaultdict(list)
         for number, (row, level) in enumerate(zip(self.table.rows, levels, strict=True)):
             if level:
                 key = self.targets.key(level, row.cells[self.ids[level]])
                 day = self.days[number] if self.settings.date_rule in ("nearest", "same_day") else None
                 groups[level, key, self._side(row), day].append(number)
         repeated = []
-        for (level, *_), rows in ((key, rows) for key, rows in groups.items() if len(rows) > 1):  # type: ignore[misc]
-            lines = [self.table.rows[number].line for number in rows]
-            if len({self.contents[number] for number in rows}) > 1:
+        for (level, *_), numbers in groups.items():
+            lines = [self.table.rows[number].line for number in numbers]
+            if len({self.contents[number] for number in numbers}) > 1:
                 raise LabelFileError(
                     f"{self.table.name}, column {self.ids[level]}, {places(lines)}: the same id with different labels.",
                     "Correct them; if they are about different visits, name the study, or give labels.date_rule.",

@@ -1,0 +1,92 @@
+"""What is known of a case beside its pixels: from the headers, overruled by columns of the label file.
+
+Only values of a known form are taken over from headers, so that nothing personal slips into a manifest. The name of a
+hospital becomes a pseudonym; a column that is mapped to ``site`` stands as it is.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from pipeline.cohort.label_columns import LabelColumns
+from pipeline.cohort.label_file import LabelRow, LabelTable, places
+from pipeline.cohort.units import CaseCandidate
+from pipeline.errors import LabelFileError
+
+POOLED_AGE = 90
+"""Ages from here on are one: so few are that old that an age would name them (HIPAA, 45 CFR 164.514(b)(2)(i)(C))."""
+
+FORMS = {
+    "vendor": re.compile(r"[\w .,&+/()-]{1,64}"),
+    "model": re.compile(r"[\w .,&+/()-]{1,64}"),
+    "sex": re.compile(r"[FMO]"),
+    "age": re.compile(r"\d{1,3}"),
+    "laterality": re.compile(r"[LRBU]"),
+    "view": re.compile(r"[A-Za-z -]{1,32}"),
+}
+"""Attribute of a series to the form that its value must have."""
+
+
+def covariates_of(
+    candidate: CaseCandidate, site_name: Callable[[str], str], row: LabelRow | None, columns: LabelColumns | None
+) -> dict[str, str]:
+    """Gather the covariates of a case, in name order.
+
+    Parameters
+    ----------
+    site_name : callable
+        Pseudonym of an institution's name.
+    """
+    found = {name: _from_headers(candidate, name) for name in FORMS}
+    found["age"] = pooled(found["age"])
+    if site := " ".join(candidate.chosen[0].attributes.get("site", "").split()):
+        found["site"] = site_name(site)
+    if row is not None and columns is not None:
+        found |= mapped(row, columns.covariates)
+    return {name: value for name, value in sorted(found.items()) if value}
+
+
+def mapped(row: LabelRow, columns: Mapping[str, str]) -> dict[str, str]:
+    """Covariates of one row; a blank leaves what the header says."""
+    values = {name: row.cells[column].strip() for name, column in columns.items()}
+    return {name: pooled(value) if name == "age" else value for name, value in values.items() if value}
+
+
+def check_ages(table: LabelTable, columns: LabelColumns) -> None:
+    """Refuse a mapped age that is no number.
+
+    Raises
+    ------
+    LabelFileError
+        Naming the lines.
+    """
+    column = columns.covariates.get("age", "")
+    cells = [(row.line, row.cells[column].strip()) for row in table.rows] if column else []
+    if strange := [line for line, text in cells if text and not _is_age(text)]:
+        raise LabelFileError(
+            f"{table.name}, column {column}, {places(strange)}: not an age in years.", "Correct it, or leave it blank."
+        )
+
+
+def pooled(age: str) -> str:
+    """Whole years as text; 90 stands for 90 and over."""
+    return str(min(int(float(age)), POOLED_AGE)) if _is_age(age) else ""
+
+
+def _is_age(text: str) -> bool:
+    return re.fullmatch(r"\d{1,3}(\.\d+)?", text) is not None
+
+
+def _from_headers(candidate: CaseCandidate, name: str) -> str:
+    """Value that all series share; of several, all of them, joined by ``|``."""
+    values = (series.attributes.get(name, "").strip() for series in candidate.chosen)
+    return "|".join(sorted({value for value in values if FORMS[name].fullmatch(value)}))
+
+
+def site_namer(case_name: Callable[[str], str], remember: Callable[[str], None]) -> Callable[[str], str]:
+    """Make pseudonyms of institutions out of those of cases; the map keeps the way back."""
+
+    def name(site: str) -> str:
+        remember(f"site:{site}")
+        return f"site-{case_name(f'site:{site}')[1:9]}"
+
+    return name

@@ -1,0 +1,61 @@
+"""One reading of a series, in a worker process: what the manifest says of it. Voxels do not leave the worker."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.domain.geometry import Plane, Unit
+from pipeline.domain.series import Series
+from pipeline.domain.volume import Volume
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reading import read
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """What reading a series has shown.
+
+    Attributes
+    ----------
+    voxels : str
+        sha256 over shape and voxels: the same for copies of an image, whatever their headers say.
+    """
+
+    modality: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    unit: Unit
+    plane: Plane
+    channels: int
+    voxels: str
+    notes: tuple[str, ...]
+
+
+def describe(series: Series, options: ReadOptions) -> SeriesSummary:
+    """Read one series and keep what fits in a line.
+
+    Raises
+    ------
+    RejectedInput
+        See :func:`pipeline.readers.reading.read`.
+    """
+    volume = read(series, options)
+    return SeriesSummary(
+        modality=volume.modality,
+        shape=volume.geometry.shape,
+        spacing=volume.geometry.spacing,
+        unit=volume.geometry.unit,
+        plane=volume.geometry.plane,
+        channels=volume.channels,
+        voxels=voxel_digest(volume),
+        notes=volume.notes,
+    )
+
+
+def voxel_digest(volume: Volume) -> str:
+    """Digest of the voxels, one slice after the other."""
+    code = hashlib.sha256(repr(volume.voxels.shape).encode("ascii"))
+    for k in range(volume.geometry.shape[2]):
+        code.update(np.ascontiguousarray(volume.voxels[..., k], dtype="<f4").data)
+    return code.hexdigest()
