@@ -20,10 +20,15 @@ def is_gzip(content: bytes) -> bool:
 
 def inflate_head(content: bytes, size: int) -> bytes:
     """First `size` inflated bytes, or as many as there are; nothing is verified and damage ends it early."""
-    try:
-        return zlib.decompressobj(GZIP_WINDOW).decompress(content, size)
-    except zlib.error:
-        return b""
+    head, rest = b"", content
+    while rest and len(head) < size:
+        inflater = zlib.decompressobj(GZIP_WINDOW)
+        try:
+            head += inflater.decompress(rest, size - len(head))
+        except zlib.error:
+            break
+        rest = inflater.unused_data
+    return head
 
 
 def inflate(content: bytes, size: int) -> bytes:
