@@ -1,0 +1,165 @@
+"""``resdx predict``: a model over a folder of scans, unattended; killed anywhere, the same command goes on."""
+
+import logging
+import os
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline import __version__, atomic
+from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.selection import Selection
+from pipeline.config import KindOf, Part, Settings
+from pipeline.engines.engine import Engine
+from pipeline.engines.torch import Config as TorchConfig
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
+from pipeline.ledger import Ledger, open_ledger
+from pipeline.package.package import ModelPackage, load_package
+from pipeline.preprocessing.cache import SECONDS_PER_CASE
+from pipeline.readers.discovery import discover
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.outcome import Outcome
+from pipeline.stages.predict_cases import LIMITS, Limits, outstanding, predict_cases, requests_for
+from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, codes, decisions, settle, write_tables
+from pipeline.stages.predict_units import cases_to_ask
+from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.tracking.locate import resolve
+from pipeline.tracking.provenance import versions
+from pipeline.tracking.settings import Store, default_store
+
+log = logging.getLogger("resdx")
+
+LEDGER = "ledger.sqlite"
+
+
+class Config(Settings):
+    """Settings of ``resdx predict``."""
+
+    model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
+    scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
+    out: Path = Field(
+        description="Folder for predictions.csv, .jsonl and .parquet, rejections.csv, retry.csv, summary.json and the "
+        "ledger by which the same command goes on where it stopped."
+    )
+    modality: str = Field(
+        default="",
+        description="Modality of NIfTI files and pictures, which do not say it; without it they are refused. It is "
+        "never taken from the model.",
+    )
+    select: Selection = Field(
+        default=Selection(), description="Which series of a study is read; the modality follows from the model."
+    )
+    engine: Annotated[Part, KindOf("pipeline.engines")] = Field(
+        default=TorchConfig(), description="What runs the network."
+    )
+    key_file: Path | None = Field(
+        default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
+    )
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    processes: NonNegativeInt | None = Field(
+        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
+    )
+    seconds_per_case: PositiveFloat = Field(
+        default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
+    )
+    memory_bytes: PositiveInt | None = Field(
+        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+    )
+    retry: bool = Field(
+        default=False,
+        description="Try every refused case again. By default only those are that another try may mend: TIMEOUT, "
+        "UNREADABLE, CODEC_CRASH, CHANGED, TOO_LARGE.",
+    )
+    tracking_uri: str = Field(
+        default="", description="MLflow store of the model; empty takes mlflow.db in this folder."
+    )
+
+    @property
+    def options(self) -> ReadOptions:
+        """How scans are read, with the modality of those that do not say it."""
+        return self.read.model_copy(update={"modality": self.modality or self.read.modality})
+
+    @property
+    def limits(self) -> Limits:
+        """What a worker may take."""
+        processes = len(os.sched_getaffinity(0)) if self.processes is None else self.processes
+        return Limits(processes, self.seconds_per_case, self.memory_bytes)
+
+
+def run(config: Config) -> Outcome:
+    """Predict every case of a folder that has no outcome yet; exit status 3 if something was rejected.
+
+    Raises
+    ------
+    UsageError
+        SCANS is no folder, `out` lies in it, or `select` and the model exclude each other.
+    PackageError, TrackingError
+        The model is damaged, or cannot be found.
+    LedgerError
+        The ledger in `out` is damaged or of another version.
+    StoppedBySignal
+        SIGTERM arrived; the same command goes on.
+    """
+    check_folders(config)
+    with stopping_on_sigterm(), tempfile.TemporaryDirectory(prefix="resdx-predict-") as scratch:
+        store = Store(uri=config.tracking_uri) if config.tracking_uri else default_store(Path.cwd())
+        package = load_package(resolve(config.model, store, Path(scratch)))
+        with open_ledger(config.out / LEDGER) as ledger:
+            return predict(config, package, ledger)
+
+
+def check_folders(config: Config) -> None:
+    """Refuse to write among the scans.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not config.scans.is_dir():
+        raise UsageError(f"{config.scans} is no folder.", "Give the folder that holds the scans.")
+    if config.out.resolve().is_relative_to(config.scans.resolve()):
+        raise UsageError(f"{config.out} lies in the folder of scans.", "Give --out a place outside of it.")
+
+
+def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
+    """Predict with a loaded package, holding the folder; see :func:`run`."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    discovery = discover(config.scans, config.options)
+    asked = cases_to_ask(discovery, config.select, package.plan.modality)
+    pseudonyms = Pseudonyms.open(config.key_file)
+    requests = requests_for(asked.candidates, pseudonyms, _depends_on(config, package))
+    todo = outstanding(requests, ledger, retry=config.retry)
+    log.info("%d cases, %d of them to predict", len(requests), len(todo))
+    if todo:
+        engine: Engine = config.engine.build(package)  # type: ignore[attr-defined]
+        predict_cases(todo, package, engine, ledger, config.options, config.limits)
+    predictions, ended = settle(discovery, asked.refused, requests, ledger, pseudonyms.series)
+    write_tables(config.out, predictions, package.findings, ended)
+    summary = Summary(
+        **ended.counts.model_dump(),
+        model=package.digest,
+        engine=config.engine.model_dump(mode="json"),
+        decisions={finding.name: decisions(finding, predictions) for finding in package.findings},
+        codes=codes(ended),
+        versions=versions(),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3),
+    )
+    atomic.write_text(config.out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
+    elsewhere = len(ledger) - len(requests)
+    lines = closing_lines(config.out, summary, ended, predicted=len(todo), elsewhere=elsewhere)
+    return Outcome(tuple(lines), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
+
+
+def _depends_on(config: Config, package: ModelPackage) -> dict[str, object]:
+    """Name what an outcome depends on beside the scan; another version may read a scan that this one refuses."""
+    return {
+        "model": package.digest,
+        "engine": config.engine.model_dump(mode="json"),
+        "read": config.read.model_dump(mode="json", exclude=LIMITS),
+        "resdx": __version__,
+    }

@@ -1,0 +1,151 @@
+"""What a prediction leaves on disk and says at its end."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from pipeline import atomic
+from pipeline.cohort.accounting import Account, RefusedSeries, account, rejections_text
+from pipeline.domain.codes import EXPLANATIONS, Code
+from pipeline.domain.finding import Finding
+from pipeline.domain.manifest import Counts
+from pipeline.domain.prediction import Prediction
+from pipeline.domain.rejection import Rejection
+from pipeline.domain.series import Discovery
+from pipeline.ledger import CaseRefusal, Ledger
+from pipeline.stages.predict_cases import PASSING, Request, guilty_path
+from pipeline.writers.csv import Config as CsvConfig
+from pipeline.writers.jsonl import Config as JsonlConfig
+from pipeline.writers.parquet import Config as ParquetConfig
+
+WRITERS = (CsvConfig(), JsonlConfig(), ParquetConfig())
+REJECTIONS, RETRY, SUMMARY = "rejections.csv", "retry.csv", "summary.json"
+
+
+class Summary(Counts):
+    """What ``summary.json`` holds: the counts in files, and what they were made with.
+
+    Attributes
+    ----------
+    model : str
+        Digest of the package.
+    engine : dict of str to object
+        Settings of the engine.
+    decisions : dict of str to dict
+        Finding to decided class to number of cases.
+    codes : dict of str to int
+        Code to number of skipped or rejected files.
+    started, seconds
+        When the last run began (UTC) and how long it took: all that differs between two runs on the same folder.
+    """
+
+    model: str
+    engine: dict[str, object]
+    decisions: dict[str, dict[str, int]]
+    codes: dict[str, int]
+    versions: dict[str, str]
+    started: str
+    seconds: float
+
+
+def settle(
+    discovery: Discovery,
+    unasked: Sequence[RefusedSeries],
+    requests: Sequence[Request],
+    ledger: Ledger,
+    series_name: Callable[[str], str],
+) -> tuple[list[Prediction], Account]:
+    """Read the outcome of every case back from the ledger, and say where each file ended.
+
+    Parameters
+    ----------
+    unasked : sequence of RefusedSeries
+        Series of the discovery that are in no request.
+    series_name : callable
+        Pseudonym of a raw series key.
+    """
+    predictions: list[Prediction] = []
+    accepted: dict[str, str] = {}
+    refused = list(unasked)
+    for request in requests:
+        outcome = ledger.find(request.key)
+        assert outcome is not None, "a case has no outcome"
+        if outcome.prediction is not None:
+            predictions.append(outcome.prediction)
+            accepted |= {series.key: request.case for series in request.series}
+        if outcome.refusal is not None:
+            refused += _refused(request, outcome.refusal)
+    return predictions, account(discovery, accepted, refused, series_name)
+
+
+def _refused(request: Request, refusal: CaseRefusal) -> Iterator[RefusedSeries]:
+    """Refuse the series of a case; those that were not read are INCOMPLETE without the one that was."""
+    first, *others = request.series
+    path = guilty_path(request, refusal)
+    yield RefusedSeries(first, refusal.code, refusal.message, refusal.stage, path, refusal.remedy)
+    for series in others:
+        message = f"another series of its case is refused: {refusal.code}, {refusal.message}"
+        yield RefusedSeries(series, Code.INCOMPLETE, message, refusal.stage)
+
+
+def write_tables(out: Path, predictions: Sequence[Prediction], findings: Sequence[Finding], ended: Account) -> None:
+    """Write the predictions in every format, the rejections, and those worth another try as they stand."""
+    for config in WRITERS:
+        writer = config.build()
+        writer.write(out / f"predictions{writer.suffix}", predictions, findings)
+    _write_rejections(out / REJECTIONS, ended.rejections)
+    _write_rejections(out / RETRY, [one for one in ended.rejections if one.code in PASSING])
+
+
+def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
+    # file names are bytes: what is no UTF-8 in one is shown as \udcXX, so that the table can be read as text
+    atomic.write_bytes(path, rejections_text(rejections).encode("utf-8", "backslashreplace"))
+
+
+def decisions(finding: Finding, predictions: Sequence[Prediction]) -> dict[str, int]:
+    """Decided class to number of cases; a class that nobody has is left out."""
+    said = [answer.decision for one in predictions for answer in one.findings if answer.finding == finding.name]
+    return dict(sorted(Counter(said).items()))
+
+
+def codes(ended: Account) -> dict[str, int]:
+    """Code to number of files that were skipped or rejected for it."""
+    return dict(sorted(Counter(row.code for row in ended.files if row.code).items()))
+
+
+def closing_lines(out: Path, summary: Summary, ended: Account, *, predicted: int, elsewhere: int) -> Iterator[str]:
+    """Say what became of every file, what was decided, what was refused and why, and what to open.
+
+    Parameters
+    ----------
+    predicted : int
+        Cases that this run read; the others were in the ledger.
+    elsewhere : int
+        Outcomes in the ledger that no scan of this folder asked for.
+    """
+    yield (
+        f"{summary.inputs} files: {summary.used} used, {summary.skipped} skipped, {summary.rejected} rejected. "
+        f"{summary.cases} cases have a prediction."
+    )
+    if not summary.inputs:
+        yield "The folder holds no file."
+    elif not predicted:
+        yield "No case was left to read: everything that can be answered stands in the ledger, no network ran."
+    if elsewhere:
+        yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."
+    for name, said in summary.decisions.items():
+        if said:
+            counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())
+            yield f"{name}: {counts}"
+    yield from _refusal_lines(out, ended)
+    yield f"Predictions: {out / 'predictions.csv'} (also .jsonl and .parquet), counts: {out / SUMMARY}"
+
+
+def _refusal_lines(out: Path, ended: Account) -> Iterator[str]:
+    found = Counter(rejection.code for rejection in ended.rejections)
+    for code, count in sorted(found.items()):
+        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
+    if found:
+        yield f"Every refusal with its file and reason: {out / REJECTIONS}"
+    if again := sum(count for code, count in found.items() if code in PASSING):
+        yield f"The same command tries {again} of them again: {out / RETRY}. `retry=true` tries all."
