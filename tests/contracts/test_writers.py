@@ -19,7 +19,7 @@ PREDICTIONS = ("csv", "jsonl", "parquet")
 """Writers of predictions."""
 
 OTHERS = ("nifti",)
-"""Writers of something else, which stand under tests of their own below."""
+"""Writers of volumes, which stand under test in test_volume_writers.py."""
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 SIGNS = Finding(name="signs", kind=FindingKind.MULTILABEL, classes=("edema", "=nodule"))
