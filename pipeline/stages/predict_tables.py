@@ -125,12 +125,12 @@ def closing_lines(out: Path, summary: Summary, ended: Account, *, predicted: int
     """
     yield (
         f"{summary.inputs} files: {summary.used} used, {summary.skipped} skipped, {summary.rejected} rejected. "
-        f"{summary.cases} cases have a prediction."
+        f"{summary.cases} cases have a prediction; this run read {predicted}."
     )
     if not summary.inputs:
         yield "The folder holds no file."
     elif not predicted:
-        yield "No case was left to read: everything that can be answered stands in the ledger, no network ran."
+        yield "No case was left to read; no network ran."
     if elsewhere:
         yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."
     for name, said in summary.decisions.items():
