@@ -29,6 +29,8 @@ class CaseSeries(Frozen):
         Pseudonym.
     digest : str
         sha256 over the sorted sha256 of its files.
+    voxels : str
+        sha256 of the decoded voxels, which a second export shares although its files differ; empty: not taken.
     """
 
     series: str
@@ -41,6 +43,7 @@ class CaseSeries(Frozen):
     plane: Plane
     channels: int
     digest: str
+    voxels: str = ""
 
 
 class Case(Frozen):

@@ -1,7 +1,6 @@
 """Cells of the tables we write: nothing in them runs when a spreadsheet opens the file."""
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -23,8 +22,18 @@ def plain_cell(text: str) -> str:
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """Render a CSV table with escaped cells, a header line and line ends of one newline."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(columns)
     writer.writerows([safe_cell(cell) for cell in row] for row in rows)
-    return text.getvalue()
+    return "".join(lines.lines)
+
+
+class _Lines:
+    """Ends lines by one newline. A csv.writer that is told to do so forgets to quote a carriage return in a cell."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line.removesuffix("\r\n") + "\n")

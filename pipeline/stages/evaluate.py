@@ -122,7 +122,7 @@ def answer(
     config: Config, package: ModelPackage, cases: Sequence[Case], scratch: Path
 ) -> tuple[tuple[Case, ...], NDArray[np.float32], tuple[Rejection, ...]]:
     """Read, prepare and run cases; return those answered, their logits (n, outputs), and why the others are not."""
-    reader = CaseReader(load_files(_files_table(config.manifest)), config.read)
+    reader = CaseReader(load_files(config.manifest), config.read)
     cache = PreparedCache(config.cache or scratch, package.plan, reader.read)
     processes = len(os.sched_getaffinity(0)) if config.processes is None else config.processes
     refused = cache.fill(
@@ -245,7 +245,3 @@ def _store(config: Config) -> Store:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def _files_table(manifest: Path) -> Path:
-    return manifest.with_name(f"{manifest.stem}.files.csv")

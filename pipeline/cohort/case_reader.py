@@ -1,0 +1,34 @@
+"""From a case of a manifest back to its volume."""
+
+from pipeline.cohort.digests import files_digest
+from pipeline.cohort.tables import FilesTable
+from pipeline.domain.case import Case
+from pipeline.domain.codes import Code
+from pipeline.domain.volume import Volume
+from pipeline.errors import RejectedInput
+from pipeline.readers.discovery import reopen
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reading import read
+
+
+class CaseReader:
+    """Reads cases by the table of files that was written with their manifest. Crosses to worker processes."""
+
+    def __init__(self, files: FilesTable, options: ReadOptions) -> None:
+        self.files = files
+        self.options = options
+
+    def read(self, case: Case) -> Volume:
+        """Read the first series of a case, exactly as it was ingested.
+
+        Raises
+        ------
+        RejectedInput
+            UNREADABLE where a file is gone, CHANGED where it is another one, and whatever reading raises.
+        """
+        series = case.series[0]
+        files = self.files.of(series.series)
+        if files_digest(files) != series.digest:
+            raise RejectedInput(Code.CHANGED, "the table of input files does not list the files of this case")
+        options = self.options.model_copy(update={"modality": series.modality})
+        return read(reopen(series.reader, files, series.stack, options), options)
