@@ -34,6 +34,8 @@ from pipeline.tracking.settings import Store, default_store
 log = logging.getLogger("resdx")
 
 LEDGER = "ledger.sqlite"
+LEFT_BEHIND = ".tmp-*"
+"""What a process that was killed leaves of a table that it was writing."""
 
 
 class Config(Settings):
@@ -109,6 +111,8 @@ def run(config: Config) -> Outcome:
         store = Store(uri=config.tracking_uri) if config.tracking_uri else default_store(Path.cwd())
         package = load_package(resolve(config.model, store, Path(scratch)))
         with open_ledger(config.out / LEDGER) as ledger:
+            for path in config.out.glob(LEFT_BEHIND):
+                path.unlink()
             return predict(config, package, ledger)
 
 

@@ -1,12 +1,12 @@
 """The cases of a prediction: what each is called, what its outcome depends on, and how it comes about."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline.cohort.digests import files_digest
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.codes import Code
@@ -82,10 +82,11 @@ def requests_for(
 
 def _request(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mapping[str, object]) -> Request:
     first = candidate.chosen[0]
-    patient, study = candidate.identity.patient_id or first.key, candidate.identity.study_uid or first.key
+    study = candidate.identity.study_uid or first.key
+    patient = candidate.identity.patient_id or study
     pseudonyms.remember(patient=patient, study=study, series=first.key, case=candidate.unit_key)
     case = pseudonyms.case(candidate.unit_key)
-    pixels = _digest(first)
+    pixels = files_digest(first.files)
     scan = {"case": case, "pixels": pixels, "reader": first.reader, "stack": first.stack, "modality": first.modality}
     return Request(
         series=candidate.chosen,
@@ -96,10 +97,6 @@ def _request(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mappi
         digest=pixels,
         key=digest({**depends_on, **scan}),
     )
-
-
-def _digest(series: Series) -> str:
-    return hashlib.sha256("".join(sorted(file.sha256 for file in series.files)).encode("ascii")).hexdigest()
 
 
 def outstanding(requests: Iterable[Request], ledger: Ledger, *, retry: bool) -> tuple[Request, ...]:

@@ -487,6 +487,7 @@ def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path
     done = committed(out)
     assert 0 < done < CASES
     assert not (out / "predictions.csv").exists()
+    (out / ".tmp-abc.csv").write_text("half of a table")
 
     with start(model, folder, out, key) as one, start(model, folder, out, key) as other:
         said = [process.communicate() for process in (one, other)]
@@ -494,6 +495,7 @@ def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path
     todo = sorted(int(line.split()[2]) for _, err in said for line in err.splitlines() if "to predict" in line)
     assert todo == [0, CASES - done]
     assert committed(out) == CASES
+    assert not list(out.glob(".tmp-*"))
 
     whole = tmp_path / "whole"
     run(config(model, folder, whole, key_file=str(key)))
