@@ -1,13 +1,10 @@
 """One reading of a series, in a worker process: what the manifest says of it. Voxels do not leave the worker."""
 
-import hashlib
 from dataclasses import dataclass
 
-import numpy as np
-
+from pipeline.cohort.digests import voxels_digest
 from pipeline.domain.geometry import Plane, Unit
 from pipeline.domain.series import Series
-from pipeline.domain.volume import Volume
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
 
@@ -48,14 +45,6 @@ def describe(series: Series, options: ReadOptions) -> SeriesSummary:
         unit=volume.geometry.unit,
         plane=volume.geometry.plane,
         channels=volume.channels,
-        voxels=voxel_digest(volume),
+        voxels=voxels_digest(volume),
         notes=volume.notes,
     )
-
-
-def voxel_digest(volume: Volume) -> str:
-    """Digest of the voxels, one slice after the other."""
-    code = hashlib.sha256(repr(volume.voxels.shape).encode("ascii"))
-    for k in range(volume.geometry.shape[2]):
-        code.update(np.ascontiguousarray(volume.voxels[..., k], dtype="<f4").data)
-    return code.hexdigest()

@@ -46,13 +46,8 @@ class Targets:
         self.known = cache(lambda level: KnownIds(self._found[level]))
 
     def key(self, level: str, text: str) -> str:
-        """Return an identifier as it is looked up: as it stands; a path with forward slashes, below the scan folder."""
-        if level != "path":
-            return text
-        path = unicodedata.normalize("NFC", text.strip().replace("\\", "/"))
-        if Path(path).is_absolute() and Path(path).is_relative_to(self._root):
-            path = Path(path).relative_to(self._root).as_posix()
-        return PurePosixPath(path).as_posix()
+        """Return an identifier as it is looked up: as it stands; a path by :func:`path_key`."""
+        return path_key(text, self._root) if level == "path" else text
 
     def find(self, level: str, key: str) -> list[Target]:
         """Return the targets of an identifier."""
@@ -61,7 +56,7 @@ class Targets:
     def _add(self, target: Target, identity: Identity, chosen: Sequence[Series]) -> None:
         keys = {
             "series": {series.identity.series_uid for series in chosen},
-            "path": {path for series in chosen for file in series.files for path in self._paths(file.relative)},
+            "path": {path for series in chosen for file in series.files for path in paths_of(file.relative)},
             "study": {identity.study_uid},
             "accession": {identity.accession},
             "patient": {identity.patient_id},
@@ -70,10 +65,19 @@ class Targets:
             for name in sorted(names - {""}):
                 self._found[level][name].append(target)
 
-    def _paths(self, relative: str) -> list[str]:
-        """List the file and the folders that hold it."""
-        path = PurePosixPath(unicodedata.normalize("NFC", relative))
-        return [path.as_posix(), *(folder.as_posix() for folder in path.parents if folder.name)]
+
+def path_key(text: str, root: Path) -> str:
+    """Write a path of the label file as discovery writes it: forward slashes, below the scan folder."""
+    path = unicodedata.normalize("NFC", text.strip().replace("\\", "/"))
+    if Path(path).is_absolute() and Path(path).is_relative_to(root):
+        path = Path(path).relative_to(root).as_posix()
+    return PurePosixPath(path).as_posix()
+
+
+def paths_of(relative: str) -> list[str]:
+    """List a file and the folders that hold it, as :func:`path_key` writes them."""
+    path = PurePosixPath(unicodedata.normalize("NFC", relative))
+    return [path.as_posix(), *(folder.as_posix() for folder in path.parents if folder.name)]
 
 
 def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> list[Target]:

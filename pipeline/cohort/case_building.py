@@ -1,0 +1,71 @@
+"""From a candidate whose series were read to a case: pseudonyms, labels, covariates."""
+
+from collections.abc import Sequence
+
+from pipeline.cohort.covariates import covariates_of, site_namer
+from pipeline.cohort.describe import SeriesSummary
+from pipeline.cohort.digests import files_digest
+from pipeline.cohort.label_sheet import LabelSheet
+from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.units import CaseCandidate
+from pipeline.domain.case import Case, CaseSeries
+from pipeline.domain.series import Series
+
+
+class CaseBuilder:
+    """Builds cases, and remembers their identifiers for the map of the pseudonyms.
+
+    Parameters
+    ----------
+    sheet : LabelSheet or None
+        None: an inventory, whose cases have no labels and no split.
+    """
+
+    def __init__(self, pseudonyms: Pseudonyms, sheet: LabelSheet | None) -> None:
+        self._names, self._sheet = pseudonyms, sheet
+        self._site = site_namer(pseudonyms.case, lambda raw: pseudonyms.remember(case=raw))
+
+    def build(self, candidate: CaseCandidate, summaries: Sequence[SeriesSummary], number: int | None) -> Case:
+        """Build one case, not yet in a split that is drawn.
+
+        Parameters
+        ----------
+        summaries : sequence of SeriesSummary
+            One for each of the chosen series.
+        number : int or None
+            Row of the label sheet.
+        """
+        sheet = self._sheet if number is not None else None
+        row = sheet.table.rows[number] if sheet and number is not None else None
+        first = candidate.chosen[0].key
+        patient = candidate.identity.patient_id or (sheet.patient(row) if sheet and row else "")
+        patient = patient or candidate.identity.study_uid or first
+        study = candidate.identity.study_uid or first
+        self._names.remember(patient=patient, study=study, case=candidate.unit_key)
+        for series in candidate.chosen:
+            self._names.remember(series=series.key)
+        return Case(
+            case=self._names.case(candidate.unit_key),
+            patient=self._names.patient(patient),
+            study=self._names.study(study),
+            series=tuple(map(self._series, candidate.chosen, summaries)),
+            labels=sheet.labels(number) if sheet and number is not None else {},
+            covariates=covariates_of(candidate, self._site, row, sheet.columns if sheet else None),
+            split=sheet.splits[number] if sheet and number is not None else None,
+            notes=tuple(dict.fromkeys(note for summary in summaries for note in summary.notes)),
+        )
+
+    def _series(self, series: Series, summary: SeriesSummary) -> CaseSeries:
+        return CaseSeries(
+            series=self._names.series(series.key),
+            reader=series.reader,
+            stack=series.stack,
+            modality=summary.modality,
+            shape=summary.shape,
+            spacing=summary.spacing,
+            unit=summary.unit,
+            plane=summary.plane,
+            channels=summary.channels,
+            digest=files_digest(series.files),
+            voxels=summary.voxels,
+        )

@@ -1,0 +1,84 @@
+"""NAME.html: one page without scripts or outside references; what the cohort holds and what was refused.
+
+It carries counts only: no identifiers, no paths, no free text of headers.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from pipeline.cohort.accounting import Account
+from pipeline.cohort.tally import Table, by_class, by_shape, by_value, patients, splits_of
+from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.domain.manifest import Manifest
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+CHARTED = ("vendor", "model", "site", "sex")
+SHOWN_VALUES = 12
+"""Values of a covariate that are shown; the rest is one line."""
+SHOWN_SHAPES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Files that were skipped or rejected for one code."""
+
+    code: str
+    disposition: str
+    files: int
+    meaning: str
+    remedy: str
+
+
+def render(manifest: Manifest, account: Account, warnings: Sequence[str], version: str) -> str:
+    """Render the page.
+
+    Parameters
+    ----------
+    warnings : sequence of str
+        What a reviewer should read first. No patient data.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    charted = {name: _shortened(by_value(manifest, name)) for name in CHARTED}
+    return template.render(
+        counts=account.counts,
+        patients=patients(manifest.cases),
+        splits=[(name, len(cases), patients(cases)) for name, cases in splits_of(manifest).items()],
+        findings=[(finding, by_class(manifest, finding)) for finding in manifest.findings],
+        covariates={name: table for name, table in charted.items() if table},
+        shapes=by_shape(manifest)[:SHOWN_SHAPES],
+        notes=sorted(Counter(note for case in manifest.cases for note in case.notes).items()),
+        reasons=reasons(account),
+        warnings=list(warnings),
+        leaks=manifest.acknowledged_leaks,
+        digest=manifest.digest,
+        version=version,
+    )
+
+
+def reasons(account: Account) -> list[Reason]:
+    """Every code with its number of files: rejections first, the most frequent first."""
+    counts = Counter(row.code for row in account.files if row.code)
+    found = [_reason(Code(code), count) for code, count in counts.items()]
+    return sorted(found, key=lambda one: (one.disposition, -one.files, one.code))
+
+
+def _reason(code: Code, count: int) -> Reason:
+    disposition = "skipped" if code in SKIPS else "rejected"
+    return Reason(code.value, disposition, count, EXPLANATIONS[code].meaning, EXPLANATIONS[code].remedy)
+
+
+def _shortened(table: Table) -> Table:
+    return {split: _first(values.items()) for split, values in table.items()}
+
+
+def _first(values: Iterable[tuple[str, int]]) -> dict[str, int]:
+    items = list(values)
+    rest = sum(count for _, count in items[SHOWN_VALUES:])
+    return dict(items[:SHOWN_VALUES]) | (
+        {f"{len(items) - SHOWN_VALUES} more": rest} if len(items) > SHOWN_VALUES else {}
+    )

@@ -1,0 +1,188 @@
+"""What an ingest leaves on disk and says at its end."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import __version__, atomic
+from pipeline.cohort.accounting import Account, files_text, rejections_text
+from pipeline.cohort.label_damage import summary
+from pipeline.cohort.label_join import Joined
+from pipeline.cohort.label_sheet import LabelSheet
+from pipeline.cohort.page import render
+from pipeline.cohort.tables import ODD_BYTES, beside, save_manifest
+from pipeline.cohort.tally import by_class, by_shape, classes_of, patients, splits_of
+from pipeline.domain.case import Split
+from pipeline.domain.cells import csv_text
+from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.domain.finding import FindingKind
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.series import Discovery
+
+PROBLEM_COLUMNS = ("line", "column", "cell", "problem", "message")
+INVENTORY_COLUMNS = ("series", "case", "modality", "description", "plane", "spacing", "slices", "view", "files", "path")
+PROBLEMS, INVENTORY = "labels.rejections.csv", "inventory.files.csv"
+"""Tables after NAME; their names end as promise 8 asks of what carries identifiers or free text."""
+
+SHOWN_SHAPES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """The outcome. ``sheet`` and ``joined`` are None in an inventory.
+
+    Attributes
+    ----------
+    accepted : mapping of str to str
+        Series key to the pseudonym of its case.
+    notes : tuple of str
+        What else a reviewer should know. No patient data.
+    """
+
+    manifest: Manifest
+    account: Account
+    discovery: Discovery
+    accepted: Mapping[str, str]
+    sheet: LabelSheet | None
+    joined: Joined | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unlabelled(self) -> int:
+        """Files of scans without a label."""
+        return sum(row.code == Code.NO_LABEL for row in self.account.files)
+
+    @property
+    def unscanned(self) -> int:
+        """Rows of the label file that belong to no case."""
+        return self.joined.unmatched if self.joined else 0
+
+
+def save(out: Path, done: Ingested, series_name: Callable[[str], str]) -> None:
+    """Write NAME.csv and what stands beside it."""
+    tables = {PROBLEMS: _problems(done.joined), INVENTORY: "" if done.sheet else _inventory(done, series_name)}
+    for ending, text in tables.items():
+        if text:
+            atomic.write_bytes(beside(out, ending), text.encode("utf-8", ODD_BYTES))
+        else:
+            beside(out, ending).unlink(missing_ok=True)
+    page = render(done.manifest, done.account, warnings(done, "the label file"), __version__)
+    atomic.write_text(beside(out, "html"), page)
+    save_manifest(out, done.manifest, done.account)
+
+
+def save_refusals(out: Path, account: Account, joined: Joined | None) -> bool:
+    """Write the reasons where no case is left; an older manifest of that name is left alone."""
+    if beside(out, "json").exists():
+        return False
+    atomic.write_bytes(beside(out, "files.csv"), files_text(account.files).encode("utf-8", ODD_BYTES))
+    atomic.write_bytes(beside(out, "rejections.csv"), rejections_text(account.rejections).encode("utf-8", ODD_BYTES))
+    if joined:
+        atomic.write_text(beside(out, PROBLEMS), _problems(joined))
+    return True
+
+
+def warnings(done: Ingested, name: str = "") -> list[str]:
+    """Say what a reader should know before the numbers; the label file is called `name`."""
+    said = list(done.notes)
+    if done.sheet and done.joined:
+        own = done.sheet.table.name
+        said += [note.replace(own, name or own) for note in (*done.sheet.notes, *done.joined.notes)]
+        said += summary(name or own, done.joined.problems)
+    if done.unlabelled:
+        said.append(f"{done.unlabelled} files are of scans that no row of the label file belongs to.")
+    if leaks := done.manifest.acknowledged_leaks:
+        said.append(f"{leaks} patients or images stand in two splits; the configuration acknowledges it.")
+    return [*said, *_thin_splits(done.manifest)]
+
+
+def closing_lines(out: Path, done: Ingested) -> Iterator[str]:
+    """Say what became of every file, what the cohort holds, what was refused and why, and what to do next."""
+    counts = done.account.counts
+    yield (
+        f"{counts.inputs} files: {counts.used} used, {counts.skipped} skipped, {counts.rejected} rejected. "
+        f"{counts.cases} cases of {patients(done.manifest.cases)} patients."
+    )
+    yield from _cohort_lines(done.manifest) if done.sheet else _shape_lines(done.manifest)
+    yield from warnings(done)
+    yield from _refusal_lines(out, done.account)
+    if done.joined and done.joined.problems:
+        yield f"Every row of the label file that is in doubt: {beside(out, PROBLEMS)}"
+    yield f"What the cohort holds: {beside(out, 'html')}"
+    if done.sheet:
+        yield f"Next: resdx plan {out}"
+    else:
+        yield f"What each series is called: {beside(out, INVENTORY)}"
+        yield f"Next: resdx ingest {done.discovery.root} --labels LABELS.csv --out {out}"
+
+
+def reasons(account: Account) -> str:
+    """Codes with their numbers of files."""
+    counts = Counter(row.code for row in account.files if row.code)
+    told = ", ".join(f"{count} x {code}" for code, count in sorted(counts.items()))
+    return told or "it holds no file"
+
+
+def _cohort_lines(manifest: Manifest) -> Iterator[str]:
+    tables = {finding.name: by_class(manifest, finding) for finding in manifest.findings}
+    for split, cases in splits_of(manifest).items():
+        told = "; ".join(
+            f"{name}: {', '.join(f'{label} {count}' for label, count in table[split].items())}"
+            for name, table in tables.items()
+        )
+        yield f"  {split:<10} {len(cases)} cases of {patients(cases)} patients; {told}"
+
+
+def _shape_lines(manifest: Manifest) -> Iterator[str]:
+    shapes = by_shape(manifest)
+    for modality, plane, spacing, slices, count in shapes[:SHOWN_SHAPES]:
+        yield f"  {count:>6} x {modality:<4} {plane:<8} {spacing}, {slices} slices"
+    if len(shapes) > SHOWN_SHAPES:
+        yield f"         and {len(shapes) - SHOWN_SHAPES} more kinds"
+
+
+def _refusal_lines(out: Path, account: Account) -> Iterator[str]:
+    skipped = Counter(row.code for row in account.files if row.code in SKIPS)
+    if skipped:
+        yield f"Skipped: {', '.join(f'{count} x {code}' for code, count in sorted(skipped.items()))}"
+    rejected = Counter(rejection.code for rejection in account.rejections)
+    for code, count in sorted(rejected.items()):
+        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
+    if rejected:
+        yield f"Every refusal with its file and reason: {beside(out, 'rejections.csv')}"
+
+
+def _thin_splits(manifest: Manifest) -> Iterator[str]:
+    """Name the classes that a split lacks: it cannot be learned from, or scored on."""
+    found = splits_of(manifest)
+    for finding in manifest.findings:
+        for split, cases in found.items():
+            absent = [name for name, count in classes_of(cases, finding).items() if not count]
+            if absent and (len(found) > 1 or finding.kind is FindingKind.BINARY):
+                yield f"{finding.name}: the split {split} has no case of {', '.join(absent)}."
+    if found.keys() & {str(Split.TRAIN)} and not manifest.of(Split.VALIDATION):
+        yield "No case is for validation; training needs some."
+
+
+def _problems(joined: Joined | None) -> str:
+    if joined is None:
+        return ""
+    rows = ((str(one.line), one.column, one.cell, str(one.damage), one.message) for one in joined.problems)
+    return csv_text(PROBLEM_COLUMNS, rows)
+
+
+def _inventory(done: Ingested, series_name: Callable[[str], str]) -> str:
+    rows = (
+        (
+            series_name(series.key),
+            done.accepted.get(series.key, ""),
+            series.modality,
+            series.description,
+            *(series.attributes.get(name, "") for name in ("plane", "spacing", "slices", "view")),
+            str(len(series.files)),
+            str(series.files[0].path),
+        )
+        for series in done.discovery.series
+    )
+    return csv_text(INVENTORY_COLUMNS, rows)
