@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from phantoms.dicom_series import Identity, decimals, make_image, make_items, make_object, save, set_pixels
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 
@@ -40,6 +41,18 @@ def write_radiograph(
     if edit:
         edit(dataset)
     return save(dataset, path, transfer_syntax)
+
+
+def write_encapsulated(
+    path: Path, native: NDArray[Any], pixels: bytes, syntax: UID, photometric: str, **header: Any
+) -> None:
+    """An ultrasound still whose header is that of `native` and whose one frame is `pixels`."""
+    dataset = make_image(native, Identity(), "US", photometric=photometric)
+    dataset.PixelData = encapsulate([pixels])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path, enforce_file_format=True)
 
 
 COMPANIONS = {

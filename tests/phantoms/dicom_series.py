@@ -255,7 +255,8 @@ def jpeg2000_frames(dataset: Dataset) -> list[bytes]:
     The encoder takes no image of less than 32 by 32 pixels.
     """
     kind = f"<{'ui'[dataset.PixelRepresentation]}{dataset.BitsAllocated // 8}"
-    frames = np.frombuffer(dataset.PixelData, kind).reshape(-1, dataset.Rows, dataset.Columns)
+    size = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1))
+    frames = np.frombuffer(dataset.PixelData, kind, size).reshape(-1, dataset.Rows, dataset.Columns)
     return [bytes(openjpeg.utils.encode_array(frame, bits_stored=dataset.BitsStored)) for frame in frames]
 
 

@@ -1,0 +1,159 @@
+"""Colour in DICOM: three channels of RGB, whatever the photometric interpretation and transfer syntax."""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openjpeg.utils
+import pytest
+from numpy.typing import NDArray
+from phantoms.dicom_objects import write_encapsulated, write_radiograph
+from phantoms.dicom_series import (
+    make_voxels,
+)
+from phantoms.readings import assert_refused, read_folder
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from pipeline.domain.codes import Code
+
+SYNTAXES = [
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+]
+Voxels = NDArray[Any]
+
+
+def write_colour(path: Path, rgb: Voxels, edit: Callable[[Dataset], None] | None = None, **changes: Any) -> Path:
+    """An ultrasound still; `rgb` is (i, j, 3)."""
+    return write_radiograph(path, rgb, modality="US", spacing=None, **({"photometric": "RGB"} | changes), edit=edit)
+
+
+def smooth_rgb() -> Voxels:
+    """Colours that subsampling and lossy compression leave nearly alone, (64, 48, 3)."""
+    i, j = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 48), indexing="ij")
+    return np.stack([40 + 170 * i, 60 + 130 * j, 210 - 150 * i * j], axis=-1).round().astype(np.uint8)
+
+
+def to_ybr(rgb: Voxels) -> Voxels:
+    """PS3.3 C.7.6.3.1.2, YBR_FULL."""
+    matrix = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+    return np.clip(np.round(rgb @ matrix.T + [0, 128, 128]), 0, 255).astype(np.uint8)
+
+
+def assert_colour(root: Path, rgb: Voxels, tolerance: float, *codes: Code) -> None:
+    """Right within `tolerance` levels of 255, or refused with one of `codes` (none: right)."""
+    reading = read_folder(root)
+    if codes and not reading.volumes:
+        assert_refused(reading, *codes)
+        return
+    volume = reading.volume
+    assert volume.voxels.shape == (3, *rgb.shape[:2], 1)
+    difference = np.abs(np.moveaxis(volume.voxels[:, :, :, 0], 0, -1) - rgb.astype(np.float64))
+    assert difference.max() <= tolerance, difference.max()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES[:6], ids=lambda syntax: syntax.keyword)
+def test_rgb(tmp_path: Path, syntax: UID) -> None:
+    rgb = smooth_rgb()
+    write_colour(tmp_path / "a.dcm", rgb, transfer_syntax=syntax)
+    assert_colour(tmp_path, rgb, 0)
+
+
+def test_rgb_by_plane(tmp_path: Path) -> None:
+    rgb = make_voxels((6, 5, 3), high=256, dtype=np.uint8)
+
+    def planes(dataset: Dataset) -> None:
+        dataset.PlanarConfiguration = 1
+        dataset.PixelData = np.ascontiguousarray(rgb.transpose(2, 1, 0)).tobytes()
+
+    write_colour(tmp_path / "a.dcm", rgb, planes)
+    assert_colour(tmp_path, rgb, 0)
+
+
+def test_ybr_full(tmp_path: Path) -> None:
+    rgb = smooth_rgb()
+    write_colour(tmp_path / "a.dcm", to_ybr(rgb), photometric="YBR_FULL")
+    assert_colour(tmp_path, rgb, 2, Code.NOT_SUPPORTED)
+
+
+def test_ybr_full_422(tmp_path: Path) -> None:
+    """Two pixels as Y1 Y2 Cb Cr."""
+    rgb = np.repeat(smooth_rgb()[::2], 2, axis=0)
+    ybr = to_ybr(rgb).transpose(1, 0, 2).reshape(48, 32, 2, 3)
+    content = np.stack([ybr[:, :, 0, 0], ybr[:, :, 1, 0], ybr[:, :, 0, 1], ybr[:, :, 0, 2]], axis=-1)
+
+    def subsampled(dataset: Dataset) -> None:
+        dataset.PixelData = content.tobytes()
+
+    write_colour(tmp_path / "a.dcm", to_ybr(rgb), subsampled, photometric="YBR_FULL_422")
+    assert_colour(tmp_path, rgb, 2, Code.NOT_SUPPORTED)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_palette_colour(tmp_path: Path, depth: int) -> None:
+    """With 16 bits an entry holds its colour in the upper byte."""
+    index = make_voxels((6, 5, 1), high=250, dtype=np.uint8)[:, :, 0]
+    table = make_voxels((256, 3, 1), high=256, dtype=np.uint16)[:, :, 0]
+
+    def palette(dataset: Dataset) -> None:
+        for channel, colour in enumerate(("Red", "Green", "Blue")):
+            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, depth])
+            entries = table[:, channel].astype("<u2") * 257 if depth == 16 else table[:, channel].astype(np.uint8)
+            setattr(dataset, f"{colour}PaletteColorLookupTableData", entries.tobytes())
+
+    write_colour(tmp_path / "a.dcm", index, palette, photometric="PALETTE COLOR")
+    reading = read_folder(tmp_path)
+    if not reading.volumes:
+        assert_refused(reading, Code.NOT_SUPPORTED)
+        return
+    found = np.moveaxis(reading.volume.voxels[..., 0], 0, -1)
+    known = table[index]
+    assert np.array_equal(found, known) or np.array_equal(found, known * 257)
+
+
+@pytest.mark.parametrize(("photometric", "subsampling"), [("YBR_FULL", 0), ("YBR_FULL_422", 1)])
+def test_jpeg_baseline_colour(tmp_path: Path, photometric: str, subsampling: int) -> None:
+    rgb = smooth_rgb()
+    stream = BytesIO()
+    Image.fromarray(rgb.transpose(1, 0, 2)).save(stream, "JPEG", quality=98, subsampling=subsampling)
+    write_encapsulated(tmp_path / "a.dcm", rgb, stream.getvalue(), JPEGBaseline8Bit, photometric)
+    assert_colour(tmp_path, rgb, 8, Code.NOT_SUPPORTED)
+
+
+def test_jpeg_baseline_grey(tmp_path: Path) -> None:
+    grey = smooth_rgb()[:, :, 0]
+    stream = BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey.T)).save(stream, "JPEG", quality=98)
+    write_encapsulated(tmp_path / "a.dcm", grey, stream.getvalue(), JPEGBaseline8Bit, "MONOCHROME2")
+    volume = read_folder(tmp_path).volume
+    stream.seek(0)
+    np.testing.assert_array_equal(volume.voxels[0, :, :, 0], np.asarray(Image.open(stream)).T)
+    assert np.abs(volume.voxels[0, :, :, 0] - grey).max() <= 4
+
+
+@pytest.mark.parametrize(("photometric", "transform"), [("YBR_RCT", True), ("RGB", False)])
+def test_jpeg_2000_colour(tmp_path: Path, photometric: str, transform: bool) -> None:
+    rgb = make_voxels((64, 48, 3), high=256, dtype=np.uint8)
+    rows = np.ascontiguousarray(rgb.transpose(1, 0, 2))
+    stream = openjpeg.utils.encode_array(rows, bits_stored=8, photometric_interpretation=1, use_mct=transform)
+    write_encapsulated(tmp_path / "a.dcm", rgb, bytes(stream), JPEG2000Lossless, photometric)
+    assert_colour(tmp_path, rgb, 0, Code.NOT_SUPPORTED)
