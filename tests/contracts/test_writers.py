@@ -1,4 +1,4 @@
-"""Every writer under test. A new part is entered in PREDICTIONS, or in a table for what it takes."""
+"""Every writer under test. A new part is entered in PREDICTIONS or OTHERS."""
 
 import csv
 import json
