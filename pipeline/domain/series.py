@@ -4,7 +4,6 @@ These hold raw identifiers. They live in memory and in worker processes only and
 that leaves the site.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -105,11 +104,6 @@ class Series:
     description: str = ""
     identity: Identity = field(default_factory=Identity)
     attributes: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """The sha256 over the sorted sha256 of its files: the same scan has the same one, wherever it lies."""
-        return hashlib.sha256("".join(sorted(file.sha256 for file in self.files)).encode("ascii")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,177 @@
+"""``resdx convert``: every accepted series as NIfTI and JSON, which is what the pipeline sees of it."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline import atomic
+from pipeline.cohort.accounting import Account, RefusedSeries, account, files_text, rejections_text
+from pipeline.cohort.digests import files_digest
+from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.config import Settings
+from pipeline.domain.codes import EXPLANATIONS
+from pipeline.domain.series import Discovery, Series
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
+from pipeline.progress import track
+from pipeline.readers.discovery import discover
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reading import read
+from pipeline.stages.outcome import Outcome
+from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.workers import imap
+from pipeline.writers.nifti import Config as NiftiConfig
+from pipeline.writers.volumes import Fact
+
+REJECTIONS, FILES, SUMMARY = "rejections.csv", "files.csv", "summary.json"
+SECONDS_PER_CASE = 600.0
+LEFT_BEHIND = ".tmp-*"
+"""What a worker that was killed leaves of a file that it was writing."""
+
+ODD_BYTES = "surrogateescape"
+"""How Python holds a file name that is no UTF-8."""
+
+INTENSITY = {"CT": "Hounsfield units"}
+"""What a voxel value means, by modality, where that is one thing on every scanner."""
+
+
+class Config(Settings):
+    """Settings of ``resdx convert``."""
+
+    scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
+    out: Path = Field(
+        description="Folder for SERIES.nii.gz and SERIES.json (named by pseudonym), files.csv, rejections.csv and "
+        "summary.json."
+    )
+    modality: str = Field(
+        default="",
+        description="Modality of NIfTI files and pictures, which do not say it; without it they are refused.",
+    )
+    key_file: Path | None = Field(
+        default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
+    )
+    nifti: NiftiConfig = Field(default=NiftiConfig(), description="How volumes are written.")
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    processes: NonNegativeInt | None = Field(
+        default=None, description="Worker processes. Default: one for each processor; 0 works without any."
+    )
+    seconds_per_case: PositiveFloat = Field(
+        default=SECONDS_PER_CASE, description="A series that takes longer is refused with TIMEOUT."
+    )
+    memory_bytes: PositiveInt | None = Field(
+        default=None,
+        description="Memory that one worker may take; beyond it the series is TOO_LARGE. Default: no limit.",
+    )
+
+    @property
+    def options(self) -> ReadOptions:
+        """How scans are read, with the modality of this command where it is given."""
+        return self.read.model_copy(update={"modality": self.modality}) if self.modality else self.read
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One series and the pseudonym that its files are named by."""
+
+    series: Series
+    name: str
+
+
+def run(config: Config) -> Outcome:
+    """Convert every series below a folder.
+
+    Raises
+    ------
+    UsageError
+        The folder of scans does not exist, or the output would lie in it.
+    """
+    if config.out.resolve().is_relative_to(config.scans.resolve()):
+        raise UsageError(f"{config.out} lies in the folder of scans.", "Give a folder outside of it.")
+    with stopping_on_sigterm():
+        discovery = discover(config.scans, config.options)
+        pseudonyms = Pseudonyms.open(config.key_file)
+        jobs = [_Job(series, pseudonyms.series(series.key)) for series in discovery.series]
+        config.out.mkdir(parents=True, exist_ok=True)
+        try:
+            refused = list(_convert_all(jobs, config))
+        finally:
+            _tidy(config.out)
+        ended = _settle(discovery, jobs, refused, config, pseudonyms)
+    return Outcome(tuple(_closing_lines(config, ended)), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
+
+
+def _convert_all(jobs: list[_Job], config: Config) -> Iterator[RefusedSeries]:
+    processes = len(os.sched_getaffinity(0)) if config.processes is None else config.processes
+    outcomes = imap(
+        partial(_convert, out=config.out, options=config.options, nifti=config.nifti),
+        jobs,
+        processes=processes,
+        timeout_seconds=config.seconds_per_case,
+        memory_bytes=config.memory_bytes,
+    )
+    for outcome in track(outcomes, "convert", len(jobs)):
+        if outcome.error is not None:
+            yield RefusedSeries.by(jobs[outcome.index].series, outcome.error)
+
+
+def _convert(job: _Job, out: Path, options: ReadOptions, nifti: NiftiConfig) -> None:
+    """Read and write one series; runs in a worker, so that no volume travels between processes."""
+    series = job.series
+    volume = read(series, options)
+    facts: dict[str, Fact] = {
+        "intensity": INTENSITY.get(volume.modality, "as stored, rescaled by the header where it says so"),
+        "source_series": job.name,
+        "reader": series.reader,
+        "stack": series.stack,
+        "files": len(series.files),
+        "digest": files_digest(series.files),
+    }
+    nifti.build().write(out / job.name, volume, facts)
+
+
+def _settle(
+    discovery: Discovery, jobs: list[_Job], refused: list[RefusedSeries], config: Config, pseudonyms: Pseudonyms
+) -> Account:
+    """Say where each file ended, and leave nothing of an earlier conversion of a series that is refused now."""
+    lost = {one.series.key for one in refused}
+    accepted = {job.series.key: job.name for job in jobs if job.series.key not in lost}
+    for job in jobs:
+        pseudonyms.remember(series=job.series.key, patient=job.series.identity.patient_id)
+        if job.series.key in lost:
+            for suffix in config.nifti.build().suffixes:
+                (config.out / f"{job.name}{suffix}").unlink(missing_ok=True)
+    pseudonyms.save_map()
+    ended = account(discovery, accepted, refused, pseudonyms.series)
+    atomic.write_bytes(config.out / FILES, files_text(ended.files).encode("utf-8", ODD_BYTES))
+    atomic.write_bytes(config.out / REJECTIONS, rejections_text(ended.rejections).encode("utf-8", ODD_BYTES))
+    summary = {**ended.counts.model_dump(), "codes": _codes(ended)}
+    atomic.write_text(config.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    return ended
+
+
+def _codes(ended: Account) -> dict[str, int]:
+    """Code to number of files that were skipped or rejected for it."""
+    return dict(sorted(Counter(row.code for row in ended.files if row.code).items()))
+
+
+def _tidy(out: Path) -> None:
+    for path in out.glob(LEFT_BEHIND):
+        path.unlink(missing_ok=True)
+
+
+def _closing_lines(config: Config, ended: Account) -> Iterator[str]:
+    counts = ended.counts
+    yield (
+        f"{counts.inputs} files: {counts.used} used, {counts.skipped} skipped, {counts.rejected} rejected. "
+        f"{counts.cases} series are converted."
+    )
+    for code, count in sorted(Counter(one.code for one in ended.rejections).items()):
+        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
+    if ended.rejections:
+        yield f"Every refusal with its file and reason: {config.out / REJECTIONS}"
+    yield f"Volumes: {config.out}, where each file went: {config.out / FILES}, counts: {config.out / SUMMARY}"
