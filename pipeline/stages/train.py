@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline import atomic
+from pipeline.cohort import leaks
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.config import Settings, to_yaml
@@ -28,7 +28,7 @@ from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.volume import Volume
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, LeakError, TrainingError
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, TrainingError
 from pipeline.evaluation.operating_points import OperatingRule
 from pipeline.evaluation.table import rejection_table
 from pipeline.networks.classifier import build_classifier
@@ -185,16 +185,7 @@ def check_manifest(manifest: Manifest) -> None:
             raise TrainingError(f"The manifest has no {split.value} case.", "Run `resdx ingest` with splits.")
     if manifest.acknowledged_leaks:
         log.warning("%d leaks between splits were acknowledged at ingest.", manifest.acknowledged_leaks)
-        return
-    seen: dict[str, set[str]] = defaultdict(set)
-    for case in manifest.cases:
-        seen[case.digest].add(str(case.split))
-    leaks = sum(len(splits) > 1 for splits in seen.values())
-    if leaks or manifest.patients_in_two_splits():
-        raise LeakError(
-            f"The pixels of {leaks} scans stand in more than one split.",
-            "Remove the copies, or acknowledge them at ingest: every report then carries the count.",
-        )
+    leaks.check(manifest.cases, acknowledged=manifest.acknowledged_leaks > 0)
 
 
 def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:

@@ -202,7 +202,7 @@ def doubled(manifest: Manifest, **changes: Any) -> Manifest:
 
 
 def test_equal_pixels_in_two_splits_stop_the_run(tmp_path: Path) -> None:
-    with pytest.raises(LeakError, match="1 scans stand in more than one split"):
+    with pytest.raises(LeakError, match=r"1 leak between splits:\n  - the same pixels: "):
         stage.check_manifest(doubled(MANIFEST))
     stage.check_manifest(doubled(MANIFEST, acknowledged_leaks=1))
 

@@ -1,0 +1,93 @@
+"""The audit for leaks: a patient, or the same pixels, in two splits."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from pipeline.domain.case import Case
+from pipeline.domain.frozen import Frozen
+from pipeline.errors import LeakError
+
+LISTED = 10
+"""Longest list of leaks in a message."""
+
+
+class Leak(Frozen):
+    """What ties splits together that must know nothing of each other.
+
+    Attributes
+    ----------
+    kind : str
+        ``patient``: one patient stands in several splits; ``pixels``: one image stands in several splits, under several
+        patients.
+    cases : tuple of str
+        All cases that share the patient or the image, by pseudonym; ``patients`` and ``splits`` are theirs, in order.
+    """
+
+    kind: Literal["patient", "pixels"]
+    cases: tuple[str, ...]
+    patients: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    def __str__(self) -> str:
+        places = ", ".join(
+            f"{patient} ({split}, case {case})"
+            for patient, split, case in sorted(zip(self.patients, self.splits, self.cases, strict=True))
+        )
+        return f"one patient: {places}" if self.kind == "patient" else f"the same pixels: {places}"
+
+
+def audit(cases: Iterable[Case]) -> tuple[Leak, ...]:
+    """Find the leaks among cases, in an order that does not depend on theirs.
+
+    Images are the same when their files are, or, where it was taken, when their decoded voxels are.
+    """
+    patients: dict[str, list[Case]] = defaultdict(list)
+    images: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        patients[case.patient].append(case)
+        for image in {f"files {one.digest}" for one in case.series} | set(_voxels(case)):
+            images[image].append(case)
+    found = {_leak("patient", sharing) for sharing in patients.values() if _splits(sharing) > 1}
+    for sharing in images.values():
+        if _splits(sharing) > 1 and len({case.patient for case in sharing}) > 1:
+            found.add(_leak("pixels", sharing))
+    return tuple(sorted(found, key=lambda leak: (leak.kind, leak.cases)))
+
+
+def check(cases: Iterable[Case], *, acknowledged: bool) -> int:
+    """Return the number of leaks, which only an acknowledgement lets pass.
+
+    Raises
+    ------
+    LeakError
+        Naming patients and cases by pseudonym.
+    """
+    leaks = audit(cases)
+    if leaks and not acknowledged:
+        more = [f"and {len(leaks) - LISTED} more"] if len(leaks) > LISTED else []
+        listed = "\n".join(f"  - {line}" for line in [*map(str, leaks[:LISTED]), *more])
+        raise LeakError(
+            f"{len(leaks)} {'leak' if len(leaks) == 1 else 'leaks'} between splits:\n{listed}\n",
+            "Remove the copies or correct the patients, and ingest again; or set `acknowledge_leaks: true` at ingest: "
+            "every report then carries the count.",
+        )
+    return len(leaks)
+
+
+def _voxels(case: Case) -> Iterator[str]:
+    return (f"voxels {one.voxels}" for one in case.series if one.voxels)
+
+
+def _splits(cases: Sequence[Case]) -> int:
+    return len({case.split for case in cases})
+
+
+def _leak(kind: Literal["patient", "pixels"], cases: Sequence[Case]) -> Leak:
+    ordered = sorted(cases, key=lambda case: case.case)
+    return Leak(
+        kind=kind,
+        cases=tuple(case.case for case in ordered),
+        patients=tuple(case.patient for case in ordered),
+        splits=tuple(str(case.split or "no split") for case in ordered),
+    )
