@@ -59,18 +59,24 @@ class NiftiWriter:
         """See :meth:`pipeline.writers.volumes.VolumeWriter.write`."""
         image, sidecar = (stem.with_name(stem.name + suffix) for suffix in self.suffixes)
         stored = _stored(volume.voxels)
-        header = _header(volume, stored)
-        atomic.write_with(image, lambda temporary: self._fill(temporary, header, stored))
+        atomic.write_with(image, lambda temporary: _fill(temporary, volume, stored, self._compression))
         atomic.write_text(sidecar, _json({**_facts(volume, stored), **facts}))
         return image, sidecar
 
-    def _fill(self, path: Path, header: Any, stored: NDArray[Any]) -> None:
-        packer = zlib.compressobj(self._compression, wbits=GZIP_WINDOW)
-        with path.open("wb") as file:
-            file.write(packer.compress(header.binaryblock + b"\0" * 4))
-            for part in _slices(stored):
-                file.write(packer.compress(part))
-            file.write(packer.flush())
+
+def write_image(path: Path, volume: Volume, compression: int = 4) -> None:
+    """Write the ``.nii.gz`` of a volume alone, where no reader of it is there yet; see :class:`NiftiWriter`."""
+    _fill(path, volume, _stored(volume.voxels), compression)
+
+
+def _fill(path: Path, volume: Volume, stored: NDArray[Any], compression: int) -> None:
+    header = _header(volume, stored)
+    packer = zlib.compressobj(compression, wbits=GZIP_WINDOW)
+    with path.open("wb") as file:
+        file.write(packer.compress(header.binaryblock + b"\0" * 4))
+        for part in _slices(stored):
+            file.write(packer.compress(part))
+        file.write(packer.flush())
 
 
 def _stored(voxels: NDArray[np.float32]) -> NDArray[Any]:
