@@ -1,0 +1,242 @@
+"""``resdx ingest``: from a folder of scans and a label file to a manifest, and a reason for whatever is not in it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline.cohort.accounting import Account, RefusedSeries, account
+from pipeline.cohort.case_building import CaseBuilder
+from pipeline.cohort.describe import SeriesSummary, describe
+from pipeline.cohort.extension import settled_by
+from pipeline.cohort.label_damage import summary
+from pipeline.cohort.label_join import Joined
+from pipeline.cohort.label_settings import LabelSettings
+from pipeline.cohort.label_sheet import LabelSheet, read_sheet
+from pipeline.cohort.leaks import check
+from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.selection import Selection
+from pipeline.cohort.splits import SplitSettings, assign_splits
+from pipeline.cohort.tables import beside, load_manifest
+from pipeline.cohort.units import CaseCandidate, cases_of
+from pipeline.config import Settings
+from pipeline.domain.case import Case
+from pipeline.domain.codes import SKIPS, Code
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.series import Discovery, Series
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, RejectedInput, UsageError
+from pipeline.preprocessing.cache import SECONDS_PER_CASE
+from pipeline.progress import track
+from pipeline.readers.discovery import discover
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.ingest_tables import Ingested, closing_lines, reasons, save, save_refusals
+from pipeline.stages.outcome import Outcome
+from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.workers import Outcome as Read
+from pipeline.workers import imap
+
+ENDINGS = ("csv", "json", "files.csv", "rejections.csv", "html", "labels.rejections.csv", "inventory.files.csv")
+"""Of the files that ingest writes, after NAME."""
+
+
+class Config(Settings):
+    """Settings of ``resdx ingest``."""
+
+    scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
+    out: Path = Field(description="Manifest to write: NAME.csv; its companions stand beside it.")
+    labels: LabelSettings = Field(
+        default=LabelSettings(), description="The label file; without `file` an inventory of the scans is made."
+    )
+    modality: str = Field(
+        default="", description="Modality of NIfTI files and pictures, where labels.modality_column does not say it."
+    )
+    select: Selection = Field(default=Selection(), description="Which series are wanted, and what a case is.")
+    split: SplitSettings = Field(
+        default=SplitSettings(), description="How patients are dealt out, where labels.split_column does not say it."
+    )
+    extend: Path | None = Field(default=None, description="Older manifest whose patients keep their split.")
+    acknowledge_leaks: bool = Field(
+        default=False,
+        description="Go on although a patient, or the same pixels, stand in two splits; reports carry the count.",
+    )
+    key_file: Path | None = Field(
+        default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
+    )
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    processes: NonNegativeInt | None = Field(
+        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
+    )
+    seconds_per_case: PositiveFloat = Field(
+        default=SECONDS_PER_CASE, description="A series that takes longer to read is refused with TIMEOUT."
+    )
+    memory_bytes: PositiveInt | None = Field(
+        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+    )
+
+    @property
+    def options(self) -> ReadOptions:
+        """How scans are read, with the modality of those that do not say it."""
+        return self.read.model_copy(update={"modality": self.modality or self.read.modality})
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Candidates with the position of their row (None in an inventory), and the series that are out."""
+
+    candidates: tuple[tuple[CaseCandidate, int | None], ...]
+    refused: tuple[RefusedSeries, ...]
+    joined: Joined | None
+
+
+def run(config: Config) -> Outcome:
+    """Make the manifest; exit status 3 if something was rejected, or labels and scans do not cover each other.
+
+    Raises
+    ------
+    UsageError
+        SCANS is no folder, or what would be written stands in it or is the label file.
+    LabelFileError
+        The label file cannot be understood.
+    LeakError
+        A patient, or the same pixels, would stand in two splits.
+    ManifestError
+        No case is left, or the older manifest was made with another key.
+    StoppedBySignal
+        SIGTERM arrived.
+    """
+    check_places(config)
+    with stopping_on_sigterm():
+        return ingest(config)
+
+
+def check_places(config: Config) -> None:
+    """Refuse to write among the scans, or over the labels.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not config.scans.is_dir():
+        raise UsageError(f"{config.scans} is no folder.", "Give the folder that holds the scans.")
+    if config.out.suffix != ".csv":
+        raise UsageError(f"--out {config.out} does not end in .csv.", f"Write --out {config.out}.csv.")
+    scans = config.scans.resolve()
+    for path in (config.out, config.key_file):
+        if path is not None and path.resolve().is_relative_to(scans):
+            raise UsageError(f"{path} lies in the folder of scans, where nothing is written.", "Choose another place.")
+    written = {beside(config.out, ending).resolve() for ending in ENDINGS}
+    if config.labels.file is not None and config.labels.file.resolve() in written:
+        raise UsageError(f"{config.labels.file} is the label file and would be overwritten.", "Choose another --out.")
+
+
+def ingest(config: Config) -> Outcome:
+    """Make the manifest; see :func:`run`."""
+    sheet = read_sheet(config.labels) if config.labels.file else None
+    old = load_manifest(config.extend) if config.extend else None
+    pseudonyms = Pseudonyms.open(config.key_file)
+    discovery = discover(config.scans, config.options)
+    if sheet:
+        discovery = sheet.name_modalities(discovery)
+    labelled = _labelled(discovery, sheet, config)
+    cases, accepted, refused = _read(labelled, config, CaseBuilder(pseudonyms, sheet))
+    ended = account(discovery, accepted, (*labelled.refused, *refused), pseudonyms.series)
+    if not cases:
+        _stop_without_cases(config, ended, sheet, labelled.joined)
+    manifest, notes = _manifest(config, cases, sheet, old)
+    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes)
+    pseudonyms.save_map()
+    save(config.out, done, pseudonyms.series)
+    is_complete = not ended.rejections and not done.unlabelled and not done.unscanned
+    return Outcome(tuple(closing_lines(config.out, done)), EXIT_OK if is_complete else EXIT_SOME_REJECTED)
+
+
+def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) -> Labelled:
+    """Find out which candidates have labels, before anything is read."""
+    units = cases_of(discovery, config.select)
+    refused = [RefusedSeries(one.series, one.code, one.message, "select") for one in units.refusals]
+    if sheet is None:
+        return Labelled(tuple((candidate, None) for candidate in units.candidates), tuple(refused), None)
+    rejected = [one.series for one in units.refusals if one.code not in SKIPS]
+    joined = sheet.join(units.candidates, rejected, discovery.root)
+    kept = []
+    for candidate in units.candidates:
+        key = candidate.unit_key
+        if key in joined.numbers:
+            kept.append((candidate, joined.numbers[key]))
+            continue
+        code = Code.AMBIGUOUS_LABEL if key in joined.ambiguous else Code.NO_LABEL
+        message = joined.ambiguous.get(key, "no row of the label file belongs to it")
+        refused += [RefusedSeries(series, code, message, "label") for series in candidate.chosen]
+    return Labelled(tuple(kept), tuple(refused), joined)
+
+
+def _read(
+    labelled: Labelled, config: Config, builder: CaseBuilder
+) -> tuple[list[Case], dict[str, str], list[RefusedSeries]]:
+    """Read every chosen series once; return cases, series key to case, and what could not be read."""
+    read = _summaries([one for candidate, _ in labelled.candidates for one in candidate.chosen], config)
+    cases: list[Case] = []
+    accepted: dict[str, str] = {}
+    refused: list[RefusedSeries] = []
+    for candidate, number in labelled.candidates:
+        outcomes = [read[one.key] for one in candidate.chosen]
+        summaries = [outcome.value for outcome in outcomes if outcome.value is not None]
+        if len(summaries) < len(outcomes):
+            refused += _refused(candidate, [outcome.error for outcome in outcomes])
+            continue
+        case = builder.build(candidate, summaries, number)
+        cases.append(case)
+        accepted |= {one.key: case.case for one in candidate.chosen}
+    return sorted(cases, key=lambda case: case.case), accepted, refused
+
+
+def _summaries(series: Sequence[Series], config: Config) -> dict[str, Read[SeriesSummary]]:
+    """Outcome of reading each series, by its key."""
+    outcomes = imap(
+        partial(describe, options=config.options),
+        series,
+        processes=len(os.sched_getaffinity(0)) if config.processes is None else config.processes,
+        timeout_seconds=config.seconds_per_case,
+        memory_bytes=config.memory_bytes,
+    )
+    found = list(track(outcomes, "read series", len(series)))
+    return {one.key: outcome for one, outcome in zip(series, found, strict=True)}
+
+
+def _refused(candidate: CaseCandidate, errors: Sequence[RejectedInput | None]) -> Iterator[RefusedSeries]:
+    """One series that cannot be read takes its case with it; the others are INCOMPLETE."""
+    cause = next(error for error in errors if error is not None)
+    message = f"another series of its case is refused: {cause.code}, {cause.message}"
+    for series, error in zip(candidate.chosen, errors, strict=True):
+        if error is not None:
+            yield RefusedSeries.by(series, error)
+        else:
+            yield RefusedSeries(series, Code.INCOMPLETE, message, cause.stage)
+
+
+def _manifest(
+    config: Config, cases: Sequence[Case], sheet: LabelSheet | None, old: Manifest | None
+) -> tuple[Manifest, tuple[str, ...]]:
+    """Deal the patients to splits and audit the result; return it with what a reader should know."""
+    if sheet is None:
+        return Manifest(cases=tuple(cases)), ()
+    findings = tuple(one.finding for one in sheet.findings)
+    kept, notes = settled_by(old, cases) if old else ({}, ())
+    dealt, warnings = assign_splits(cases, findings, config.split, kept)
+    leaks = check(dealt, acknowledged=config.acknowledge_leaks)
+    return Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks), (*notes, *warnings)
+
+
+def _stop_without_cases(config: Config, ended: Account, sheet: LabelSheet | None, joined: Joined | None) -> NoReturn:
+    """Say why no case is left, by code, and what the label file shows of it."""
+    lines = [f"No case is left of {config.scans}: {reasons(ended)}."]
+    if sheet and joined:
+        lines += summary(sheet.table.name, joined.problems)
+    remedy = "`resdx info CODE` explains each code."
+    if save_refusals(config.out, ended, joined):
+        remedy += f" Every refusal with its file and reason: {beside(config.out, 'rejections.csv')}"
+    raise ManifestError("\n".join(lines), remedy)
