@@ -1,6 +1,8 @@
 """From the bytes of a file to a data set, with limits: nothing is inflated, nested or allocated without bound."""
 
+import logging
 import struct
+import warnings
 import zlib
 from io import BytesIO
 
@@ -14,7 +16,10 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 
-settings.reading_validation_mode = IGNORE  # what a diagnosis rests on is judged in values.py; the rest may be as it is
+# What a diagnosis rests on is judged in values.py. pydicom's warnings quote header values, which may name the patient.
+settings.reading_validation_mode = IGNORE
+warnings.filterwarnings("ignore", module="pydicom")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 """Pixel Data, Float Pixel Data, Double Float Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
