@@ -1,6 +1,7 @@
 """Compressed pixels that disagree with the header about size, depth or sign: right or refused, never wrong."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import openjpeg.utils
 import pytest
 from numpy.typing import NDArray
+from phantoms import jpeg_lossless
 from phantoms.dicom_objects import write_encapsulated
 from phantoms.dicom_series import (
     AXIAL,
@@ -15,12 +17,19 @@ from phantoms.dicom_series import (
     expected_affine,
     make_image,
     make_voxels,
+    write_series,
 )
-from phantoms.readings import assert_refused, assert_right_or_refused, read_folder
+from phantoms.readings import assert_all_right, assert_refused, assert_right_or_refused, read_folder
+from PIL import Image
+from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
 )
 
 from pipeline.domain.codes import Code
@@ -28,11 +37,14 @@ from pipeline.domain.codes import Code
 AFFINE = expected_affine()
 Voxels = NDArray[Any]
 
+SHAPE = (6, 5, 4)
 TALL = (33, 35, 3)
 
 
-def write_streams(folder: Path, voxels: Voxels, streams: list[bytes], bits_stored: int = 16) -> None:
-    """A JPEG 2000 series whose header is that of `voxels` and whose codestreams are given."""
+def write_streams(
+    folder: Path, voxels: Voxels, streams: list[bytes], bits_stored: int = 16, syntax: UID = JPEG2000Lossless
+) -> None:
+    """A series whose header is that of `voxels` and whose compressed frames are given."""
     for k, stream in enumerate(streams):
         dataset = make_image(voxels[:, :, k], Identity(), "CT", bits_stored, instance=str(k))
         dataset.ImageOrientationPatient = [*AXIAL[0], *AXIAL[1]]
@@ -42,7 +54,7 @@ def write_streams(folder: Path, voxels: Voxels, streams: list[bytes], bits_store
         dataset.PixelData = encapsulate([stream])
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
-        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.file_meta.TransferSyntaxUID = syntax
         dataset.save_as(folder / f"{k}.dcm", enforce_file_format=True)
 
 
@@ -101,6 +113,53 @@ def test_a_broken_jpeg_2000_stream(tmp_path: Path, spoil: Callable[[bytes], byte
     streams[1] = spoil(streams[1])
     write_streams(tmp_path, stored, streams)
     assert_refused(read_folder(tmp_path), Code.BAD_PIXELS, Code.CORRUPT, Code.TRUNCATED)
+
+
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(
+    ("dtype", "depth", "low", "high"),
+    [
+        pytest.param(np.uint8, 8, 0, 256, id="8 bit"),
+        pytest.param(np.uint16, 12, 0, 4096, id="12 bit"),
+        pytest.param(np.uint16, 16, 0, 65536, id="16 bit"),
+        pytest.param(np.int16, 12, -2048, 2048, id="12 bit signed"),
+        pytest.param(np.int16, 16, -32768, 32768, id="16 bit signed"),
+    ],
+)
+def test_lossless_jpeg_is_read_out_of_the_box(
+    tmp_path: Path, syntax: UID, dtype: Any, depth: int, low: int, high: int
+) -> None:
+    """Most archives hold it. The stream knows no sign: signed numbers stand in it as their cells."""
+    stored = make_voxels(SHAPE, low=low, high=high, dtype=dtype)
+    stored.reshape(-1)[:2] = low, high - 1
+    cells = stored.astype(np.int64) & (2**depth - 1)
+    streams = [jpeg_lossless.encode(cells[:, :, k].T, depth) for k in range(SHAPE[2])]
+    write_streams(tmp_path, stored, streams, bits_stored=depth, syntax=syntax)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def test_lossless_jpeg_of_another_size(tmp_path: Path) -> None:
+    stored = make_voxels(SHAPE)
+    streams = [jpeg_lossless.encode(stored[:, :, k], 16) for k in range(SHAPE[2])]
+    write_streams(tmp_path, stored, streams, syntax=JPEGLosslessSV1)
+    assert_refused(read_folder(tmp_path), Code.BAD_PIXELS)
+
+
+def test_jpeg_ls_of_another_size(tmp_path: Path) -> None:
+    turned = make_voxels((35, 33, 1))
+    (path,) = write_series(tmp_path, turned, transfer_syntax=JPEGLSLossless)
+    dataset = dcmread(path)
+    dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
+    dataset.save_as(path)
+    assert_refused(read_folder(tmp_path), Code.BAD_PIXELS)
+
+
+def test_baseline_jpeg_of_another_size(tmp_path: Path) -> None:
+    stream = BytesIO()
+    Image.fromarray(np.zeros((40, 32), np.uint8)).save(stream, "JPEG")
+    native = np.zeros((40, 32), np.uint8)
+    write_encapsulated(tmp_path / "a.dcm", native, stream.getvalue(), JPEGBaseline8Bit, "MONOCHROME2")
+    assert_refused(read_folder(tmp_path), Code.BAD_PIXELS)
 
 
 def test_a_transfer_syntax_that_nobody_reads(tmp_path: Path) -> None:
