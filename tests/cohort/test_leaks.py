@@ -34,6 +34,10 @@ def test_a_patient_in_two_splits_is_found() -> None:
     assert (leak.kind, leak.cases, leak.splits) == ("patient", ("C1", "C2", "C7"), ("train", "train", "test"))
 
 
+def test_a_patient_whose_image_is_in_two_splits_is_one_leak() -> None:
+    assert [leak.kind for leak in audit([*CLEAN, case("C7", "P5", Split.TEST, pixels="digest of C6")])] == ["patient"]
+
+
 def test_equal_files_under_two_patients_in_two_splits_are_found() -> None:
     (leak,) = audit([*CLEAN, case("C7", "P9", Split.TEST, pixels="digest of C6")])
     assert (leak.kind, leak.cases, leak.patients) == ("pixels", ("C6", "C7"), ("P5", "P9"))

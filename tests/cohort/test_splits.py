@@ -68,12 +68,16 @@ def test_a_patient_with_several_cases_counts_once_and_by_the_rarer_class() -> No
     assert Counter(splits[patient] for patient in positive) == {Split.TRAIN: 4, Split.VALIDATION: 1, Split.TEST: 1}
 
 
-def test_many_small_sites_are_spread_over_all_splits() -> None:
-    vendors = [case(f"P{n:03d}", ("no", "yes")[n % 2], covariates={"site": f"H{n // 20}"}) for n in range(100)]
-    splits = dealt(vendors)
+@pytest.mark.parametrize("seed", range(8))
+def test_every_site_is_spread_over_all_splits(seed: int) -> None:
+    cases = [case(f"P{n:03d}", ("no", "yes")[n % 2], covariates={"site": f"H{n // 20}"}) for n in range(100)]
+    splits = dealt(cases, given=SplitSettings(seed=seed))
     for site in range(5):
         counts = Counter(splits[f"P{n:03d}"] for n in range(20 * site, 20 * site + 20))
         assert all(abs(counts[split] - 20 * share) <= 2 for split, share in SHARES.items()), counts
+
+
+def test_sites_of_one_patient_do_not_all_go_to_train() -> None:
     single = [case(f"P{n:03d}", ("no", "yes")[n % 2], covariates={"site": f"H{n}"}) for n in range(100)]
     assert Counter(dealt(single).values()) == {Split.TRAIN: 70, Split.VALIDATION: 15, Split.TEST: 15}
 
