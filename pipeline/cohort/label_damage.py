@@ -28,7 +28,7 @@ class Damage(StrEnum):
 
 
 MEANING = {
-    Damage.NO_SCAN: "no scan belongs to this row",
+    Damage.NO_SCAN: "no accepted scan belongs to this row: there is none, or it is among the rejections",
     Damage.SCAN_REFUSED: "the scan of this row is refused",
     Damage.LEADING_ZEROS: "a scan has this id with another number of leading zeros; format the column as text",
     Damage.ROUNDED: "a number, not the text of an id: its last digits are lost; format the column as text",

@@ -54,7 +54,9 @@ class Config(Settings):
     modality: str = Field(
         default="", description="Modality of NIfTI files and pictures, where labels.modality_column does not say it."
     )
-    select: Selection = Field(default=Selection(), description="Which series are wanted, and what a case is.")
+    select: Selection = Field(
+        default=Selection(), description="Which series are wanted, and what a case is; in an inventory, a series."
+    )
     split: SplitSettings = Field(
         default=SplitSettings(), description="How patients are dealt out, where labels.split_column does not say it."
     )
@@ -146,9 +148,9 @@ def ingest(config: Config) -> Outcome:
     ended = account(discovery, accepted, (*labelled.refused, *refused), pseudonyms.series)
     if not cases:
         _stop_without_cases(config, ended, sheet, labelled.joined)
+    pseudonyms.save_map()  # first, so that a leak that is named by pseudonym can be looked up
     manifest, notes = _manifest(config, cases, sheet, old)
     done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes)
-    pseudonyms.save_map()
     save(config.out, done, pseudonyms.series)
     is_complete = not ended.rejections and not done.unlabelled and not done.unscanned
     return Outcome(tuple(closing_lines(config.out, done)), EXIT_OK if is_complete else EXIT_SOME_REJECTED)
@@ -156,7 +158,8 @@ def ingest(config: Config) -> Outcome:
 
 def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) -> Labelled:
     """Find out which candidates have labels, before anything is read."""
-    units = cases_of(discovery, config.select)
+    select = config.select if sheet else config.select.model_copy(update={"unit": "series"})
+    units = cases_of(discovery, select)
     refused = [RefusedSeries(one.series, one.code, one.message, "select") for one in units.refusals]
     if sheet is None:
         return Labelled(tuple((candidate, None) for candidate in units.candidates), tuple(refused), None)
@@ -233,7 +236,7 @@ def _manifest(
 
 def _stop_without_cases(config: Config, ended: Account, sheet: LabelSheet | None, joined: Joined | None) -> NoReturn:
     """Say why no case is left, by code, and what the label file shows of it."""
-    lines = [f"No case is left of {config.scans}: {reasons(ended)}."]
+    lines = [f"No case is left of the scans: {reasons(ended)}."]
     if sheet and joined:
         lines += summary(sheet.table.name, joined.problems)
     remedy = "`resdx info CODE` explains each code."

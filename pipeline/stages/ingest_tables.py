@@ -110,11 +110,13 @@ def closing_lines(out: Path, done: Ingested) -> Iterator[str]:
     if done.joined and done.joined.problems:
         yield f"Every row of the label file that is in doubt: {beside(out, PROBLEMS)}"
     yield f"What the cohort holds: {beside(out, 'html')}"
-    if done.sheet:
+    if not done.sheet:
+        yield f"What each series is called: {beside(out, INVENTORY)}"
+        yield f"Next: resdx ingest SCANS --labels LABELS.csv --out {out}"
+    elif done.manifest.of(Split.TRAIN):
         yield f"Next: resdx plan {out}"
     else:
-        yield f"What each series is called: {beside(out, INVENTORY)}"
-        yield f"Next: resdx ingest {done.discovery.root} --labels LABELS.csv --out {out}"
+        yield f"Next: resdx evaluate MODEL --manifest {out} --split all --out REPORT"
 
 
 def reasons(account: Account) -> str:

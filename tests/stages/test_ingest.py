@@ -20,11 +20,15 @@ from phantoms.exports import (
 )
 
 from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.selection import Selection
 from pipeline.cohort.tables import load_files, load_manifest
+from pipeline.cohort.units import CaseCandidate, Units
 from pipeline.config import explain
 from pipeline.domain.case import Split
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.series import Discovery, Series
 from pipeline.errors import (
     EXIT_OK,
     EXIT_SOME_REJECTED,
@@ -32,6 +36,7 @@ from pipeline.errors import (
     LabelFileError,
     LeakError,
     ManifestError,
+    RejectedInput,
     UsageError,
 )
 from pipeline.readers.options import ReadOptions
@@ -263,7 +268,7 @@ def test_unlabelled_scans_are_not_read(dicom: Path, monkeypatch: pytest.MonkeyPa
     read: list[str] = []
     describe = ingest.describe
 
-    def counted(series: ingest.Series, options: ReadOptions) -> ingest.SeriesSummary:
+    def counted(series: Series, options: ReadOptions) -> SeriesSummary:
         read.append(series.identity.patient_id)
         return describe(series, options)
 
@@ -444,3 +449,50 @@ def test_every_setting_is_explained() -> None:
         assert key in text
     with pytest.raises(ConfigError, match=r"labels\.nonsense: unknown key"):
         ingest.Config.from_mapping({"scans": "a", "out": "b.csv", "labels": {"nonsense": 1}})
+
+
+def test_a_given_split_may_not_move_a_patient_of_the_older_manifest(dicom: Path) -> None:
+    run(dicom)
+    shutil.copytree(dicom / "out", dicom / "old")
+    moved = {Split.TRAIN: "test", Split.VALIDATION: "train", Split.TEST: "validation"}
+    old, names = {case.patient: case.split for case in manifest_of(dicom).cases}, Pseudonyms.open(None)
+    ids = [f"PAT-{n:04d}" for n in range(1, COUNT + 1)]
+    splits = [moved[split] for one in ids if (split := old[names.patient(one)])]
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT), "split": splits})
+    with pytest.raises(LeakError, match="another split than in the older manifest"):
+        run(dicom, extend=str(dicom / "old" / "cohort.csv"), labels={"split_column": "split"})
+
+
+def test_one_view_that_cannot_be_read_takes_its_case_with_it(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = []
+    for number, view in enumerate(("MLO", "CC"), start=1):
+        who = Identity.numbered(50).another_series(number)
+        stored = make_voxels((8, 6, 1), seed=number)[:, :, 0]
+        path = dicom / "scans" / f"{view}.dcm"
+        views.append(write_radiograph(path, stored, modality="MG", view=view, identity=who, instance=view))
+    ids = [f"PAT-{n:04d}" for n in (*range(1, COUNT + 1), 50)]
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1)})
+    describe, units = ingest.describe, ingest.cases_of
+
+    def refuse_cc(series: Series, options: ReadOptions) -> SeriesSummary:
+        if series.attributes.get("view") == "CC":
+            raise RejectedInput("CORRUPT", "a decoder refuses it")
+        return describe(series, options)
+
+    def join_views(discovery: Discovery, selection: Selection) -> Units:
+        found = units(discovery, selection)
+        both = tuple(one.series for one in found.refusals)
+        return Units((*found.candidates, CaseCandidate("50", both[0].identity, both, "L")), ())
+
+    monkeypatch.setattr(ingest, "describe", refuse_cc)
+    monkeypatch.setattr(ingest, "cases_of", join_views)
+    assert run(dicom).exit_code == EXIT_SOME_REJECTED
+    codes = {Path(row["path"]): row["code"] for row in rows_of(dicom, "files.csv")}
+    assert [codes[path] for path in views] == ["INCOMPLETE", "CORRUPT"]
+    assert len(manifest_of(dicom).cases) == COUNT
+
+
+def test_an_inventory_takes_every_series_of_a_study(dicom: Path) -> None:
+    write_series(dicom / "scans" / "second", make_voxels((6, 5, 4)), identity=Identity.numbered(1).another_series(2))
+    run(dicom, labels={"file": None, "findings": []})
+    assert len(manifest_of(dicom).cases) == COUNT + 1

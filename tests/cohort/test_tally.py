@@ -1,0 +1,89 @@
+"""Counts of a cohort and covariates of a case, against counts made by hand."""
+
+import pytest
+
+from pipeline.cohort.covariates import covariates_of, pooled
+from pipeline.cohort.tally import by_class, by_shape, by_value, patients
+from pipeline.cohort.units import CaseCandidate
+from pipeline.domain.case import Case, CaseSeries, Split
+from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.series import Identity, Series
+
+MARKS = Finding(name="marks", kind=FindingKind.MULTILABEL, classes=("a", "b"))
+
+
+def case(number: int, label: str | None, split: Split | None, **covariates: str) -> Case:
+    series = CaseSeries(
+        series=f"S{number}",
+        reader="dicom",
+        modality="CT",
+        shape=(8, 8, 4 + number // 3),
+        spacing=(0.5, 0.5, 2.0),
+        unit="mm",
+        plane="axial",
+        channels=1,
+        digest=f"{number}",
+    )
+    labels = {} if label is None else {"marks": label}
+    names = {"case": f"C{number}", "patient": f"P{number // 2}", "study": f"T{number}"}
+    return Case(**names, series=(series,), labels=labels, covariates=covariates, split=split)
+
+
+MANIFEST = Manifest(
+    findings=(MARKS,),
+    cases=(
+        case(0, "a|b", Split.TRAIN, vendor="X"),
+        case(1, "a|?b", Split.TRAIN, vendor="Y"),
+        case(2, "", Split.TEST, vendor="X"),
+        case(3, None, Split.TEST),
+    ),
+)
+
+
+def test_a_multilabel_case_counts_in_each_class_that_it_has() -> None:
+    assert by_class(MANIFEST, MARKS) == {"train": {"a": 2, "b": 1}, "test": {"a": 0, "b": 0, "not known": 1}}
+
+
+def test_values_of_a_covariate_by_split() -> None:
+    assert by_value(MANIFEST, "vendor") == {
+        "train": {"X": 1, "Y": 1, "not known": 0},
+        "test": {"X": 1, "Y": 0, "not known": 1},
+    }
+    assert by_value(MANIFEST, "site") == {}
+
+
+def test_patients_and_shapes() -> None:
+    assert patients(MANIFEST.cases) == 2
+    assert by_shape(MANIFEST) == [
+        ("CT", "axial", "0.5 x 0.5 x 2 mm", "4", 3),
+        ("CT", "axial", "0.5 x 0.5 x 2 mm", "5", 1),
+    ]
+
+
+def candidate(*attributes: dict[str, str]) -> CaseCandidate:
+    series = tuple(Series("dicom", f"1.{n}", (), "MG", attributes=one) for n, one in enumerate(attributes))
+    return CaseCandidate("1", Identity(), series)
+
+
+def test_only_values_of_a_known_form_are_taken_from_headers() -> None:
+    found = covariates_of(
+        candidate(
+            {"sex": "Anna Meier", "age": "93", "view": "MLO", "laterality": "L", "site": "St  Mary", "echo": "1"}
+        ),
+        lambda name: f"<{name}>",
+        None,
+        None,
+    )
+    assert found == {"age": "90", "laterality": "L", "site": "<St Mary>", "view": "MLO"}
+
+
+def test_series_of_a_case_that_differ_name_all_values() -> None:
+    assert covariates_of(candidate({"view": "MLO"}, {"view": "CC"}), str, None, None) == {"view": "CC|MLO"}
+
+
+@pytest.mark.parametrize(
+    ("age", "shown"), [("89", "89"), ("90", "90"), ("101", "90"), ("61.9", "61"), ("old", ""), ("", "")]
+)
+def test_ages_are_pooled_at_90(age: str, shown: str) -> None:
+    assert pooled(age) == shown
