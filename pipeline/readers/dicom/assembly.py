@@ -93,9 +93,9 @@ def refuse_all(files: Iterable[SourceFile], error: RejectedInput) -> list[Refusa
     """Refuse the files of a series: the first carries the reason, the others are INCOMPLETE and name it."""
     first, *others = dict.fromkeys(files)
     code = Code(error.code)
-    refusals = [Refusal(first, code, error.message, stage=error.stage)]
+    refusals = [Refusal(first, code, error.message)]
     if code in SKIPS:
-        return refusals + [Refusal(file, code, error.message, stage=error.stage) for file in others]
+        return refusals + [Refusal(file, code, error.message) for file in others]
     return refusals + _incomplete(others, error)
 
 
