@@ -89,7 +89,13 @@ def ingest(
     overrides: Overrides = None,
 ) -> None:
     """Find, read, check, label and split scans; writes the manifest and every reason for a refusal."""
-    values = {"scans": scans, "out": out, "labels.file": labels, "extend": extend, "modality": modality}
+    values: dict[str, object] = {
+        "scans": scans,
+        "out": out,
+        "labels.file": labels,
+        "extend": extend,
+        "modality": modality,
+    }
     _run("ingest", config, values, overrides)
 
 

@@ -49,17 +49,6 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """One file set aside at discovery, before any case exists."""
-
-    file: SourceFile
-    code: Code
-    message: str
-    series: str = ""
-    stage: str = "discover"
-
-
-@dataclass(frozen=True, slots=True)
 class Identity:
     """Raw identifiers, as in the header. PHI: never written except where promise 8 allows."""
 
@@ -69,6 +58,21 @@ class Identity:
     accession: str = ""
     study_date: str = ""
     """YYYYMMDD, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One file set aside at discovery, before any case exists.
+
+    ``identity`` tells whose it is where the header says so: a label may name the patient.
+    """
+
+    file: SourceFile
+    code: Code
+    message: str
+    series: str = ""
+    stage: str = "discover"
+    identity: Identity = field(default_factory=Identity)
 
 
 @dataclass(frozen=True, slots=True)

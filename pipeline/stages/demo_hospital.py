@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
 from scipy.ndimage import gaussian_filter
 
 FIELD_OF_VIEW_MM = (144.0, 144.0, 96.0)
@@ -82,7 +89,7 @@ def write_study(folder: Path, patient: Patient, random: np.random.Generator) -> 
     """Write one CT series, a file a slice, and return the files in the order of their positions."""
     folder.mkdir(parents=True, exist_ok=True)
     voxels = draw_abdomen(patient)
-    names = [f"{value:016x}" for value in random.integers(0, 2**63, size=voxels.shape[2])]
+    names = [f"{int(random.integers(0, 2**63)):016x}" for _ in range(voxels.shape[2])]
     files = []
     for k, name in enumerate(names):
         path = folder / name
@@ -160,7 +167,7 @@ def make_scout(patient: Patient) -> Dataset:
 def make_report(patient: Patient) -> Dataset:
     """Make a basic text report (PS3.3 A.35.1), as archives keep among the images."""
     report = _headers(patient, "report")
-    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
     report.Modality, report.SeriesInstanceUID = "SR", patient.uid("report series")
     report.CompletionFlag, report.VerificationFlag, report.ValueType = "COMPLETE", "UNVERIFIED", "CONTAINER"
     return report
@@ -179,9 +186,9 @@ def tilted(patient: Patient, degrees: float = 12.0) -> Iterator[Dataset]:
 def _headers(patient: Patient, what: str) -> Dataset:
     image = Dataset()
     image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = patient.vendor.transfer_syntax
+    image.file_meta.TransferSyntaxUID = UID(patient.vendor.transfer_syntax)
     image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = CTImageStorage
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = patient.uid(what)
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = UID(patient.uid(what))
     random = np.random.default_rng([patient.seed, patient.number, 1])
     image.PatientID, image.PatientName = patient.patient_id, f"Demo^Patient {patient.number}"
     image.PatientSex, image.PatientAge = "FM"[patient.number % 2], f"{random.integers(30, 85):03d}Y"

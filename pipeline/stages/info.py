@@ -19,11 +19,8 @@ from pipeline.stages.outcome import Outcome
 from pipeline.tracking.provenance import commit, versions
 
 CODECS = {
-    "pillow": "JPEG baseline and extended (8 bit), pictures",
-    "pyjpegls": "JPEG-LS",
-    "pylibjpeg-openjpeg": "JPEG 2000, HTJ2K",
-    "imagecodecs": "JPEG lossless (.57, .70)",
-    "SimpleITK": "JPEG lossless (.57, .70)",
+    "imagecodecs": "JPEG (8 and 12 bit), JPEG lossless, JPEG-LS, JPEG 2000, HTJ2K",
+    "pillow": "colour JPEG, pictures",
 }
 """Optional and required decoders, by distribution."""
 

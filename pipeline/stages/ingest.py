@@ -1,6 +1,7 @@
 """``resdx ingest``: from a folder of scans and a label file to a manifest, and a reason for whatever is not in it."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from pipeline.config import Settings
 from pipeline.domain.case import Case
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
-from pipeline.domain.series import Discovery, Series
+from pipeline.domain.series import Discovery, Identity, Series, SourceFile
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, RejectedInput, UsageError
 from pipeline.preprocessing.cache import SECONDS_PER_CASE
 from pipeline.progress import track
@@ -163,7 +164,7 @@ def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) ->
     refused = [RefusedSeries(one.series, one.code, one.message, "select") for one in units.refusals]
     if sheet is None:
         return Labelled(tuple((candidate, None) for candidate in units.candidates), tuple(refused), None)
-    rejected = [one.series for one in units.refusals if one.code not in SKIPS]
+    rejected = [one.series for one in units.refusals if one.code not in SKIPS] + _refused_studies(discovery)
     joined = sheet.join(units.candidates, rejected, discovery.root)
     kept = []
     for candidate in units.candidates:
@@ -175,6 +176,15 @@ def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) ->
         message = joined.ambiguous.get(key, "no row of the label file belongs to it")
         refused += [RefusedSeries(series, code, message, "label") for series in candidate.chosen]
     return Labelled(tuple(kept), tuple(refused), joined)
+
+
+def _refused_studies(discovery: Discovery) -> list[Series]:
+    """Studies whose scans were refused before they became series: a label may mean one of them, not another scan."""
+    files: dict[Identity, list[SourceFile]] = defaultdict(list)
+    for refusal in discovery.refusals:
+        if refusal.code not in SKIPS and refusal.identity.study_uid:
+            files[refusal.identity].append(refusal.file)
+    return [Series("", who.series_uid, tuple(found), "", identity=who) for who, found in files.items()]
 
 
 def _read(

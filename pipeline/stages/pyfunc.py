@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.cohort.units import CaseCandidate, cases_of
+from pipeline.cohort.selection import Selection
+from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.volume import Volume
 from pipeline.engines.inference import predict_volume
@@ -27,6 +28,7 @@ from pipeline.package.package import load_package
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
+from pipeline.stages.predict_units import cases_to_ask
 from pipeline.workers import imap
 
 COLUMNS = ("row", "case", "finding", "class", "probability", "decision", "code", "message")
@@ -85,9 +87,9 @@ class ScanModel:
             discovery = discover(folder, options)
             refused = [refusal for refusal in discovery.refusals if refusal.code not in SKIPS]
             yield from (_refusal("", refusal.code, refusal.message) for refusal in refused)
-            units = cases_of(discovery)
-            candidates = units.candidates
-            left_out = [refusal for refusal in units.refusals if refusal.code not in SKIPS]
+            asked = cases_to_ask(discovery, Selection(), self._package.plan.modality)
+            candidates = asked.candidates
+            left_out = [refusal for refusal in asked.refused if refusal.code not in SKIPS]
             yield from (_refusal("", refusal.code, refusal.message) for refusal in left_out)
             if not candidates and not refused and not left_out:
                 yield _refusal("", Code.NOT_AN_IMAGE, "no image was found")

@@ -496,3 +496,14 @@ def test_an_inventory_takes_every_series_of_a_study(dicom: Path) -> None:
     write_series(dicom / "scans" / "second", make_voxels((6, 5, 4)), identity=Identity.numbered(1).another_series(2))
     run(dicom, labels={"file": None, "findings": []})
     assert len(manifest_of(dicom).cases) == COUNT + 1
+
+
+def test_a_study_that_is_refused_leaves_its_patients_label_without_a_scan(dicom: Path) -> None:
+    later = write_patient(dicom / "scans" / "later", 7, study_uid="1.2.3.7", series_uid="1.2.3.7.1")
+    later[len(later) // 2].unlink()  # of a patient's two studies one has a gap: which of them does the label mean?
+
+    assert run(dicom).exit_code == EXIT_SOME_REJECTED
+
+    assert len(manifest_of(dicom).cases) == COUNT - 1
+    codes = Counter(row["code"] for row in rows_of(dicom, "files.csv"))
+    assert codes["AMBIGUOUS_LABEL"] and codes["GAP"] == 1

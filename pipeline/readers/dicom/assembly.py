@@ -12,9 +12,9 @@ from pipeline.domain.series import Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import read_header
 from pipeline.readers.dicom.geometry import geometry_of
-from pipeline.readers.dicom.header import HEADER_BYTES, Header
+from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
-from pipeline.readers.dicom.orientation import check_grid, parallel_groups
+from pipeline.readers.dicom.orientation import check_alike, parallel_groups
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
@@ -24,7 +24,6 @@ from pipeline.readers.reader import Assembled
 COPY = "the same image is present more than once"
 
 ATTRIBUTE_OF_KEY = {
-    "ImageType": "image_type",
     "EchoTime": "echo",
     "EchoNumbers": "echo_number",
     "InversionTime": "inversion_time",
@@ -72,8 +71,8 @@ def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Place
     for group in groups:
         files = [one.file for one in group]
         try:
-            kept, copies = without_copies(group, lambda one: _pixel_digest(one, options.max_bytes))
-            check_grid(kept)
+            kept, copies = without_copies(group, _pixel_digest)
+            check_alike(kept)
             stacks = split(kept)
         except RejectedInput as error:
             refusals += refuse_all(files, error)
@@ -138,8 +137,8 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
         found, refused = _volumes(slices, options)
         series += found
         refusals += refused
-    uid = members[0].series_uid
-    return series, [replace(refusal, series=uid) for refusal in _once(refusals, series)]
+    uid, identity = members[0].series_uid, members[0].identity
+    return series, [replace(refusal, series=uid, identity=identity) for refusal in _once(refusals, series)]
 
 
 def _is_slice(header: Header) -> bool:
@@ -192,7 +191,11 @@ def _series(header: Header, files: tuple[SourceFile, ...], stack: int, attribute
 
 
 def _attributes(placed: Placed) -> dict[str, str]:
-    told = {ATTRIBUTE_OF_KEY[key]: value for key, value in placed.stack.keys.items() if value}
+    told = {
+        ATTRIBUTE_OF_KEY[key]: value for key, value in placed.stack.keys.items() if value and key in ATTRIBUTE_OF_KEY
+    }
+    if frame_type := placed.stack.slices[0].frame_type:
+        told["image_type"] = frame_type
     spacing = "x".join(f"{mm:.4g}" for mm in placed.geometry.spacing)
     return {
         "plane": str(placed.geometry.plane),
@@ -224,12 +227,12 @@ def _check_size(stack: Stack, max_bytes: int) -> None:
         raise RejectedInput(Code.TOO_LARGE, f"the volume takes {size} bytes; the limit is {max_bytes}")
 
 
-def _pixel_digest(one: Slice, max_bytes: int) -> str:
-    return _digest_of_file(one.file, one.frame, max_bytes)
+def _pixel_digest(one: Slice) -> str:
+    return _digest_of_file(one.file, one.frame)
 
 
 @cache
-def _digest_of_file(file: SourceFile, frame: int, max_bytes: int) -> str:
+def _digest_of_file(file: SourceFile, frame: int) -> str:
     """Digest of the encoded pixels of a single-frame file; frames of one file are never copies."""
     if frame:
         return f"{file.sha256}#{frame}"
@@ -237,5 +240,5 @@ def _digest_of_file(file: SourceFile, frame: int, max_bytes: int) -> str:
         content = file.path.read_bytes()
     except OSError:
         return file.sha256
-    _, offset = read_header(content, max_bytes + HEADER_BYTES)
+    _, offset = read_header(content)
     return hashlib.sha256(content[offset:]).hexdigest()

@@ -4,6 +4,7 @@ import logging
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 from pydicom.config import IGNORE, settings
@@ -11,10 +12,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset, read_partial
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.deflate import check_inflated_size, deflated_start, inflate
 
 # What a diagnosis rests on is judged in values.py. pydicom's warnings quote header values, which may name the patient.
 settings.reading_validation_mode = IGNORE
@@ -25,6 +27,10 @@ PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 """Pixel Data, Float Pixel Data, Double Float Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 
 MAGIC_OFFSET = 128
+
+HEADER_BYTES = 64 * 1024**2
+"""What a deflated header may inflate to, beside its pixels."""
+
 PARSE_ERRORS = (
     InvalidDicomError,
     BytesLengthException,
@@ -59,7 +65,7 @@ def looks_like_dicom(head: bytes) -> bool:
     return bool(length <= 64 and head[8 : 8 + length].isascii())
 
 
-def read_header(content: bytes, max_bytes: int) -> tuple[Dataset, int]:
+def read_header(content: bytes) -> tuple[Dataset, int]:
     """Parse up to the pixel data; return the data set and the offset of the pixel data element.
 
     Raises
@@ -67,15 +73,29 @@ def read_header(content: bytes, max_bytes: int) -> tuple[Dataset, int]:
     RejectedInput
         TRUNCATED, TOO_LARGE (deflated), TOO_DEEP, BAD_HEADER.
     """
-    return _parse(content, max_bytes, pixels=False)
+    start = deflated_start(content)
+    if start is None:
+        return _guarded(lambda: _parse_plain(content, pixels=False))
+    prefix = inflate(content, start, HEADER_BYTES)
+    dataset, offset = _guarded(lambda: _parse_deflated(content[:start], prefix.body, pixels=False))
+    if prefix.at_limit and offset >= len(prefix.body):
+        raise RejectedInput(Code.TOO_LARGE, f"the header inflates to more than {HEADER_BYTES} bytes")
+    return dataset, offset
 
 
 def read_whole(content: bytes, max_bytes: int) -> Dataset:
-    """Parse a file with its pixel data; see :func:`read_header`."""
-    return _parse(content, max_bytes, pixels=True)[0]
+    """Parse a file with its pixel data, inflating at most `max_bytes`; see :func:`read_header`."""
+    start = deflated_start(content)
+    if start is None:
+        return _guarded(lambda: _parse_plain(content, pixels=True))[0]
+    inflated = inflate(content, start, max_bytes)
+    if not inflated.is_whole:
+        code = Code.TOO_LARGE if inflated.at_limit else Code.TRUNCATED
+        raise RejectedInput(code, f"the data set ends or is left after {len(inflated.body)} inflated bytes")
+    return _guarded(lambda: _parse_deflated(content[:start], inflated.body, pixels=True))[0]
 
 
-def check_pixel_bytes(content: bytes, offset: int, dataset: Dataset, expected: int, max_bytes: int) -> None:
+def check_pixel_bytes(content: bytes, offset: int, dataset: Dataset, expected: int) -> None:
     """Refuse a file whose pixel data is absent or ends before it should.
 
     Parameters
@@ -86,20 +106,20 @@ def check_pixel_bytes(content: bytes, offset: int, dataset: Dataset, expected: i
     Raises
     ------
     RejectedInput
-        TRUNCATED.
+        TRUNCATED, CORRUPT, or TOO_LARGE where it inflates to more than it says.
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    body = _inflated(content, max_bytes)[1] if syntax == DeflatedExplicitVRLittleEndian else content
-    header = 8 if syntax == ImplicitVRLittleEndian else 12
-    start = offset + header
-    if offset + 4 > len(body):
+    start = offset + (8 if syntax == ImplicitVRLittleEndian else 12)
+    deflated = deflated_start(content)
+    if deflated is not None:
+        check_inflated_size(content, deflated, start + expected, HEADER_BYTES)
+    elif offset + 4 > len(content):
         raise RejectedInput(Code.TRUNCATED, "the file ends before its pixel data")
-    if syntax.is_encapsulated:
-        _check_fragments(body, start)
-    elif len(body) - start < expected:
-        raise RejectedInput(
-            Code.TRUNCATED, f"the pixel data has {max(0, len(body) - start)} bytes instead of {expected}"
-        )
+    elif syntax.is_encapsulated:
+        _check_fragments(content, start)
+    elif len(content) - start < expected:
+        have = max(0, len(content) - start)
+        raise RejectedInput(Code.TRUNCATED, f"the pixel data has {have} bytes instead of {expected}")
 
 
 def _check_fragments(body: bytes, position: int) -> None:
@@ -115,13 +135,10 @@ def _check_fragments(body: bytes, position: int) -> None:
     raise RejectedInput(Code.TRUNCATED, "the file ends within its pixel data")
 
 
-def _parse(content: bytes, max_bytes: int, *, pixels: bool) -> tuple[Dataset, int]:
+def _guarded(parse: Callable[[], tuple[Dataset, int]]) -> tuple[Dataset, int]:
+    """Turn what pydicom raises on damaged bytes into a refusal."""
     try:
-        meta, body = _inflated(content, max_bytes)
-        if meta is not None:
-            dataset, offset = _parse_deflated(meta, body, pixels)
-        else:
-            dataset, offset = _parse_plain(content, pixels)
+        dataset, offset = parse()
         _touch_sequences(dataset)
     except RecursionError as error:
         raise RejectedInput(Code.TOO_DEEP, "sequences are nested deeper than in any real file") from error
@@ -143,13 +160,13 @@ def _parse_plain(content: bytes, pixels: bool) -> tuple[Dataset, int]:
     return _with_syntax(dataset), stream.tell()
 
 
-def _parse_deflated(meta: FileMetaDataset, body: bytes, pixels: bool) -> tuple[Dataset, int]:
+def _parse_deflated(head: bytes, body: bytes, pixels: bool) -> tuple[Dataset, int]:
     stream = BytesIO(body)
     stop = None if pixels else _at_pixels
     dataset = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
     whole = Dataset(dataset)
     whole.set_original_encoding(False, True, dataset._character_set)
-    whole.file_meta = meta
+    whole.file_meta = dcmread(BytesIO(head), force=True).file_meta
     if pixels:
         whole.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return whole, stream.tell()
@@ -167,26 +184,6 @@ def _with_syntax(dataset: Dataset) -> Dataset:
 
 def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return int(tag) in PIXEL_TAGS
-
-
-def _inflated(content: bytes, max_bytes: int) -> tuple[FileMetaDataset | None, bytes]:
-    """File meta and inflated data set of a deflated file (PS3.5 A.5); (None, b"") for any other."""
-    marker = DeflatedExplicitVRLittleEndian.encode()
-    if marker not in content[:2048]:
-        return None, b""
-    stream = BytesIO(content)
-    head = read_partial(stream, stop_when=lambda tag, vr, length: True, force=True, specific_tags=[])
-    meta = head.file_meta
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian or "FileMetaInformationGroupLength" not in meta:
-        return None, b""
-    start = MAGIC_OFFSET + 4 + 12 + int(meta.FileMetaInformationGroupLength)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(content[start:], max_bytes)
-    if inflater.unconsumed_tail:
-        raise RejectedInput(Code.TOO_LARGE, f"inflates to more than {max_bytes} bytes")
-    if not inflater.eof:
-        raise RejectedInput(Code.TRUNCATED, "the deflated data set ends early")
-    return meta, body
 
 
 def _touch_sequences(dataset: Dataset) -> None:

@@ -18,8 +18,8 @@ from pipeline.readers.dicom.slices import Slice, slice_of
 from pipeline.readers.dicom.values import item, text
 from pipeline.readers.options import ReadOptions
 
-HEADER_BYTES = 64 * 1024**2
-"""What a header may inflate to beyond its pixels."""
+UNKNOWN_AGE = "000Y"
+"""What some exports write where they removed the age; a newborn's is given in days."""
 
 OLDEST = 90
 """Ages from here on are pooled (45 CFR 164.514)."""
@@ -56,7 +56,7 @@ def read(file: SourceFile, content: bytes, options: ReadOptions) -> Header:
     RejectedInput
         Only where the file belongs to no series: it cannot be parsed, or it is to be skipped.
     """
-    dataset, offset = read_header(content, options.max_bytes + HEADER_BYTES)
+    dataset, offset = read_header(content)
     return header_of(file, dataset, options, (content, offset))
 
 
@@ -87,7 +87,7 @@ def header_of(
         for one in slices:
             check_place(one)
         if pixels is not None:
-            check_pixels_present(*pixels, dataset, layout, options.max_bytes + HEADER_BYTES)
+            check_pixels_present(*pixels, dataset, layout)
     except RejectedInput as error:
         if error.code in SKIPS:
             raise
@@ -152,7 +152,7 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
 def age_of(dataset: Dataset) -> str:
     """Age in whole years, from PatientAge (AS, PS3.5 6.2) or the dates of birth and study; 90 stands for older too."""
     age = text(dataset, "PatientAge").upper()
-    if len(age) == 4 and age[:3].isdigit() and age[3] in "DWMY":
+    if len(age) == 4 and age[:3].isdigit() and age[3] in "DWMY" and age != UNKNOWN_AGE:
         years = int(int(age[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[3]])
         return str(min(years, OLDEST))
     born, seen = text(dataset, "PatientBirthDate"), text(dataset, "StudyDate")

@@ -8,7 +8,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.kinds import frame_count
-from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive
+from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive, rescale_attributes
 from pipeline.readers.dicom.values import item, numbers, text
 
 Group = Callable[[str], Dataset]
@@ -73,6 +73,8 @@ def _frame(file: SourceFile, dataset: Dataset, group: Group, index: int) -> Slic
         spacing=pixel_spacing(measures),
         thickness=positive(measures, "SliceThickness"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        rescale=rescale_attributes(group("PixelValueTransformationSequence")),
+        frame_type=_first(group, KEYS["ImageType"]),
         keys=_keys(group),
         times=_times(group),
     )

@@ -85,14 +85,18 @@ def parallel_groups(slices: Sequence[Slice]) -> tuple[list[list[Slice]], list[Re
     return groups, refused
 
 
-def check_grid(slices: Sequence[Slice]) -> None:
-    """Refuse parallel slices of different grids.
+def check_alike(slices: Sequence[Slice]) -> None:
+    """Refuse parallel slices of different grids, or of which only some say how their values are scaled.
 
     Raises
     ------
     RejectedInput
-        MATRIX.
+        MATRIX or BAD_VALUE.
     """
+    scales = sorted({one.rescale for one in slices}, key=len)
+    if len(scales) > 1:
+        missing = ", ".join(sorted(set(scales[-1]) - set(scales[0])))
+        raise RejectedInput(Code.BAD_VALUE, f"{missing} is missing on some slices of the series")
     grids = list(dict.fromkeys((one.columns, one.rows, one.spacing or ()) for one in slices))
     if len(grids) > 1:
         spacings = [" x ".join(f"{mm:g}" for mm in spacing) for _, _, spacing in grids]

@@ -60,17 +60,16 @@ def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
     photometric = text(dataset, "PhotometricInterpretation")
     stored = _required(dataset, "BitsStored")
     high_bit = integer(dataset, "HighBit")
-    samples = integer(dataset, "SamplesPerPixel") if photometric not in GREY else 1
     found = PixelFormat(
         frames=frame_count(dataset),
         rows=_required(dataset, "Rows"),
         columns=_required(dataset, "Columns"),
-        samples=samples or 0,
+        samples=_required(dataset, "SamplesPerPixel"),
         photometric=photometric,
         bits_allocated=_required(dataset, "BitsAllocated"),
         bits_stored=stored,
         high_bit=stored - 1 if high_bit is None else high_bit,
-        signed=bool(_required(dataset, "PixelRepresentation", least=0)),
+        signed=_is_signed(dataset),
     )
     if found.decoded_bytes > max_bytes:
         raise RejectedInput(
@@ -82,18 +81,18 @@ def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
     return found
 
 
-def check_pixels_present(content: bytes, offset: int, dataset: Dataset, layout: PixelFormat, max_bytes: int) -> None:
+def check_pixels_present(content: bytes, offset: int, dataset: Dataset, layout: PixelFormat) -> None:
     """Refuse pixel data that is absent, cut off, or of a kind that is not read.
 
     Raises
     ------
     RejectedInput
-        TRUNCATED, CORRUPT, or NOT_SUPPORTED for pixels that are stored as floating point numbers.
+        TRUNCATED, CORRUPT, TOO_LARGE, or NOT_SUPPORTED for pixels that are stored as floating point numbers.
     """
     tag = content[offset : offset + 4]
     if tag in (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00"):
         raise RejectedInput(Code.NOT_SUPPORTED, "pixels stored as floating point numbers are not read yet")
-    check_pixel_bytes(content, offset, dataset, layout.native_bytes, max_bytes)
+    check_pixel_bytes(content, offset, dataset, layout.native_bytes)
 
 
 def _check(dataset: Dataset, found: PixelFormat) -> None:
@@ -112,6 +111,13 @@ def _check(dataset: Dataset, found: PixelFormat) -> None:
         raise RejectedInput(Code.NOT_SUPPORTED, "colour of other than 8 unsigned bits is not read yet")
     if not UID(dataset.file_meta.TransferSyntaxUID).is_transfer_syntax:
         raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID names no transfer syntax")
+
+
+def _is_signed(dataset: Dataset) -> bool:
+    value = _required(dataset, "PixelRepresentation", least=0)
+    if value > 1:
+        raise RejectedInput(Code.BAD_VALUE, f"PixelRepresentation is {value} instead of 0 or 1")
+    return value == 1
 
 
 def _required(dataset: Dataset, keyword: str, least: int = 1) -> int:

@@ -1,70 +1,22 @@
-"""Pixel data to float32: decoded, freed of what lies above BitsStored, and rescaled (PS3.3 C.7.6.3, C.11.1).
+"""Stored pixels to output units (PS3.3 C.11.1), and where the scanner wrote padding.
 
 MONOCHROME1 is turned over, so that larger is brighter, in every image whose values have no unit. Values with a unit
 (HU, Bq/ml) say nothing about brightness; such an image that claims MONOCHROME1 is refused.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import PARSE_ERRORS
+from pipeline.readers.dicom.decoding import Pixels
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.values import item, number, numbers
 
 WITH_UNIT = frozenset({"CT", "PT"})
-
-JPEG_LOSSLESS = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
-
-Pixels = NDArray[np.integer]
-
-
-def stored_frames(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
-    """Decode frames in the order asked for: integers, shape (rows, columns) or (rows, columns, 3) in RGB.
-
-    Raises
-    ------
-    RejectedInput
-        NO_CODEC, CORRUPT, or BAD_PIXELS where the decoded size is not that of the header.
-    """
-    _check_codec(UID(str(dataset.file_meta.TransferSyntaxUID)))
-    wanted = (layout.rows, layout.columns, 3) if layout.is_colour else (layout.rows, layout.columns)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # excess padding and the like; what matters is checked here
-            for frame in iter_pixels(dataset, indices=list(frames), raw=not layout.is_colour):
-                if frame.shape != wanted or frame.dtype.kind not in "iu":
-                    raise RejectedInput(Code.BAD_PIXELS, f"decoded to {frame.shape} {frame.dtype} instead of {wanted}")
-                yield frame if layout.is_colour else significant(frame, layout)
-    except PARSE_ERRORS as error:
-        if isinstance(error, RejectedInput):
-            raise
-        raise RejectedInput(Code.CORRUPT, f"the pixels cannot be decoded ({type(error).__name__})") from error
-    except RuntimeError as error:
-        raise RejectedInput(Code.CORRUPT, "the pixels cannot be decoded: the decoder refuses them") from error
-
-
-def significant(stored: Pixels, layout: PixelFormat) -> Pixels:
-    """Keep the bits that hold the value, and extend the sign; overlays and rubbish may lie in the others."""
-    shift = layout.high_bit + 1 - layout.bits_stored
-    spare = 8 * stored.dtype.itemsize - layout.bits_stored
-    unsigned = stored.view(f"u{stored.dtype.itemsize}")
-    if shift:
-        unsigned = unsigned >> shift
-    if spare <= 0:
-        return unsigned.view(f"i{stored.dtype.itemsize}") if layout.signed else unsigned
-    lifted = np.left_shift(unsigned, spare)
-    kind = "i" if layout.signed else "u"
-    return np.asarray(np.right_shift(lifted.view(f"{kind}{stored.dtype.itemsize}"), spare))
 
 
 def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: str) -> NDArray[np.float32]:
@@ -87,10 +39,13 @@ def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: st
     if item(rescale, "ModalityLUTSequence") is not None:
         return _looked_up(stored, rescale)
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
+    if (slope is None) != (intercept is None):
+        missing = "RescaleSlope" if slope is None else "RescaleIntercept"
+        raise RejectedInput(Code.BAD_VALUE, f"{missing} is missing, its companion is there")
     if slope == 0:
         raise RejectedInput(Code.BAD_VALUE, "RescaleSlope is 0")
     values = stored.astype(np.float64) * (1.0 if slope is None else slope) + (intercept or 0.0)
-    return values.astype(np.float32)
+    return np.asarray(values, dtype=np.float32)
 
 
 def turned_over(stored: Pixels, layout: PixelFormat) -> Pixels:
@@ -131,17 +86,3 @@ def _looked_up(stored: Pixels, rescale: Dataset) -> NDArray[np.float32]:
         return np.asarray(apply_modality_lut(stored, rescale), dtype=np.float32)
     except (*PARSE_ERRORS, RuntimeError) as error:
         raise RejectedInput(Code.BAD_VALUE, "the Modality LUT is malformed") from error
-
-
-def _check_codec(syntax: UID) -> None:
-    """Refuse pixels that no installed package decodes."""
-    if not syntax.is_encapsulated:
-        return
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise RejectedInput(Code.NO_CODEC, f"no decoder is known for {syntax.name}") from error
-    if decoder.is_available:
-        return
-    needed = "; ".join(decoder.missing_dependencies) or "none is known"
-    raise RejectedInput(Code.NO_CODEC, f"{syntax.name} needs a decoder that is not installed ({needed})")

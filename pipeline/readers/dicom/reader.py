@@ -13,19 +13,19 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom import header as file_header
 from pipeline.readers.dicom.assembly import Placed, assemble, stacks_in
-from pipeline.readers.dicom.content import looks_like_dicom, read_whole
-from pipeline.readers.dicom.header import HEADER_BYTES, Header, header_of
+from pipeline.readers.dicom.content import HEADER_BYTES, looks_like_dicom, read_whole
+from pipeline.readers.dicom.decoding import stored_frames
+from pipeline.readers.dicom.header import Header, header_of
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.multiframe import groups_of
 from pipeline.readers.dicom.pixel_format import PixelFormat, pixel_format
-from pipeline.readers.dicom.pixels import padding_mask, rescaled, stored_frames
+from pipeline.readers.dicom.pixels import padding_mask, rescaled
 from pipeline.readers.dicom.planar import planar_geometry
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.values import item
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled, Load
-
-CONSTANT_NOTE = "CONSTANT: every voxel has the same value"
+from pipeline.readers.single_file import constant_note
 
 Image = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
 """Rescaled values (rows, columns) or (rows, columns, 3), and where the scanner wrote padding."""
@@ -100,7 +100,7 @@ def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Data
         geometry=placed.geometry,
         modality=series.modality,
         valid=None if valid is None else np.ascontiguousarray(valid.transpose(2, 1, 0)),
-        notes=(*placed.notes, *_flags(voxels)),
+        notes=(*placed.notes, *constant_note(voxels)),
     )
 
 
@@ -116,7 +116,7 @@ def _read_planar(series: Series, dataset: Dataset, options: ReadOptions) -> Volu
         geometry=geometry,
         modality=series.modality,
         valid=None if padding is None else np.ascontiguousarray(~padding.T)[..., np.newaxis],
-        notes=(*notes, *_flags(voxels)),
+        notes=(*notes, *constant_note(voxels)),
     )
 
 
@@ -159,7 +159,3 @@ def _rescale_of(dataset: Dataset, frame: int) -> Dataset:
         return dataset
     group = groups_of(frames[frame], item(dataset, "SharedFunctionalGroupsSequence") or Dataset())
     return group("PixelValueTransformationSequence")
-
-
-def _flags(voxels: NDArray[np.float32]) -> tuple[str, ...]:
-    return (CONSTANT_NOTE,) if voxels.size and voxels.min() == voxels.max() else ()

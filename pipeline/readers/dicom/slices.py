@@ -62,6 +62,10 @@ class Slice:
         (between rows, between columns), mm: PixelSpacing as it stands.
     thickness : float or None
         SliceThickness, mm.
+    rescale : tuple of str
+        Which attributes turn its stored values into output units.
+    frame_type : str
+        FrameType of a multi-frame image.
     keys, times : mapping of str to str
         Values of :data:`SPLIT_KEYS` and :data:`TIME_KEYS` that are present.
     """
@@ -75,6 +79,8 @@ class Slice:
     spacing: Vector | None
     thickness: float | None
     frame_of_reference: str
+    rescale: tuple[str, ...] = ()
+    frame_type: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, str] = field(default_factory=dict)
 
@@ -99,9 +105,15 @@ def slice_of(file: SourceFile, dataset: Dataset) -> Slice:
         spacing=pixel_spacing(dataset),
         thickness=positive(dataset, "SliceThickness"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        rescale=rescale_attributes(dataset),
         keys={key: value for key, value in values.items() if value},
         times={key: value for key, value in times.items() if value},
     )
+
+
+def rescale_attributes(dataset: Dataset) -> tuple[str, ...]:
+    """Name the attributes of the modality transformation that are present (PS3.3 C.11.1)."""
+    return tuple(name for name in ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept") if text(dataset, name))
 
 
 def pixel_spacing(dataset: Dataset, keyword: str = "PixelSpacing") -> Vector | None:

@@ -1,0 +1,77 @@
+"""What a compressed image says of itself: JPEG and JPEG-LS (ITU-T T.81 B.2.2, T.87 C.2.2), JPEG 2000 (T.800 A.5.1).
+
+The header of the file says the same things a second time. Where the two differ, the pixels may be anything.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+
+J2K_START = b"\xff\x4f\xff\x51"
+JPEG_START = b"\xff\xd8"
+FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
+"""Start-of-frame markers: baseline, extended, progressive, lossless, JPEG-LS."""
+
+STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+"""Markers without a length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """Size and depth of the samples."""
+
+    columns: int
+    rows: int
+    components: int
+    precision: int
+    signed: bool
+
+
+def describe(stream: bytes) -> Codestream:
+    """Read the frame header of a compressed image.
+
+    Raises
+    ------
+    RejectedInput
+        CORRUPT where there is none.
+    """
+    try:
+        found = _jpeg(stream) if stream[:2] == JPEG_START else _jpeg_2000(stream)
+    except (struct.error, IndexError) as error:
+        raise RejectedInput(Code.CORRUPT, "the compressed pixels end within their header") from error
+    if found is None:
+        raise RejectedInput(Code.CORRUPT, "the compressed pixels have no header that is known")
+    return found
+
+
+def _jpeg(stream: bytes) -> Codestream | None:
+    position = 2
+    while position + 4 <= len(stream):
+        if stream[position] != 0xFF:
+            return None
+        marker = stream[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+        elif marker in STANDALONE:
+            position += 2
+        elif marker in FRAME_HEADERS:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", stream, position + 4)
+            return Codestream(columns, rows, components, precision, signed=False)
+        else:
+            position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
+    return None
+
+
+def _jpeg_2000(stream: bytes) -> Codestream | None:
+    start = stream.find(J2K_START)
+    if start < 0:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
+    (components,) = struct.unpack_from(">H", stream, start + 40)
+    depths = {stream[start + 42 + 3 * number] for number in range(components)}
+    if len(depths) != 1:
+        return None
+    depth = depths.pop()
+    return Codestream(right - left, bottom - top, components, (depth & 0x7F) + 1, signed=bool(depth & 0x80))
