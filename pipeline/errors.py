@@ -4,6 +4,7 @@ Every message says what failed, on which input, why, and what to do. Classes for
 a broken invariant of our own is an ``assert`` and never one of these.
 """
 
+import traceback
 from collections.abc import Sequence
 
 EXIT_OK = 0
@@ -84,6 +85,19 @@ class RejectedInput(ResdxError):  # noqa: N818 - a verdict on an input, not a fa
         self.code = code
         self.stage = stage
         self.path = path
+
+
+def refusal_of(error: Exception) -> RejectedInput:
+    """Turn an exception that nobody foresaw into a refusal of the input at hand.
+
+    It names the type and the line of ours, never the exception's own text, which may hold patient data.
+    """
+    if isinstance(error, MemoryError):
+        return RejectedInput("TOO_LARGE", "reading needed more memory than there is for it")
+    frames = [(frame.f_globals.get("__name__", "?"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    below = frames[1:] or frames  # the first is the one that caught it
+    module, line = ([frame for frame in below if frame[0].startswith("pipeline.")] or below)[-1]
+    return RejectedInput("INTERNAL", f"unexpected {type(error).__name__} in {module}:{line}")
 
 
 class LabelFileError(ResdxError):

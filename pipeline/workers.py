@@ -5,22 +5,25 @@ files do both. Here each worker has a pipe of its own: the parent knows which it
 Workers are spawned, never forked: a fork of a process with PyTorch's threads can deadlock.
 """
 
+import errno
 import logging
 import multiprocessing
 import os
 import signal
 import sys
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pipeline.errors import RejectedInput
+from pipeline.errors import RejectedInput, ResdxError, refusal_of
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -31,6 +34,9 @@ IN_FLIGHT_PER_WORKER = 3
 
 START_SECONDS = 120.0
 """Longest that a worker may take to start and import what it runs."""
+
+OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""System errors that every item would meet: a disk that is full or cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,11 @@ def imap(
     processes: int,
     timeout_seconds: float,
     memory_bytes: int | None = None,
-) -> Iterator[Outcome[Value]]:
+) -> Generator[Outcome[Value], None, None]:
     """Run `function` on each item in worker processes and yield the outcomes in the order of the items.
+
+    Any other exception than RejectedInput is a bug of ours: it costs its item, which is refused INTERNAL. With debug
+    logging it is raised here, with the traceback of the worker.
 
     Parameters
     ----------
@@ -66,13 +75,14 @@ def imap(
 
     Raises
     ------
-    Exception
-        Any other exception of `function` is a bug of ours and is raised here.
+    ResdxError, OSError
+        What no other item would escape: an error that speaks to the user, a disk that is full or cannot be written.
     """
     work = list(items)
     if processes <= 0 or not work:
         for index, item in enumerate(work):
-            yield _run_inline(function, index, item)
+            value, error = _attempt(function, item, debug=log.isEnabledFor(logging.DEBUG))
+            yield _outcome(index, value, error)
         return
     pool = _Pool(function, work, min(processes, len(work)), timeout_seconds, memory_bytes)
     try:
@@ -81,11 +91,22 @@ def imap(
         pool.close()
 
 
-def _run_inline(function: Callable[[Item], Value], index: int, item: Item) -> Outcome[Value]:
+def _attempt(function: Callable[[Item], Value], item: Item, *, debug: bool) -> tuple[Value | None, Exception | None]:
+    """Value of one item; or its refusal; or, where it is not the item's alone, the exception that ends the run."""
     try:
-        return Outcome(index, function(item))
-    except RejectedInput as error:
-        return Outcome(index, None, error)
+        return function(item), None
+    except (RejectedInput, MemoryError) as error:
+        return None, error if isinstance(error, RejectedInput) else refusal_of(error)
+    except Exception as error:  # noqa: BLE001 - one item may not end the run
+        if debug or isinstance(error, ResdxError) or getattr(error, "errno", None) in OF_THE_MACHINE:
+            return None, error
+        return None, refusal_of(error)
+
+
+def _outcome(index: int, value: Value | None, error: Exception | None) -> Outcome[Value]:
+    if error is not None and not isinstance(error, RejectedInput):
+        raise error
+    return Outcome(index, value, error)
 
 
 @dataclass
@@ -126,7 +147,10 @@ class _Pool(Generic[Item, Value]):
     def start(self) -> _Worker:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(
-            target=_serve, args=(theirs, self.function, self.memory), name="resdx-worker", daemon=True
+            target=_serve,
+            args=(theirs, self.function, self.memory, log.isEnabledFor(logging.DEBUG)),
+            name="resdx-worker",
+            daemon=True,
         )
         with _importable_main():
             process.start()
@@ -163,9 +187,7 @@ class _Pool(Generic[Item, Value]):
         if index < 0:  # it has started
             return
         value, error = message
-        if error is not None and not isinstance(error, RejectedInput):
-            raise error
-        self.done[index] = Outcome(index, value, error)
+        self.done[index] = _outcome(index, value, error)
 
     def replace(self, worker: _Worker, code: str, reason: str) -> None:
         _end(worker)
@@ -207,24 +229,26 @@ class _importable_main:  # noqa: N801 - used as a statement
         sys.modules["__main__"] = self.main
 
 
-def _serve(pipe: Connection, function: Callable[[Item], Value], memory_bytes: int | None) -> None:
+def _serve(pipe: Connection, function: Callable[[Item], Value], memory_bytes: int | None, debug: bool) -> None:
     """Answer items with (value, error) until the parent closes the pipe. Runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory_bytes)
     with suppress(EOFError, OSError):
         pipe.send(None)
         while True:
-            pipe.send(_answer(function, pipe.recv()))
+            pipe.send_bytes(_answer(function, pipe.recv(), debug))
     os._exit(0)
 
 
-def _answer(function: Callable[[Item], Value], item: Item) -> tuple[Value | None, Exception | None]:
+def _answer(function: Callable[[Item], Value], item: Item, debug: bool) -> memoryview:
+    """Pickle (value, error); what cannot be pickled is an error too."""
+    value, error = _attempt(function, item, debug=debug)
+    if error is not None and not isinstance(error, RejectedInput):
+        error.add_note("".join(traceback.format_exception(error)))  # a traceback does not cross
     try:
-        return function(item), None
-    except MemoryError:
-        return None, RejectedInput("TOO_LARGE", "reading needed more memory than a worker may take")
-    except Exception as error:  # noqa: BLE001 - it is raised in the parent
-        return None, error
+        return ForkingPickler.dumps((value, error))
+    except Exception as failure:  # noqa: BLE001 - one item may not end its worker
+        return ForkingPickler.dumps((None, refusal_of(failure)))
 
 
 def _limit_memory(memory_bytes: int | None) -> None:

@@ -1,17 +1,20 @@
 """A crash, a hang or a memory explosion costs one item; the order is kept; nothing is left behind."""
 
+import errno
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from pipeline.errors import RejectedInput
+from pipeline.errors import RejectedInput, UsageError
 from pipeline.workers import imap
 
 
@@ -27,7 +30,13 @@ def behave(item: object) -> object:
         case "refuse":
             raise RejectedInput("GAP", "a slice is missing at 12.5 mm", stage="read")
         case "bug":
-            raise ZeroDivisionError("ours")
+            raise ZeroDivisionError("Doe^Jane")
+        case "unsendable":
+            return lambda: None
+        case "full disk":
+            raise OSError(errno.ENOSPC, "no space left")
+        case "our refusal":
+            raise UsageError("the plan does not fit")
         case "exit":
             os._exit(3)
     return item
@@ -68,9 +77,32 @@ def test_a_refusal_keeps_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-def test_a_bug_of_ours_is_raised(processes: int) -> None:
-    with pytest.raises(ZeroDivisionError):
+def test_a_bug_of_ours_costs_its_item_and_tells_no_patient(processes: int) -> None:
+    items = [1, "bug", "unsendable", 4] if processes else [1, "bug", 4]
+    found = list(imap(behave, items, processes=processes, timeout_seconds=60.0))
+    assert [one.error.code if one.error else one.value for one in found] == [1, *["INTERNAL"] * (len(items) - 2), 4]
+    error = found[1].error
+    assert error is not None
+    line = behave.__code__.co_firstlineno
+    module, _, at = error.message.removeprefix("unexpected ZeroDivisionError in ").rpartition(":")
+    assert module == behave.__module__
+    assert line < int(at) < line + 25
+    assert "Jane" not in str(error)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_bug_of_ours_is_raised_to_who_debugs(processes: int, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "resdx"), pytest.raises(ZeroDivisionError, match="Jane") as caught:
         list(imap(behave, [1, "bug", 2], processes=processes, timeout_seconds=60.0))
+    assert "in behave" in "".join(traceback.format_exception(caught.value)), "the worker's traceback is shown"
+    assert not children()
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize(("item", "kind"), [("full disk", OSError), ("our refusal", UsageError)])
+def test_what_no_item_would_escape_is_raised(item: str, kind: type[Exception], processes: int) -> None:
+    with pytest.raises(kind):
+        list(imap(behave, [1, item, 2], processes=processes, timeout_seconds=60.0))
     assert not children()
 
 

@@ -21,7 +21,6 @@ class Code(StrEnum):
     MATRIX = "MATRIX"
     TILT = "TILT"
     AMBIGUOUS = "AMBIGUOUS"
-    MIXED = "MIXED"
     NO_GEOMETRY = "NO_GEOMETRY"
     NO_SPACING = "NO_SPACING"
     BAD_VALUE = "BAD_VALUE"
@@ -49,6 +48,8 @@ class Code(StrEnum):
     AMBIGUOUS_LABEL = "AMBIGUOUS_LABEL"
     NO_MODALITY = "NO_MODALITY"
     DOES_NOT_FIT = "DOES_NOT_FIT"
+    # rejected, and not its fault
+    INTERNAL = "INTERNAL"
 
 
 class Explanation(NamedTuple):
@@ -71,7 +72,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Change `select` in the ingest configuration if this series is the one you want.",
     ),
     Code.DUPLICATE: Explanation(
-        "The same instance (SOPInstanceUID and pixels) is present more than once; one copy is used.",
+        "The same image is present more than once: place, attributes and pixels are equal; one copy is used.",
         "Nothing, or clean up the export.",
     ),
     Code.LOCALIZER: Explanation(
@@ -108,10 +109,6 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Several different images lie at one position and no tag tells them apart.",
         "Export the parts (phases, echoes) as separate series.",
     ),
-    Code.MIXED: Explanation(
-        "The file mixes stacks (echoes, phases, orientations) that cannot be told apart safely.",
-        "Export the parts as separate series.",
-    ),
     Code.NO_GEOMETRY: Explanation(
         "Position or orientation of the slices is missing, so the volume cannot be placed in the patient.",
         "Export the original images rather than screenshots or secondary captures.",
@@ -143,7 +140,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.CORRUPT: Explanation("The content is damaged: a checksum or a decoder refuses it.", "Copy the file again."),
     Code.TOO_LARGE: Explanation(
         "The header claims more pixels than the limit allows; nothing was allocated.",
-        "Check the file; raise `limits.max_bytes` if it is genuine.",
+        "Check the file; raise `read.max_bytes` if it is genuine.",
     ),
     Code.TOO_DEEP: Explanation("Sequences are nested deeper than any real file.", "Check where the file came from."),
     Code.CODEC_CRASH: Explanation("The decoder crashed on this file; only its case is lost.", "Export it again."),
@@ -174,6 +171,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.DOES_NOT_FIT: Explanation(
         "The scan cannot be prepared for this model: other modality, dimension or number of channels.",
         "Select another series, or use a model that was trained on such scans.",
+    ),
+    Code.INTERNAL: Explanation(
+        "An error of ours, not of the file: something that we did not foresee. Only its case is lost.",
+        "Run again with `resdx --debug`, and report what it shows.",
     ),
 }
 """Meaning and remedy of every code."""

@@ -23,8 +23,8 @@ from pipeline.progress import track
 from pipeline.readers.options import ReadOptions
 from pipeline.workers import Outcome, imap
 
-PASSING = frozenset({Code.TIMEOUT, Code.UNREADABLE, Code.CODEC_CRASH, Code.CHANGED, Code.TOO_LARGE})
-"""Refusals that the same scan may not meet another time, on a calmer machine or with other limits."""
+PASSING = frozenset({Code.TIMEOUT, Code.UNREADABLE, Code.CODEC_CRASH, Code.CHANGED, Code.TOO_LARGE, Code.INTERNAL})
+"""Refusals that the same scan may not meet another time: on a calmer machine, with other limits, by who debugs."""
 
 LIMITS = {"modality", "max_bytes"}
 """Read options that a key leaves out: the series carries its modality, and what is TOO_LARGE is tried again anyhow."""
@@ -129,7 +129,7 @@ def predict_cases(
         timeout_seconds=limits.seconds,
         memory_bytes=limits.memory_bytes,
     )
-    with closing(prepared):  # type: ignore[type-var] # a generator, which the annotation of imap does not tell
+    with closing(prepared):
         for request, scan in zip(requests, track(prepared, "predict cases", len(requests)), strict=True):
             ledger.commit(request.key, request.case, answer(request, scan, package, engine))
 
