@@ -1,13 +1,13 @@
 """The conservation law: every input file ends used, skipped or rejected, and the counts add up."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cohort.file_row import SEPARATOR, FileRow
 from pipeline.domain.cells import csv_text
-from pipeline.domain.codes import SKIPS, Code
+from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.manifest import Counts
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.series import Discovery, Disposition, Series, SourceFile
@@ -136,6 +136,25 @@ def rejections_text(rejections: Iterable[Rejection]) -> str:
         REJECTION_COLUMNS,
         ((one.path, one.sha256, one.series, one.code, one.stage, one.message, one.advice) for one in rejections),
     )
+
+
+def files_by_code(account: Account) -> dict[str, int]:
+    """Code to number of files that were skipped or rejected for it."""
+    return dict(sorted(Counter(row.code for row in account.files if row.code).items()))
+
+
+def refusal_lines(account: Account, table: Path) -> Iterator[str]:
+    """Say at the end of a command what was rejected, how to mend it, and which table lists it; nothing if nothing was.
+
+    Parameters
+    ----------
+    table : Path
+        Where :func:`rejections_text` was written.
+    """
+    for code, count in sorted(Counter(one.code for one in account.rejections).items()):
+        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
+    if account.rejections:
+        yield f"Every refusal with its file and reason: {table}"
 
 
 def _verdicts(one: RefusedSeries, series: str) -> Iterator[tuple[SourceFile, _Verdict]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import atomic
-from pipeline.domain.cells import csv_text, plain_cell
+from pipeline.domain.cells import csv_text, plain_cell, table_bytes, table_text
 from pipeline.errors import UsageError
 
 KEY_VARIABLE = "RESDX_KEY_FILE"
@@ -25,8 +25,6 @@ KEY_BYTES = 32
 PREFIXES = {"patient": "P", "study": "T", "series": "S", "case": "C"}
 MAP_COLUMNS = ("pseudonym", "kind", "identifier")
 MAP_SUFFIX = ".map.csv"
-ODD_BYTES = "surrogateescape"
-"""How Python holds a file name that is no UTF-8; such a name is an identifier too."""
 
 Named = dict[str, tuple[str, str]]
 """Pseudonym to (kind, raw identifier)."""
@@ -108,7 +106,7 @@ class Pseudonyms:
         with _locked(self.map_file):
             merged = _read_map(self.map_file) | self._named
             rows = ((name, *merged[name]) for name in sorted(merged))
-            atomic.write_private(self.map_file, csv_text(MAP_COLUMNS, rows).encode("utf-8", ODD_BYTES))
+            atomic.write_private(self.map_file, table_bytes(csv_text(MAP_COLUMNS, rows)))
         return self.map_file
 
     def known(self) -> Mapping[str, tuple[str, str]]:
@@ -116,7 +114,7 @@ class Pseudonyms:
         return _read_map(self.map_file)
 
     def _name(self, kind: str, raw: str) -> str:
-        code = hmac.new(self._key, f"{kind}\0{raw}".encode("utf-8", ODD_BYTES), "sha256")
+        code = hmac.new(self._key, table_bytes(f"{kind}\0{raw}"), "sha256")
         return PREFIXES[kind] + code.hexdigest()[:16]
 
 
@@ -146,5 +144,5 @@ def _locked(path: Path) -> Iterator[None]:
 def _read_map(path: Path) -> Named:
     if not path.exists():
         return {}
-    rows = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8", ODD_BYTES), newline=""))
+    rows = csv.DictReader(io.StringIO(table_text(path.read_bytes()), newline=""))
     return {row["pseudonym"]: (row["kind"], plain_cell(row["identifier"])) for row in rows}

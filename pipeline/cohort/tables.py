@@ -16,15 +16,12 @@ from pipeline.cohort.accounting import FILE_COLUMNS, Account, files_text, reject
 from pipeline.cohort.columns import case_of, columns, row_of
 from pipeline.cohort.file_row import SEPARATOR, FileRow
 from pipeline.domain.case import Case
-from pipeline.domain.cells import csv_text, plain_cell
+from pipeline.domain.cells import csv_text, plain_cell, table_bytes, table_text
 from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.manifest import SCHEMA_VERSION, Counts, Manifest
 from pipeline.domain.series import Disposition, SourceFile
 from pipeline.errors import ManifestError
-
-ODD_BYTES = "surrogateescape"
-"""How Python holds a file name that is no UTF-8."""
 
 AGAIN = "Run `resdx ingest` again."
 
@@ -81,8 +78,8 @@ def save_manifest(path: Path, manifest: Manifest, account: Account) -> None:
         NAME.csv.
     """
     content, header = render(manifest, account.counts)
-    atomic.write_bytes(beside(path, "files.csv"), files_text(account.files).encode("utf-8", ODD_BYTES))
-    atomic.write_bytes(beside(path, "rejections.csv"), rejections_text(account.rejections).encode("utf-8", ODD_BYTES))
+    atomic.write_bytes(beside(path, "files.csv"), table_bytes(files_text(account.files)))
+    atomic.write_bytes(beside(path, "rejections.csv"), table_bytes(rejections_text(account.rejections)))
     atomic.write_bytes(path, content)
     atomic.write_text(beside(path, "json"), header.model_dump_json(indent=2) + "\n")
 
@@ -186,7 +183,7 @@ def _cases(path: Path, content: bytes, findings: list[str], covariates: tuple[st
 
 
 def _file_rows(place: Path) -> Iterator[FileRow]:
-    for line, row in _rows(place, _read(place).decode("utf-8-sig", ODD_BYTES), FILE_COLUMNS):
+    for line, row in _rows(place, table_text(_read(place)), FILE_COLUMNS):
         try:
             yield FileRow.model_validate(row)
         except ValidationError as error:

@@ -8,6 +8,9 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 ESCAPE = "'"
 
+ODD_BYTES = "surrogateescape"
+"""How Python holds a file name that is no UTF-8 (PEP 383): nothing of it is lost."""
+
 
 def safe_cell(text: str) -> str:
     """Escape what a spreadsheet would take for a formula, by a leading apostrophe; :func:`plain_cell` undoes it."""
@@ -18,6 +21,16 @@ def plain_cell(text: str) -> str:
     """Text that :func:`safe_cell` was given."""
     escaped = text.startswith(ESCAPE) and text.lstrip(ESCAPE).startswith(FORMULA_STARTS)
     return text.removeprefix(ESCAPE) if escaped else text
+
+
+def table_bytes(text: str) -> bytes:
+    """Table as it is written: UTF-8, and a file name that is no UTF-8 in the bytes that it has on the disk."""
+    return text.encode("utf-8", ODD_BYTES)
+
+
+def table_text(content: bytes) -> str:
+    """Text that :func:`table_bytes` was given; a byte-order mark that a spreadsheet has put before it is left out."""
+    return content.decode("utf-8-sig", ODD_BYTES)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> str:

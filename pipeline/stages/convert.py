@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +10,19 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline import atomic
-from pipeline.cohort.accounting import Account, RefusedSeries, account, files_text, rejections_text
+from pipeline.cohort.accounting import (
+    Account,
+    RefusedSeries,
+    account,
+    files_by_code,
+    files_text,
+    refusal_lines,
+    rejections_text,
+)
 from pipeline.cohort.digests import files_digest
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.config import Settings
-from pipeline.domain.codes import EXPLANATIONS
+from pipeline.domain.cells import table_bytes
 from pipeline.domain.series import Discovery, Series
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.progress import track
@@ -32,9 +39,6 @@ REJECTIONS, FILES, SUMMARY = "rejections.csv", "files.csv", "summary.json"
 SECONDS_PER_CASE = 600.0
 LEFT_BEHIND = ".tmp-*"
 """What a worker that was killed leaves of a file that it was writing."""
-
-ODD_BYTES = "surrogateescape"
-"""How Python holds a file name that is no UTF-8."""
 
 INTENSITY = {"CT": "Hounsfield units"}
 """What a voxel value means, by modality, where that is one thing on every scanner."""
@@ -147,16 +151,11 @@ def _settle(
                 (config.out / f"{job.name}{suffix}").unlink(missing_ok=True)
     pseudonyms.save_map()
     ended = account(discovery, accepted, refused, pseudonyms.series)
-    atomic.write_bytes(config.out / FILES, files_text(ended.files).encode("utf-8", ODD_BYTES))
-    atomic.write_bytes(config.out / REJECTIONS, rejections_text(ended.rejections).encode("utf-8", ODD_BYTES))
-    summary = {**ended.counts.model_dump(), "codes": _codes(ended)}
+    atomic.write_bytes(config.out / FILES, table_bytes(files_text(ended.files)))
+    atomic.write_bytes(config.out / REJECTIONS, table_bytes(rejections_text(ended.rejections)))
+    summary = {**ended.counts.model_dump(), "codes": files_by_code(ended)}
     atomic.write_text(config.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return ended
-
-
-def _codes(ended: Account) -> dict[str, int]:
-    """Code to number of files that were skipped or rejected for it."""
-    return dict(sorted(Counter(row.code for row in ended.files if row.code).items()))
 
 
 def _tidy(out: Path) -> None:
@@ -170,8 +169,5 @@ def _closing_lines(config: Config, ended: Account) -> Iterator[str]:
         f"{counts.inputs} files: {counts.used} used, {counts.skipped} skipped, {counts.rejected} rejected. "
         f"{counts.cases} series are converted."
     )
-    for code, count in sorted(Counter(one.code for one in ended.rejections).items()):
-        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
-    if ended.rejections:
-        yield f"Every refusal with its file and reason: {config.out / REJECTIONS}"
+    yield from refusal_lines(ended, config.out / REJECTIONS)
     yield f"Volumes: {config.out}, where each file went: {config.out / FILES}, counts: {config.out / SUMMARY}"

@@ -1,21 +1,20 @@
 """What an ingest leaves on disk and says at its end."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import __version__, atomic
-from pipeline.cohort.accounting import Account, files_text, rejections_text
+from pipeline.cohort.accounting import Account, files_by_code, files_text, refusal_lines, rejections_text
 from pipeline.cohort.label_damage import summary
 from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_sheet import LabelSheet
 from pipeline.cohort.page import render
-from pipeline.cohort.tables import ODD_BYTES, beside, save_manifest
+from pipeline.cohort.tables import beside, save_manifest
 from pipeline.cohort.tally import by_class, by_shape, classes_of, patients, splits_of
 from pipeline.domain.case import Split
-from pipeline.domain.cells import csv_text
-from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.domain.cells import csv_text, table_bytes
+from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.finding import FindingKind
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.series import Discovery
@@ -64,7 +63,7 @@ def save(out: Path, done: Ingested, series_name: Callable[[str], str]) -> None:
     tables = {PROBLEMS: _problems(done.joined), INVENTORY: "" if done.sheet else _inventory(done, series_name)}
     for ending, text in tables.items():
         if text:
-            atomic.write_bytes(beside(out, ending), text.encode("utf-8", ODD_BYTES))
+            atomic.write_bytes(beside(out, ending), table_bytes(text))
         else:
             beside(out, ending).unlink(missing_ok=True)
     page = render(done.manifest, done.account, warnings(done, "the label file"), __version__)
@@ -76,8 +75,8 @@ def save_refusals(out: Path, account: Account, joined: Joined | None) -> bool:
     """Write the reasons where no case is left; an older manifest of that name is left alone."""
     if beside(out, "json").exists():
         return False
-    atomic.write_bytes(beside(out, "files.csv"), files_text(account.files).encode("utf-8", ODD_BYTES))
-    atomic.write_bytes(beside(out, "rejections.csv"), rejections_text(account.rejections).encode("utf-8", ODD_BYTES))
+    atomic.write_bytes(beside(out, "files.csv"), table_bytes(files_text(account.files)))
+    atomic.write_bytes(beside(out, "rejections.csv"), table_bytes(rejections_text(account.rejections)))
     if joined:
         atomic.write_text(beside(out, PROBLEMS), _problems(joined))
     return True
@@ -106,7 +105,8 @@ def closing_lines(out: Path, done: Ingested) -> Iterator[str]:
     )
     yield from _cohort_lines(done.manifest) if done.sheet else _shape_lines(done.manifest)
     yield from warnings(done)
-    yield from _refusal_lines(out, done.account)
+    yield from _skip_lines(done.account)
+    yield from refusal_lines(done.account, beside(out, "rejections.csv"))
     if done.joined and done.joined.problems:
         yield f"Every row of the label file that is in doubt: {beside(out, PROBLEMS)}"
     yield f"What the cohort holds: {beside(out, 'html')}"
@@ -121,8 +121,7 @@ def closing_lines(out: Path, done: Ingested) -> Iterator[str]:
 
 def reasons(account: Account) -> str:
     """Codes with their numbers of files."""
-    counts = Counter(row.code for row in account.files if row.code)
-    told = ", ".join(f"{count} x {code}" for code, count in sorted(counts.items()))
+    told = ", ".join(f"{count} x {code}" for code, count in files_by_code(account).items())
     return told or "it holds no file"
 
 
@@ -144,15 +143,10 @@ def _shape_lines(manifest: Manifest) -> Iterator[str]:
         yield f"         and {len(shapes) - SHOWN_SHAPES} more kinds"
 
 
-def _refusal_lines(out: Path, account: Account) -> Iterator[str]:
-    skipped = Counter(row.code for row in account.files if row.code in SKIPS)
+def _skip_lines(account: Account) -> Iterator[str]:
+    skipped = [f"{count} x {code}" for code, count in files_by_code(account).items() if Code(code) in SKIPS]
     if skipped:
-        yield f"Skipped: {', '.join(f'{count} x {code}' for code, count in sorted(skipped.items()))}"
-    rejected = Counter(rejection.code for rejection in account.rejections)
-    for code, count in sorted(rejected.items()):
-        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
-    if rejected:
-        yield f"Every refusal with its file and reason: {beside(out, 'rejections.csv')}"
+        yield f"Skipped: {', '.join(skipped)}"
 
 
 def _thin_splits(manifest: Manifest) -> Iterator[str]:

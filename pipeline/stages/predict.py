@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline import __version__, atomic
+from pipeline.cohort.accounting import files_by_code
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.selection import Selection
 from pipeline.config import KindOf, Part, Settings
@@ -24,7 +25,7 @@ from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict_cases import LIMITS, Limits, outstanding, predict_cases, requests_for
-from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, codes, decisions, settle, write_tables
+from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, decisions, settle, write_tables
 from pipeline.stages.predict_units import cases_to_ask
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.tracking.locate import resolve
@@ -148,7 +149,7 @@ def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
         model=package.digest,
         engine=config.engine.model_dump(mode="json"),
         decisions={finding.name: decisions(finding, predictions) for finding in package.findings},
-        codes=codes(ended),
+        codes=files_by_code(ended),
         versions=versions(),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline import atomic
-from pipeline.cohort.accounting import Account, RefusedSeries, account, rejections_text
-from pipeline.domain.codes import EXPLANATIONS, Code
+from pipeline.cohort.accounting import Account, RefusedSeries, account, refusal_lines, rejections_text
+from pipeline.domain.cells import table_bytes
+from pipeline.domain.codes import Code
 from pipeline.domain.finding import Finding
 from pipeline.domain.manifest import Counts
 from pipeline.domain.prediction import Prediction
@@ -98,19 +99,13 @@ def write_tables(out: Path, predictions: Sequence[Prediction], findings: Sequenc
 
 
 def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
-    # file names are bytes: what is no UTF-8 in one is shown as \udcXX, so that the table can be read as text
-    atomic.write_bytes(path, rejections_text(rejections).encode("utf-8", "backslashreplace"))
+    atomic.write_bytes(path, table_bytes(rejections_text(rejections)))
 
 
 def decisions(finding: Finding, predictions: Sequence[Prediction]) -> dict[str, int]:
     """Decided class to number of cases; a class that nobody has is left out."""
     said = [answer.decision for one in predictions for answer in one.findings if answer.finding == finding.name]
     return dict(sorted(Counter(said).items()))
-
-
-def codes(ended: Account) -> dict[str, int]:
-    """Code to number of files that were skipped or rejected for it."""
-    return dict(sorted(Counter(row.code for row in ended.files if row.code).items()))
 
 
 def closing_lines(out: Path, summary: Summary, ended: Account, *, predicted: int, elsewhere: int) -> Iterator[str]:
@@ -137,15 +132,7 @@ def closing_lines(out: Path, summary: Summary, ended: Account, *, predicted: int
         if said:
             counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())
             yield f"{name}: {counts}"
-    yield from _refusal_lines(out, ended)
-    yield f"Predictions: {out / 'predictions.csv'} (also .jsonl and .parquet), counts: {out / SUMMARY}"
-
-
-def _refusal_lines(out: Path, ended: Account) -> Iterator[str]:
-    found = Counter(rejection.code for rejection in ended.rejections)
-    for code, count in sorted(found.items()):
-        yield f"{count} x {code.value}: {EXPLANATIONS[code].remedy}"
-    if found:
-        yield f"Every refusal with its file and reason: {out / REJECTIONS}"
-    if again := sum(count for code, count in found.items() if code in PASSING):
+    yield from refusal_lines(ended, out / REJECTIONS)
+    if again := sum(one.code in PASSING for one in ended.rejections):
         yield f"The same command tries {again} of them again: {out / RETRY}. `retry=true` tries all."
+    yield f"Predictions: {out / 'predictions.csv'} (also .jsonl and .parquet), counts: {out / SUMMARY}"

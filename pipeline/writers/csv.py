@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipeline import atomic
 from pipeline.config import Part
-from pipeline.domain.cells import csv_text
+from pipeline.domain.cells import csv_text, table_bytes
 from pipeline.domain.finding import Finding
 from pipeline.domain.prediction import Prediction
 from pipeline.writers.predictions import Cell, PredictionWriter, columns, rows
@@ -30,7 +30,7 @@ class CsvWriter:
     def write(self, path: Path, predictions: Sequence[Prediction], findings: Sequence[Finding]) -> None:
         """See :meth:`pipeline.writers.predictions.PredictionWriter.write`."""
         table = ([_text(cell) for cell in row] for row in rows(predictions, findings))
-        atomic.write_text(path, csv_text(columns(findings), table))
+        atomic.write_bytes(path, table_bytes(csv_text(columns(findings), table)))
 
 
 def _text(cell: Cell) -> str:

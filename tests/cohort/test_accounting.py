@@ -1,12 +1,21 @@
 """Every input file in exactly one place, whatever became of its series."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from pipeline.cohort.accounting import Account, RefusedSeries, account, files_text, rejections_text
-from pipeline.domain.cells import plain_cell, safe_cell
+from pipeline.cohort.accounting import (
+    Account,
+    RefusedSeries,
+    account,
+    files_by_code,
+    files_text,
+    refusal_lines,
+    rejections_text,
+)
+from pipeline.domain.cells import plain_cell, safe_cell, table_bytes, table_text
 from pipeline.domain.codes import Code
 from pipeline.domain.manifest import Counts
 from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
@@ -129,3 +138,24 @@ def test_tables_escape_formulas_and_give_the_remedy_of_the_code() -> None:
 def test_escaping_can_be_undone(text: str) -> None:
     assert plain_cell(safe_cell(text)) == text
     assert not safe_cell(text).startswith(("=", "+", "-", "@", "\t", "＝"))
+
+
+def test_a_table_holds_a_file_name_in_the_bytes_that_it_has() -> None:
+    name = b"/scans/gr\xf6\xdfe.dcm"
+    assert table_bytes(f"path\n{os.fsdecode(name)}\n") == b"path\n" + name + b"\n"
+    assert os.fsencode(table_text(b"\xef\xbb\xbf" + name)) == name
+
+
+def test_the_closing_lines_count_each_code_and_name_the_table() -> None:
+    refusals = tuple(
+        Refusal(file(name), code, "x") for name, code in (("a", Code.CORRUPT), ("b", Code.CORRUPT), ("c", Code.GAP))
+    )
+    ended = account(folder(refusals=(*refusals, Refusal(file("d"), Code.DICOMDIR, "x"))), {}, [], pseudonym)
+    assert list(refusal_lines(ended, Path("out.csv"))) == [
+        "2 x CORRUPT: Copy the file again.",
+        "1 x GAP: Export the series again, complete.",
+        "Every refusal with its file and reason: out.csv",
+    ]
+    assert files_by_code(ended) == {"CORRUPT": 2, "DICOMDIR": 1, "GAP": 1}
+    skips = account(folder(refusals=(Refusal(file("d"), Code.DICOMDIR, "x"),)), {}, [], pseudonym)
+    assert list(refusal_lines(skips, Path("out.csv"))) == []
