@@ -38,15 +38,12 @@ class LabelRow:
         Line of the text file where it starts, or row of the sheet; the header stands on line 1.
     cells : mapping of str to str
         Column to text, as the file holds it.
-    numbers : frozenset of str
-        XLSX: columns whose cell is a number there, so that leading zeros cannot be.
     rounded : frozenset of str
         XLSX: columns whose number has more digits than a spreadsheet keeps, or is no whole number.
     """
 
     line: int
     cells: Mapping[str, str]
-    numbers: frozenset[str] = frozenset()
     rounded: frozenset[str] = frozenset()
 
 
@@ -62,11 +59,10 @@ class LabelTable:
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """Cells before the header has given them names; ``numbers`` and ``rounded`` by position."""
+    """Cells before the header has given them names; ``rounded`` by position."""
 
     line: int
     cells: tuple[str, ...]
-    numbers: frozenset[int] = frozenset()
     rounded: frozenset[int] = frozenset()
 
 
@@ -200,6 +196,5 @@ def _named(row: LabelRecord, columns: Sequence[str]) -> LabelRow:
     return LabelRow(
         row.line,
         dict(zip(columns, row.cells[: len(columns)], strict=True)),
-        frozenset(columns[i] for i in row.numbers if i < len(columns)),
         frozenset(columns[i] for i in row.rounded if i < len(columns)),
     )

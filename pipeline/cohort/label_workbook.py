@@ -1,4 +1,4 @@
-"""XLSX: the cells of a sheet as text, with a mark where the file holds a number."""
+"""XLSX: the cells of a sheet as text, with a mark where the file holds a number that may be rounded."""
 
 import io
 import zipfile
@@ -16,8 +16,8 @@ LARGEST_INFLATED_BYTES = 512 * 1024**2
 KEPT_DIGITS = 15
 """Decimal digits of a number that a spreadsheet keeps; the rest becomes zero (IEEE 754 doubles below 2**53)."""
 
-Record = tuple[int, tuple[str, ...], frozenset[int], frozenset[int]]
-"""Line, cells, positions of numbers, positions of numbers that may have been rounded."""
+Record = tuple[int, tuple[str, ...], frozenset[int]]
+"""Line, cells, positions of numbers that may have been rounded."""
 
 
 def read_workbook(name: str, content: bytes, sheet: str) -> list[Record]:
@@ -76,12 +76,13 @@ def _has_content(rows: Iterator[tuple[Any, ...]]) -> bool:
 
 
 def _record(line: int, values: list[Any]) -> Record:
-    numbers = {i for i, value in enumerate(values) if isinstance(value, int | float) and not isinstance(value, bool)}
-    rounded = {i for i in numbers if _may_be_rounded(values[i])}
-    return line, tuple(_text(value) for value in values), frozenset(numbers), frozenset(rounded)
+    rounded = frozenset(i for i, value in enumerate(values) if _may_be_rounded(value))
+    return line, tuple(_text(value) for value in values), rounded
 
 
-def _may_be_rounded(value: float) -> bool:
+def _may_be_rounded(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
     return isinstance(value, float) or len(str(abs(value))) > KEPT_DIGITS
 
 

@@ -111,14 +111,6 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
-    """The series of one patient's visit."""
-
-    identity: Identity
-    series: tuple[Series, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Discovery:
     """All of a scan folder: each file is in one series or in one refusal."""
 
