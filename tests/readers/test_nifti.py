@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import time
 import zlib
 from pathlib import Path
 
@@ -268,6 +269,32 @@ def test_gzip_of_several_members() -> None:
     content = nifti()
 
     assert read_bytes(gzip.compress(content[:300]) + gzip.compress(content[300:])).voxels.shape == (1, 4, 3, 2)
+
+
+def test_gzip_of_blocks_as_bgzip_writes_it() -> None:
+    array = np.arange(200 * 160 * 100, dtype="i2").reshape(200, 160, 100)
+    content = nifti(array)
+    blocks = [content[at : at + 640] for at in range(0, len(content), 640)]
+    assert len(blocks) > 10_000
+    packed = b"".join(gzip.compress(block, 1) for block in blocks)
+    started = time.process_time()
+    volume = read_bytes(packed + gzip.compress(b""))
+    assert time.process_time() - started < 2.0
+    np.testing.assert_array_equal(volume.voxels[0], array)
+
+
+@pytest.mark.parametrize("size", [4, 400, 600])
+def test_a_flood_of_empty_gzip_members_ends_soon(size: int) -> None:
+    flood = gzip.compress(nifti(voxels((4, 3, 2)))[:size]) + gzip.compress(b"") * 1_000_000
+    started = time.process_time()
+    assert code_of(flood) in ("TRUNCATED", "CORRUPT")
+    assert time.process_time() - started < 1.0
+
+
+def test_joined_gzip_files_with_their_empty_ends_are_read() -> None:
+    content = nifti(voxels((4, 3, 2)))
+    joined = b"".join(gzip.compress(content[at : at + 40]) + gzip.compress(b"") for at in range(0, len(content), 40))
+    assert read_bytes(joined).voxels.shape == (1, 4, 3, 2)
 
 
 def test_no_flipped_bit_of_a_gzipped_file_changes_a_voxel() -> None:

@@ -50,7 +50,7 @@ class NiftiReader:
         return Volume(voxels, header.geometry, modality, notes=(*header.notes, *notes, *constant_note(voxels)))
 
 
-def _voxels(data: bytes, header: NiftiHeader) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _voxels(data: bytes | bytearray, header: NiftiHeader) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     count = int(np.prod(header.geometry.shape)) * header.stored
     flat = np.frombuffer(data, header.dtype, count, header.start)
     stored = flat.reshape((header.stored, *header.geometry.shape), order="F")
