@@ -16,6 +16,7 @@ from pydicom.encaps import generate_frames
 
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.geometry import Unit
+from pipeline.readers.options import ReadOptions
 
 SHIPPED = Path(pydicom.__file__).parent / "data"
 """What lies in the package; nothing is downloaded."""
@@ -136,7 +137,7 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reading]:
         folder = root / str(number)
         folder.mkdir()
         shutil.copy(path, folder / name)
-        found[name] = read_folder(folder)
+        found[name] = read_folder(folder, ReadOptions(modality="OT"))  # of those that do not say theirs
     return found
 
 

@@ -10,7 +10,7 @@ from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.series import Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.content import read_header
+from pipeline.readers.dicom.content import PARSE_ERRORS, read_whole
 from pipeline.readers.dicom.geometry import geometry_of
 from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
@@ -55,9 +55,14 @@ def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
     series: list[Series] = []
     refusals: list[Refusal] = []
     for members in _by_series(headers):
-        found, refused = _one_series(members, options)
+        try:
+            found, refused = _one_series(members, options)
+        except PARSE_ERRORS as error:
+            fault = RejectedInput(Code.BAD_HEADER, f"the headers of the series make no sense ({type(error).__name__})")
+            found, refused = [], refuse_all([header.file for header in members], fault)
         series += _named(found)
         refusals += refused
+    _digest_of_file.cache_clear()
     return Assembled(tuple(_unique(series)), tuple(refusals))
 
 
@@ -108,7 +113,8 @@ def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
     for header in headers:
         own = header.series_uid or header.file.relative
         groups[header.identity.patient_id, header.identity.study_uid, own].append(header)
-    yield from groups.values()
+    for who in sorted(groups):
+        yield groups[who]
 
 
 def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:
@@ -138,6 +144,8 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
         series += found
         refusals += refused
     uid, identity = members[0].series_uid, members[0].identity
+    instance_of = {header.file: header.instance_uid for header in members}
+    series.sort(key=lambda one: (min(instance_of[file] for file in one.files), one.stack))
     return series, [replace(refusal, series=uid, identity=identity) for refusal in _once(refusals, series)]
 
 
@@ -149,12 +157,14 @@ def _is_slice(header: Header) -> bool:
 
 
 def _once(refusals: Sequence[Refusal], series: Sequence[Series]) -> list[Refusal]:
-    """Keep one verdict a file; a multi-frame file that gave a series is no refusal."""
+    """Keep one verdict a file, and of a file that gave a series each of its stacks that is refused."""
     used = {file for one in series for file in one.files}
-    first: dict[SourceFile, Refusal] = {}
+    first: dict[tuple[SourceFile, str], Refusal] = {}
     for refusal in refusals:
         if refusal.file not in used:
-            first.setdefault(refusal.file, refusal)
+            first.setdefault((refusal.file, ""), refusal)
+        elif refusal.code not in SKIPS:
+            first.setdefault((refusal.file, refusal.message), refusal)
     return list(first.values())
 
 
@@ -240,5 +250,4 @@ def _digest_of_file(file: SourceFile, frame: int) -> str:
         content = file.path.read_bytes()
     except OSError:
         return file.sha256
-    _, offset = read_header(content)
-    return hashlib.sha256(content[offset:]).hexdigest()
+    return hashlib.sha256(read_whole(content, ReadOptions().max_bytes).PixelData).hexdigest()

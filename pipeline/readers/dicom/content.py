@@ -8,6 +8,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 from pydicom.config import IGNORE, settings
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset, read_partial
@@ -147,8 +148,9 @@ def _guarded(parse: Callable[[], tuple[Dataset, int]]) -> tuple[Dataset, int]:
             raise
         code = Code.TRUNCATED if isinstance(error, EOFError) else Code.BAD_HEADER
         raise RejectedInput(code, f"the header cannot be parsed ({type(error).__name__})") from error
-    if not getattr(dataset.file_meta, "TransferSyntaxUID", None):
-        raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID is missing")
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+    if not syntax or not isinstance(syntax, str):
+        raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID is missing or no single UID")
     return dataset, offset
 
 
@@ -187,8 +189,14 @@ def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 
 def _touch_sequences(dataset: Dataset) -> None:
-    """Parse what pydicom has left for later, so that damage and depth show here."""
-    for element in dataset:
-        if element.VR == "SQ":
-            for nested in element.value:
+    """Parse the sequences that pydicom has left for later, so that damage and depth show here."""
+    for tag in list(dataset.keys()):
+        raw = dataset.get_item(tag)
+        if raw is not None and (raw.VR or known_vr(tag)) == "SQ":
+            for nested in dataset[tag].value:
                 _touch_sequences(nested)
+
+
+def known_vr(tag: BaseTag) -> str:
+    """Value representation that the dictionary gives an element of an implicit data set."""
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"

@@ -7,7 +7,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
@@ -33,6 +33,9 @@ from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.pixel_format import PixelFormat
 
 Pixels = NDArray[np.integer]
+
+STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f")
+"""How JPEG and JPEG 2000 streams begin."""
 
 DCT = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
 """Lossy JPEG: its colours are sub-sampled, and Pillow turns them to RGB as every viewer does."""
@@ -63,6 +66,7 @@ def stored_frames(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) 
     """
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     try:
+        _check_length(dataset, layout, syntax)
         if not syntax.is_encapsulated and not layout.is_colour:
             yield from _native(dataset, layout, syntax, frames)
         elif not syntax.is_encapsulated or syntax == RLELossless:
@@ -84,6 +88,18 @@ def significant(stored: Pixels, layout: PixelFormat) -> Pixels:
     shift = layout.high_bit + 1 - layout.bits_stored
     unsigned = stored.view(f"u{stored.dtype.itemsize}")
     return _extended(unsigned >> shift if shift else unsigned, layout.bits_stored, layout.signed)
+
+
+def _check_length(dataset: Dataset, layout: PixelFormat, syntax: UID) -> None:
+    """Refuse more pixels than the header speaks of: another image, or the rest of this one. Zeros may fill up."""
+    if not syntax.is_encapsulated:
+        if any(memoryview(dataset.PixelData)[layout.native_bytes + layout.native_bytes % 2 :]):
+            message = f"the pixel data has {len(dataset.PixelData)} bytes, the header speaks of {layout.native_bytes}"
+            raise RejectedInput(Code.BAD_PIXELS, message)
+    elif layout.frames == 1:
+        starts = [part[:2] in STREAM_STARTS for part in generate_fragments(dataset.PixelData)]
+        if sum(starts) > 1:
+            raise RejectedInput(Code.BAD_PIXELS, f"the pixel data holds {sum(starts)} images, the header speaks of one")
 
 
 def _native(dataset: Dataset, layout: PixelFormat, syntax: UID, frames: Sequence[int]) -> Iterator[Pixels]:
@@ -116,8 +132,9 @@ def _by_pydicom(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) ->
 def _compressed(dataset: Dataset, layout: PixelFormat, syntax: UID, frames: Sequence[int]) -> Iterator[Pixels]:
     streams = list(generate_frames(dataset.PixelData, number_of_frames=layout.frames))
     for frame in frames:
-        if frame >= len(streams):
-            raise RejectedInput(Code.TRUNCATED, f"the pixel data holds {len(streams)} of {layout.frames} frames")
+        if len(streams) != layout.frames:
+            code = Code.TRUNCATED if len(streams) < layout.frames else Code.BAD_PIXELS
+            raise RejectedInput(code, f"the pixel data holds {len(streams)} frames, the header says {layout.frames}")
         stream = describe(streams[frame])
         claimed = (layout.columns, layout.rows, layout.samples)
         if (stream.columns, stream.rows, stream.components) != claimed:

@@ -40,6 +40,13 @@ def deflated_start(content: bytes) -> int | None:
     """Offset of the deflated data set; None where the file is not deflated."""
     if content[128:META_START] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in content[:4096]:
         return None
+    try:
+        return _deflated_start(content)
+    except struct.error:
+        return None  # cut off within its meta information, which parsing will say
+
+
+def _deflated_start(content: bytes) -> int | None:
     position, syntax = META_START, b""
     while content[position : position + 2] == b"\x02\x00":
         element = content[position + 2 : position + 4]

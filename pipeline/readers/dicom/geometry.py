@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.codes import Code
-from pipeline.domain.geometry import ORTHOGONAL_TOLERANCE, Geometry
+from pipeline.domain.geometry import ORTHOGONAL_TOLERANCE, Geometry, Unit
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.orientation import normal_of
 from pipeline.readers.dicom.slices import Slice
@@ -42,9 +42,23 @@ def geometry_of(slices: Sequence[Slice]) -> tuple[Geometry, tuple[str, ...]]:
     matrix[:3, 1] = column * first.spacing[0]
     matrix[:3, 2] = step
     matrix[:3, 3] = positions[0]
-    geometry = Geometry.from_matrix((first.columns, first.rows, len(slices)), LPS_TO_RAS @ matrix)
+    geometry = sound_geometry((first.columns, first.rows, len(slices)), LPS_TO_RAS @ matrix)
     notes = () if first.frame_of_reference else ("FrameOfReferenceUID is missing",)
     return geometry, notes
+
+
+def sound_geometry(shape: tuple[int, int, int], matrix: NDArray[np.float64], unit: Unit = Unit.MM) -> Geometry:
+    """Build a geometry.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE where the header's numbers make none: not finite, or a voxel without extent.
+    """
+    try:
+        return Geometry.from_matrix(shape, matrix, unit)
+    except ValueError as error:
+        raise RejectedInput(Code.BAD_VALUE, "position, orientation and spacing make no sound affine") from error
 
 
 def _step(slices: Sequence[Slice], positions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,16 +7,21 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from pipeline.domain.codes import SKIPS, Code
-from pipeline.domain.series import Identity, SourceFile
+from pipeline.domain.series import PICTURE, PROJECTION, Identity, SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import read_header
-from pipeline.readers.dicom.kinds import Kind, kind_of
+from pipeline.readers.dicom.kinds import CROSS_SECTIONAL, Kind, kind_of
 from pipeline.readers.dicom.multiframe import frame_slices
 from pipeline.readers.dicom.orientation import check_place
 from pipeline.readers.dicom.pixel_format import check_pixels_present, pixel_format
 from pipeline.readers.dicom.slices import Slice, slice_of
 from pipeline.readers.dicom.values import item, text
 from pipeline.readers.options import ReadOptions
+
+OTHER_MODALITIES = frozenset({"NM", "OT", "OPT", "PA", "RG", "LS", "BI", "DG", "EC", "TG"})
+
+MODALITIES = PROJECTION | PICTURE | CROSS_SECTIONAL | OTHER_MODALITIES
+"""Defined terms of Modality for acquired images (PS3.3 C.7.3.1.1.1)."""
 
 UNKNOWN_AGE = "000Y"
 """What some exports write where they removed the age; a newborn's is given in days."""
@@ -40,11 +45,10 @@ class Header:
     series_uid: str
     modality: str
     description: str
-    instance_number: str
+    instance_uid: str
     identity: Identity
     attributes: Mapping[str, str]
     slices: tuple[Slice, ...] = ()
-    decoded_bytes: int = 0
     fault: RejectedInput | None = None
 
 
@@ -73,17 +77,16 @@ def header_of(
     kind: Kind | None = None
     slices: tuple[Slice, ...] = ()
     fault: RejectedInput | None = None
-    size = 0
     try:
         kind = kind_of(dataset)
         if is_localizer(dataset):
             raise RejectedInput(Code.LOCALIZER, "says of itself that it is a localizer", stage="discover")
+        modality_of(dataset, options)
         layout = pixel_format(dataset, options.max_bytes)
-        size = layout.decoded_bytes
         if kind is Kind.SLICE:
-            slices = (slice_of(file, dataset),)
+            slices = (slice_of(file, dataset, layout),)
         elif kind is Kind.FRAMES:
-            slices = frame_slices(file, dataset)
+            slices = frame_slices(file, dataset, layout)
         for one in slices:
             check_place(one)
         if pixels is not None:
@@ -99,15 +102,30 @@ def header_of(
         file=file,
         kind=kind,
         series_uid=series_uid,
-        modality=text(dataset, "Modality"),
+        modality=text(dataset, "Modality") or options.modality,
         description=text(dataset, "SeriesDescription"),
-        instance_number=text(dataset, "InstanceNumber"),
+        instance_uid=text(dataset, "SOPInstanceUID") or file.sha256,
         identity=identity_of(dataset),
         attributes=attributes_of(dataset),
         slices=slices,
-        decoded_bytes=size,
         fault=fault,
     )
+
+
+def modality_of(dataset: Dataset, options: ReadOptions) -> str:
+    """Modality of the header, or the option's where an export has lost it.
+
+    Raises
+    ------
+    RejectedInput
+        NO_MODALITY; BAD_VALUE where it is no defined term of an image, which may be any text.
+    """
+    modality = text(dataset, "Modality") or options.modality
+    if not modality:
+        raise RejectedInput(Code.NO_MODALITY, "the header does not say the modality, and nothing else does")
+    if modality not in MODALITIES:
+        raise RejectedInput(Code.BAD_VALUE, "Modality is no defined term of an image")
+    return modality
 
 
 def is_localizer(dataset: Dataset) -> bool:
@@ -152,11 +170,11 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
 def age_of(dataset: Dataset) -> str:
     """Age in whole years, from PatientAge (AS, PS3.5 6.2) or the dates of birth and study; 90 stands for older too."""
     age = text(dataset, "PatientAge").upper()
-    if len(age) == 4 and age[:3].isdigit() and age[3] in "DWMY" and age != UNKNOWN_AGE:
+    if len(age) == 4 and age[:3].isdecimal() and age[3] in "DWMY" and age != UNKNOWN_AGE:
         years = int(int(age[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[3]])
         return str(min(years, OLDEST))
     born, seen = text(dataset, "PatientBirthDate"), text(dataset, "StudyDate")
-    if len(born) == len(seen) == 8 and born.isdigit() and seen.isdigit() and born <= seen:
+    if len(born) == len(seen) == 8 and born.isdecimal() and seen.isdecimal() and born <= seen:
         return str(min((int(seen) - int(born)) // 10_000, OLDEST))
     return ""
 

@@ -7,9 +7,9 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.kinds import frame_count
+from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive, rescale_attributes
-from pipeline.readers.dicom.values import item, numbers, text
+from pipeline.readers.dicom.values import item, items, numbers, text
 
 Group = Callable[[str], Dataset]
 """Returns a functional group by the keyword of its sequence, an empty one where neither frame nor file has it."""
@@ -34,7 +34,7 @@ KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Where a frame keeps what a single-frame image keeps at the top."""
 
 
-def frame_slices(file: SourceFile, dataset: Dataset) -> tuple[Slice, ...]:
+def frame_slices(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> tuple[Slice, ...]:
     """Slices of all frames, in stored order.
 
     Raises
@@ -42,14 +42,14 @@ def frame_slices(file: SourceFile, dataset: Dataset) -> tuple[Slice, ...]:
     RejectedInput
         BAD_HEADER, BAD_VALUE, or NOT_SUPPORTED for an image spread over several files.
     """
-    count = frame_count(dataset)
+    count = layout.frames
     if text(dataset, "ConcatenationUID"):
         raise RejectedInput(Code.NOT_SUPPORTED, "a multi-frame image that is spread over several files")
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    frames = items(dataset, "PerFrameFunctionalGroupsSequence")
     if len(frames) != count:
         raise RejectedInput(Code.BAD_HEADER, f"{count} frames, but functional groups for {len(frames)}")
     shared = item(dataset, "SharedFunctionalGroupsSequence") or Dataset()
-    return tuple(_frame(file, dataset, groups_of(frame, shared), index) for index, frame in enumerate(frames))
+    return tuple(_frame(file, dataset, layout, groups_of(frame, shared), n) for n, frame in enumerate(frames))
 
 
 def groups_of(frame: Dataset, shared: Dataset) -> Group:
@@ -61,19 +61,20 @@ def groups_of(frame: Dataset, shared: Dataset) -> Group:
     return group
 
 
-def _frame(file: SourceFile, dataset: Dataset, group: Group, index: int) -> Slice:
+def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group, index: int) -> Slice:
     measures = group("PixelMeasuresSequence")
+    rescale = group("PixelValueTransformationSequence")
     return Slice(
         file=file,
         frame=index,
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        rows=layout.rows,
+        columns=layout.columns,
         orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
         position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),
         spacing=pixel_spacing(measures),
         thickness=positive(measures, "SliceThickness"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
-        rescale=rescale_attributes(group("PixelValueTransformationSequence")),
+        rescale=rescale_attributes(rescale if len(rescale) else dataset),
         frame_type=_first(group, KEYS["ImageType"]),
         keys=_keys(group),
         times=_times(group),

@@ -61,11 +61,14 @@ def normal_of(one: Slice) -> NDArray[np.float64]:
 def parallel_groups(slices: Sequence[Slice]) -> tuple[list[list[Slice]], list[Refused]]:
     """Group slices of one frame of reference and one orientation.
 
-    Few slices that lie across a volume are its localizer and are set aside as a skip. A volume whose slices are turned
-    a little against each other is refused MATRIX.
+    Few slices that lie across a volume are its localizer and are set aside as a skip; few that are turned a little
+    against it make the series MATRIX. Groups that are volumes in their own right, as the slabs of a spine, stay.
     """
     groups: list[list[Slice]] = []
     refused: list[Refused] = []
+    if len({bool(one.frame_of_reference) for one in slices}) > 1:
+        message = "FrameOfReferenceUID is missing on some slices of the series"
+        return [], [Refused(tuple(slices), RejectedInput(Code.BAD_VALUE, message))]
     for frame in _by_frame_of_reference(slices):
         found = _by_orientation(frame)
         volumes = [group for group in found if len(group) >= FEWEST_SLICES]

@@ -5,9 +5,10 @@ from pydicom.dataset import Dataset
 
 from pipeline.domain.geometry import Geometry, Unit
 from pipeline.domain.series import PROJECTION
+from pipeline.readers.dicom.geometry import sound_geometry
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.slices import Vector, pixel_spacing
-from pipeline.readers.dicom.values import integer, number, text
+from pipeline.readers.dicom.values import integer, items, number, text
 
 CENTIMETRES = 3
 """PhysicalUnitsXDirection of a spatial ultrasound region (PS3.3 C.8.5.5.1.15)."""
@@ -32,7 +33,7 @@ def planar_geometry(dataset: Dataset, layout: PixelFormat) -> tuple[Geometry, tu
     unit = Unit.PIXEL if spacing is None else Unit.MM
     dj, di = spacing or (1.0, 1.0)
     shape = (layout.columns, layout.rows, 1)
-    return Geometry.from_matrix(shape, np.diag([di, dj, 1.0, 1.0]), unit), notes
+    return sound_geometry(shape, np.diag([di, dj, 1.0, 1.0]), unit), notes
 
 
 def _spacing(dataset: Dataset) -> tuple[Vector | None, tuple[str, ...]]:
@@ -48,7 +49,7 @@ def _spacing(dataset: Dataset) -> tuple[Vector | None, tuple[str, ...]]:
 
 def _region_spacing(dataset: Dataset) -> Vector | None:
     """Deltas of the only region whose axes are centimetres; several regions have no one scale."""
-    regions = dataset.get("SequenceOfUltrasoundRegions") or []
+    regions = items(dataset, "SequenceOfUltrasoundRegions")
     if len(regions) != 1:
         return None
     region = regions[0]

@@ -13,7 +13,7 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom import header as file_header
 from pipeline.readers.dicom.assembly import Placed, assemble, stacks_in
-from pipeline.readers.dicom.content import HEADER_BYTES, looks_like_dicom, read_whole
+from pipeline.readers.dicom.content import HEADER_BYTES, PARSE_ERRORS, looks_like_dicom, read_whole
 from pipeline.readers.dicom.decoding import stored_frames
 from pipeline.readers.dicom.header import Header, header_of
 from pipeline.readers.dicom.kinds import Kind
@@ -22,7 +22,7 @@ from pipeline.readers.dicom.pixel_format import PixelFormat, pixel_format
 from pipeline.readers.dicom.pixels import padding_mask, rescaled
 from pipeline.readers.dicom.planar import planar_geometry
 from pipeline.readers.dicom.slices import Slice
-from pipeline.readers.dicom.values import item
+from pipeline.readers.dicom.values import item, items
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled, Load
 from pipeline.readers.single_file import constant_note
@@ -42,7 +42,13 @@ class DicomReader:
 
     def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> Header:
         """Read the header."""
-        return file_header.read(file, content, options)
+        try:
+            return file_header.read(file, content, options)
+        except PARSE_ERRORS as error:
+            if isinstance(error, RejectedInput):
+                raise
+            message = f"the header makes no sense ({type(error).__name__})"
+            raise RejectedInput(Code.BAD_HEADER, message) from error
 
     def assemble(self, headers: Sequence[Header], options: ReadOptions) -> Assembled:
         """Group files into series."""
@@ -59,7 +65,10 @@ class DicomReader:
             cause = f" ({refusals[0].code}: {refusals[0].message})" if refusals else ""
             if not placed or series.stack >= len(placed):
                 raise RejectedInput(Code.CHANGED, f"its files make another series now{cause}")
-        return _read_volume(series, placed[series.stack], datasets, options)
+        chosen = placed[series.stack]
+        if {one.file for one in chosen.stack.slices} != set(series.files):
+            raise RejectedInput(Code.CHANGED, "its files make another series now")
+        return _read_volume(series, chosen, datasets, options)
 
 
 def _parse(file: SourceFile, content: bytes, options: ReadOptions) -> Dataset:
@@ -154,8 +163,9 @@ def _decoded(
 
 def _rescale_of(dataset: Dataset, frame: int) -> Dataset:
     """Find what holds the rescale of a frame: its functional group (PS3.3 C.7.6.16.2.9), else the image itself."""
-    frames = dataset.get("PerFrameFunctionalGroupsSequence")
+    frames = items(dataset, "PerFrameFunctionalGroupsSequence")
     if not frames:
         return dataset
     group = groups_of(frames[frame], item(dataset, "SharedFunctionalGroupsSequence") or Dataset())
-    return group("PixelValueTransformationSequence")
+    found = group("PixelValueTransformationSequence")
+    return found if len(found) else dataset

@@ -1,6 +1,6 @@
 """One slice of a volume, wherever it is kept: a file of its own, or a frame of an enhanced multi-frame file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.values import number, numbers, text
 
 Vector = tuple[float, ...]
@@ -85,7 +86,7 @@ class Slice:
     times: Mapping[str, str] = field(default_factory=dict)
 
 
-def slice_of(file: SourceFile, dataset: Dataset) -> Slice:
+def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
     """Slice of a single-frame image (PS3.3 C.7.6.2).
 
     Raises
@@ -98,8 +99,8 @@ def slice_of(file: SourceFile, dataset: Dataset) -> Slice:
     return Slice(
         file=file,
         frame=0,
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        rows=layout.rows,
+        columns=layout.columns,
         orientation=numbers(dataset, "ImageOrientationPatient", 6),
         position=numbers(dataset, "ImagePositionPatient", 3),
         spacing=pixel_spacing(dataset),
@@ -160,11 +161,13 @@ def _b_value(dataset: Dataset) -> str:
 def _b_number(value: object) -> str:
     """Return the first number of a private element; exports that lost its value representation keep bytes."""
     if isinstance(value, bytes):
-        value = value.decode("ascii", "replace").strip("\0 ").split("\\")
-    first = value[0] if isinstance(value, list | tuple) or hasattr(value, "__getitem__") else value
+        value = value.decode("ascii", "replace").strip("\0 ")
+    if isinstance(value, str):
+        value = value.split("\\")
     try:
+        first = value[0] if isinstance(value, Sequence) else value
         return f"{float(str(first)) % GE_B_VALUE_OFFSET:g}"
-    except ValueError:
+    except (ValueError, IndexError):
         return ""
 
 

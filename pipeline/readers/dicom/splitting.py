@@ -63,13 +63,20 @@ def without_copies(slices: Sequence[Slice], pixels: Callable[[Slice], str]) -> t
 
 
 def split(slices: Sequence[Slice]) -> list[Stack]:
-    """Split parallel slices of one grid until no two lie at one position.
+    """Split parallel slices of one grid until no two lie at one position; a stack that is split again stays whole.
 
     Raises
     ------
     RejectedInput
         AMBIGUOUS where no attribute tells two images at one position apart.
     """
+    stacks = _split_once(slices)
+    if len(stacks) == 1:
+        return stacks
+    return [Stack(inner.slices, {**outer.keys, **inner.keys}) for outer in stacks for inner in split(outer.slices)]
+
+
+def _split_once(slices: Sequence[Slice]) -> list[Stack]:
     places = places_of(slices)
     most = max(Counter(places).values())
     if most == 1:

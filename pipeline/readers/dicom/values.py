@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as PydicomSequence
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.content import PARSE_ERRORS, known_vr
 
 
 def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
@@ -23,7 +25,7 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
     if element is None:
         return None
     raw = element.value
-    if isinstance(raw, bytes) and element.VR in ("DS", "IS", None, "UN"):
+    if isinstance(raw, bytes) and (element.VR or known_vr(element.tag)) in ("DS", "IS"):
         items: Sequence[object] = raw.decode("ascii", "replace").strip("\0 ").split("\\")
     else:
         value = _converted(dataset, keyword)
@@ -58,7 +60,7 @@ def text(dataset: Dataset, keyword: str) -> str:
         return ""
     try:
         value = dataset.get(keyword)
-    except (ValueError, TypeError, LookupError, NotImplementedError):
+    except PARSE_ERRORS:
         return ""  # a decoration, not a fact that geometry rests on
     if value is None:
         return ""
@@ -67,16 +69,22 @@ def text(dataset: Dataset, keyword: str) -> str:
     return str(value).strip()
 
 
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """List the items of a sequence; none where it is absent or, damaged, is no sequence."""
+    value = _converted(dataset, keyword)
+    return list(value) if isinstance(value, PydicomSequence) else []
+
+
 def item(dataset: Dataset, keyword: str) -> Dataset | None:
     """First item of a sequence, or None."""
-    sequence = dataset.get(keyword)
-    return sequence[0] if sequence else None
+    found = items(dataset, keyword)
+    return found[0] if found else None
 
 
 def _converted(dataset: Dataset, keyword: str) -> object:
     try:
         return dataset.get(keyword)
-    except (ValueError, TypeError, OverflowError, LookupError) as error:
+    except PARSE_ERRORS as error:
         raise RejectedInput(Code.BAD_VALUE, f"{keyword} is malformed") from error
 
 
