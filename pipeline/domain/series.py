@@ -112,7 +112,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """All of a scan folder: each file is in one series or in one refusal."""
+    """All of a scan folder: each file is in a series or in one refusal.
+
+    A multi-frame file of which one stack is refused is in both.
+    """
 
     root: Path
     series: tuple[Series, ...]

@@ -73,13 +73,15 @@ def read_folder(root: Path, options: ReadOptions | None = None) -> Reading:
 
 
 def check_conservation(discovery: Discovery, root: Path) -> None:
-    """Each entry of the folder is in series or in one refusal, never both; only a multi-frame file is in two series."""
+    """Each entry of the folder is in series or in one refusal; only a multi-frame file is in two series, or in both."""
     entries = {Path(folder) / name for folder, _, names in os.walk(root.resolve()) for name in names}
     in_series = [file.path for series in discovery.series for file in series.files]
     refused = [refusal.file.path for refusal in discovery.refusals]
     assert set(in_series) | set(refused) >= entries
-    assert not set(in_series) & set(refused)
-    assert len(refused) == len(set(refused))
+    unused = [path for path in refused if path not in in_series]
+    assert len(unused) == len(set(unused))
+    for series in discovery.series:
+        assert len(series.files) == 1 or not {file.path for file in series.files} & set(refused)
     for path in {path for path in in_series if in_series.count(path) > 1}:
         owners = [series for series in discovery.series if path in {file.path for file in series.files}]
         assert all(len(series.files) == 1 for series in owners), "a file of one frame is in two series"
