@@ -5,9 +5,10 @@ from pipeline.domain.volume import Volume
 from pipeline.readers.discovery import load
 from pipeline.readers.opening import readers
 from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import Load
 
 
-def read(series: Series, options: ReadOptions) -> Volume:
+def read(series: Series, options: ReadOptions, load: Load = load) -> Volume:
     """Read one series into float32 voxels (c, i, j, k) in stored order, with its geometry.
 
     Raises

@@ -1,0 +1,128 @@
+"""No file, folder or mistake of a reader stops the walk through a folder."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phantoms.niftis import nifti, zipped
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import Discovery, SourceFile
+from pipeline.errors import RejectedInput, StoppedBySignal
+from pipeline.readers import discovery
+from pipeline.readers.discovery import discover, load, reopen
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import Assembled
+from pipeline.readers.reading import read
+
+OPTIONS = ReadOptions(modality="MR")
+
+
+def descend(root: Path, depth: int, name: str) -> None:
+    """Make folders in folders, beyond what a path can name, and a file in the last one."""
+    at = os.open(root, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(os.open("last.nii", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    os.close(at)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "good.nii").write_bytes(nifti())
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)  # what is too deep for Python to remove
+
+
+def codes(found: Discovery) -> dict[str, Code]:
+    return {refusal.file.relative: refusal.code for refusal in found.refusals}
+
+
+def test_folders_in_folders_in_folders(scans: Path) -> None:
+    descend(scans, 1200, "d")
+    found = discover(scans, OPTIONS)
+    assert [series.key for series in found.series] == ["good.nii"]
+    assert codes(found) == {"d/" * 1200 + "last.nii": Code.TRUNCATED}
+
+
+def test_a_path_that_is_too_long_is_one_row(scans: Path) -> None:
+    descend(scans, 40, "d" * 200)
+    found = discover(scans, OPTIONS)
+    assert [series.key for series in found.series] == ["good.nii"]
+    ((relative, code),) = codes(found).items()
+    assert code is Code.UNREADABLE
+    assert 3500 < len(relative) < 4500
+    assert "too long" in found.refusals[0].message.lower()
+
+
+class Mistaken:
+    """A reader that stumbles over some files, for a reason that names the patient."""
+
+    suffixes = (".bad",)
+
+    def claims(self, head: bytes) -> bool:
+        return head.startswith(b"BAD")
+
+    def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> bytes:
+        if content == b"BAD inspect":
+            raise RecursionError("Doe^Jane")
+        if content == b"BAD signal":
+            raise StoppedBySignal("stopped")
+        return content
+
+    def assemble(self, headers: Sequence[Any], options: ReadOptions) -> Assembled:
+        return {b"Jane": Assembled((), ())}[headers[0]]
+
+
+@pytest.fixture
+def mistaken(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, Any] = dict(discovery.readers()) | {"bad": Mistaken()}
+
+    def reader_of(head: bytes) -> str:
+        return next((name for name, reader in known.items() if reader.claims(head)), "")
+
+    monkeypatch.setattr(discovery, "readers", lambda: known)
+    monkeypatch.setattr(discovery, "reader_of", reader_of)
+
+
+@pytest.mark.usefixtures("mistaken")
+def test_a_mistake_of_a_reader_costs_the_files_it_was_made_on(scans: Path) -> None:
+    for name, content in {"a": b"BAD inspect", "b": b"BAD assemble", "c": b"BAD too"}.items():
+        (scans / f"{name}.bad").write_bytes(content)
+    found = discover(scans, OPTIONS)
+    assert [series.key for series in found.series] == ["good.nii"]
+    assert codes(found) == dict.fromkeys(("a.bad", "b.bad", "c.bad"), Code.INTERNAL)
+    messages = [refusal.message.rpartition(" in ")[0] for refusal in found.refusals]
+    assert messages == ["unexpected RecursionError", "unexpected KeyError", "unexpected KeyError"]
+    assert not any("Jane" in refusal.message for refusal in found.refusals)
+
+
+@pytest.mark.usefixtures("mistaken")
+def test_a_signal_stops_the_walk(scans: Path) -> None:
+    (scans / "a.bad").write_bytes(b"BAD signal")
+    with pytest.raises(StoppedBySignal):
+        discover(scans, OPTIONS)
+
+
+def test_reopening_and_reading_take_their_bytes_from_the_caller(scans: Path) -> None:
+    (series,) = discover(scans, OPTIONS).series
+    asked: list[SourceFile] = []
+
+    def noting(file: SourceFile) -> bytes:
+        asked.append(file)
+        return load(file)
+
+    again = reopen("nifti", series.files, 0, OPTIONS, noting)
+    read(again, OPTIONS, noting)
+    assert asked == [*series.files, *series.files]
+    (scans / "good.nii").write_bytes(zipped(nifti()))
+    with pytest.raises(RejectedInput, match="not the one"):
+        reopen("nifti", series.files, 0, OPTIONS, noting)
