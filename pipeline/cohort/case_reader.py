@@ -4,10 +4,12 @@ from pipeline.cohort.digests import files_digest
 from pipeline.cohort.tables import FilesTable
 from pipeline.domain.case import Case
 from pipeline.domain.codes import Code
+from pipeline.domain.series import SourceFile
 from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
-from pipeline.readers.discovery import reopen
+from pipeline.readers.discovery import load, reopen
 from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import Load
 from pipeline.readers.reading import read
 
 
@@ -31,4 +33,18 @@ class CaseReader:
         if files_digest(files) != series.digest:
             raise RejectedInput(Code.CHANGED, "the table of input files does not list the files of this case")
         options = self.options.model_copy(update={"modality": series.modality})
-        return read(reopen(series.reader, files, series.stack, options), options)
+        once = _loading_once()
+        return read(reopen(series.reader, files, series.stack, options, once), options, once)
+
+
+def _loading_once() -> Load:
+    """Load and verify each file at its first use, and hold it until the second: one for the header, one for pixels."""
+    held: dict[SourceFile, bytes] = {}
+
+    def once(file: SourceFile) -> bytes:
+        content = held.pop(file, None)
+        if content is None:
+            content = held[file] = load(file)
+        return content
+
+    return once

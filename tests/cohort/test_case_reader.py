@@ -137,3 +137,22 @@ def test_a_second_export_has_other_files_and_the_same_voxels(tmp_path: Path) -> 
     first, second, third = (voxels_digest(read(series, ReadOptions())) for series in found)
     assert first == second != third
     assert files_digest(found[0].files) == files_digest(found[0].files[::-1])
+
+
+def test_each_file_is_read_from_disk_once_and_not_held(
+    tmp_path: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, reader = ingested(scans, tmp_path, NIFTI)
+    case, volume = cases[0]
+    opened: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counting(path: Path) -> bytes:
+        opened.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counting)
+    assert_same(reader.read(case), volume)
+    assert len(opened) == len(set(opened)) > 0
+    assert_same(reader.read(case), volume)
+    assert len(opened) == 2 * len(set(opened)), "a second reading finds the files anew"
