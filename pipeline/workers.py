@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +34,9 @@ IN_FLIGHT_PER_WORKER = 3
 
 START_SECONDS = 120.0
 """Longest that a worker may take to start and import what it runs."""
+
+MOST_RESTARTS = 3
+"""How often an item is given to another worker because its worker ended before it began."""
 
 OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """System errors that every item would meet: a disk that is full or cannot be written."""
@@ -115,6 +118,8 @@ class _Worker:
     pipe: Connection
     index: int | None = None
     deadline: float = field(default=float("inf"))
+    began: bool = False
+    """Whether it has said that it works on its item: only then can the item be to blame for its end."""
 
 
 class _Pool(Generic[Item, Value]):
@@ -133,6 +138,7 @@ class _Pool(Generic[Item, Value]):
         self.context = multiprocessing.get_context("spawn")
         self.todo = deque(range(len(work)))
         self.done: dict[int, Outcome[Value]] = {}
+        self.restarts: Counter[int] = Counter()
         self.workers: list[_Worker] = []
 
     def run(self) -> Iterator[Outcome[Value]]:
@@ -161,7 +167,7 @@ class _Pool(Generic[Item, Value]):
         for worker in self.workers:
             if worker.index is None and self.todo and self.todo[0] < limit:
                 worker.index = self.todo.popleft()
-                worker.deadline = time.monotonic() + self.timeout
+                worker.deadline, worker.began = time.monotonic() + self.timeout, False
                 with suppress(OSError):  # the worker has died; collect() sees it
                     worker.pipe.send(self.work[worker.index])
 
@@ -182,8 +188,12 @@ class _Pool(Generic[Item, Value]):
             worker.process.join()
             self.replace(worker, "CODEC_CRASH", f"the decoder ended its process ({_ending(worker.process.exitcode)})")
             return
-        index, worker.index, worker.deadline = worker.index, None, float("inf")
+        index = worker.index
         assert index is not None
+        if message is None and index >= 0:
+            worker.deadline, worker.began = time.monotonic() + self.timeout, True
+            return
+        worker.index, worker.deadline = None, float("inf")
         if index < 0:  # it has started
             return
         value, error = message
@@ -194,7 +204,11 @@ class _Pool(Generic[Item, Value]):
         assert worker.index is not None
         if worker.index < 0:
             raise RuntimeError(f"a worker process could not start: {reason}")
-        self.done[worker.index] = Outcome(worker.index, None, RejectedInput(code, reason))
+        if not worker.began and self.restarts[worker.index] < MOST_RESTARTS:
+            self.restarts[worker.index] += 1
+            self.todo.appendleft(worker.index)
+        else:
+            self.done[worker.index] = Outcome(worker.index, None, RejectedInput(code, reason))
         self.workers[self.workers.index(worker)] = self.start()
 
     def close(self) -> None:
@@ -230,13 +244,15 @@ class _importable_main:  # noqa: N801 - used as a statement
 
 
 def _serve(pipe: Connection, function: Callable[[Item], Value], memory_bytes: int | None, debug: bool) -> None:
-    """Answer items with (value, error) until the parent closes the pipe. Runs in the worker."""
+    """Answer each item with None when its work begins and with (value, error) when it is done. Runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory_bytes)
     with suppress(EOFError, OSError):
         pipe.send(None)
         while True:
-            pipe.send_bytes(_answer(function, pipe.recv(), debug))
+            item = pipe.recv()
+            pipe.send(None)
+            pipe.send_bytes(_answer(function, item, debug))
     os._exit(0)
 
 

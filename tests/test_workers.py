@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from pipeline.errors import RejectedInput, UsageError
-from pipeline.workers import imap
+from pipeline.workers import MOST_RESTARTS, imap
 
 
 def behave(item: object) -> object:
@@ -37,9 +38,23 @@ def behave(item: object) -> object:
             raise OSError(errno.ENOSPC, "no space left")
         case "our refusal":
             raise UsageError("the plan does not fit")
+        case "who":
+            return os.getpid()
         case "exit":
             os._exit(3)
     return item
+
+
+@dataclass
+class Fatal:
+    """An item that ends the worker to which it comes before the work on it can begin."""
+
+    log: Path
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        with state["log"].open("a", encoding="utf-8") as file:
+            file.write("x")
+        os._exit(9)
 
 
 def outcomes(items: list[object], processes: int = 2, timeout_seconds: float = 60.0) -> list[object]:
@@ -63,6 +78,23 @@ def test_a_crash_costs_its_item_only() -> None:
     items: list[object] = [0, 1, "crash", 3, "exit", 5, "explode", 7, "refuse", 9]
     assert outcomes(items) == [0, 1, "CODEC_CRASH", 3, "CODEC_CRASH", 5, "TOO_LARGE", 7, "GAP", 9]
     assert not children()
+
+
+def test_the_end_of_an_idle_worker_costs_nothing() -> None:
+    stream = imap(behave, ["who", "who", 2], processes=1, timeout_seconds=60.0)
+    first = next(stream).value
+    assert isinstance(first, int)
+    os.kill(first, signal.SIGKILL)  # as the system does when memory is short
+    others = [one.error.code if one.error else one.value for one in stream]
+    assert isinstance(others[0], int) and others[0] != first
+    assert others[1] == 2
+
+
+def test_an_item_that_no_worker_can_take_is_given_up(tmp_path: Path) -> None:
+    fatal = Fatal(tmp_path / "log")
+    found = list(imap(behave, [0, fatal, 2], processes=1, timeout_seconds=60.0))
+    assert [one.error.code if one.error else one.value for one in found] == [0, "CODEC_CRASH", 2]
+    assert fatal.log.read_text(encoding="utf-8") == "x" * (1 + MOST_RESTARTS)
 
 
 def test_a_hang_is_ended() -> None:
