@@ -266,7 +266,7 @@ def _guard(work: Callable[[], int]) -> None:
         typer.echo(f"resdx: {error}", err=True)
         status = error.exit_code
     except KeyboardInterrupt:
-        typer.echo("resdx: interrupted; the same command goes on where it stopped.", err=True)
+        typer.echo("resdx: interrupted; what is saved is whole, and the same command may be given again.", err=True)
         status = EXIT_INTERRUPTED
     except Exception as error:  # the last line of defence; --debug shows it whole
         if debug:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from pipeline.errors import RejectedInput, ResdxError, refusal_of
+from pipeline.machine import memory_share
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -74,7 +75,8 @@ def imap(
         Longest that one item may take; beyond it the worker is killed and the item refused with TIMEOUT.
     memory_bytes : int or None
         Address space (RLIMIT_AS) a worker may take beyond what it holds when idle; beyond it the item is refused with
-        TOO_LARGE. Where the system has no such limit (macOS) it is not enforced.
+        TOO_LARGE. Default: see :func:`pipeline.machine.memory_share`. Where the system has no such limit (macOS) it is
+        not enforced.
 
     Raises
     ------
@@ -87,7 +89,8 @@ def imap(
             value, error = _attempt(function, item, debug=log.isEnabledFor(logging.DEBUG))
             yield _outcome(index, value, error)
         return
-    pool = _Pool(function, work, min(processes, len(work)), timeout_seconds, memory_bytes)
+    processes = min(processes, len(work))
+    pool = _Pool(function, work, processes, timeout_seconds, memory_bytes or memory_share(processes))
     try:
         yield from pool.run()
     finally:
@@ -131,7 +134,7 @@ class _Pool(Generic[Item, Value]):
         work: list[Item],
         processes: int,
         timeout_seconds: float,
-        memory_bytes: int | None,
+        memory_bytes: int,
     ) -> None:
         self.function, self.work = function, work
         self.processes, self.timeout, self.memory = processes, timeout_seconds, memory_bytes
@@ -243,7 +246,7 @@ class _importable_main:  # noqa: N801 - used as a statement
         sys.modules["__main__"] = self.main
 
 
-def _serve(pipe: Connection, function: Callable[[Item], Value], memory_bytes: int | None, debug: bool) -> None:
+def _serve(pipe: Connection, function: Callable[[Item], Value], memory_bytes: int, debug: bool) -> None:
     """Answer each item with None when its work begins and with (value, error) when it is done. Runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory_bytes)
@@ -267,9 +270,7 @@ def _answer(function: Callable[[Item], Value], item: Item, debug: bool) -> memor
         return ForkingPickler.dumps((None, refusal_of(failure)))
 
 
-def _limit_memory(memory_bytes: int | None) -> None:
-    if memory_bytes is None:
-        return
+def _limit_memory(memory_bytes: int) -> None:
     try:
         import resource
     except ImportError:  # Windows has no such limit

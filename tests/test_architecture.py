@@ -14,6 +14,7 @@ PACKAGE = ROOT / "pipeline"
 
 ROWS = {
     "errors": 0,
+    "machine": 0,
     "config": 1,
     "workers": 1,
     "atomic": 1,

@@ -10,20 +10,19 @@ from collections.abc import Callable, Mapping
 from pipeline.cohort.label_columns import LabelColumns
 from pipeline.cohort.label_file import LabelRow, LabelTable, places
 from pipeline.cohort.units import CaseCandidate
+from pipeline.domain.case import POOLED_AGE
+from pipeline.domain.terms import known_view, plain_make
 from pipeline.errors import LabelFileError
 
-POOLED_AGE = 90
-"""Ages from here on are one: so few are that old that an age would name them (HIPAA, 45 CFR 164.514(b)(2)(i)(C))."""
-
-FORMS = {
-    "vendor": re.compile(r"[\w .,&+/()-]{1,64}"),
-    "model": re.compile(r"[\w .,&+/()-]{1,64}"),
-    "sex": re.compile(r"[FMO]"),
-    "age": re.compile(r"\d{1,3}"),
-    "laterality": re.compile(r"[LRBU]"),
-    "view": re.compile(r"[A-Za-z -]{1,32}"),
+FORMS: dict[str, Callable[[str], str]] = {
+    "vendor": plain_make,
+    "model": plain_make,
+    "sex": lambda text: text if text in ("F", "M", "O") else "",
+    "age": lambda text: pooled(text),
+    "laterality": lambda text: text if text in ("L", "R", "B", "U") else "",
+    "view": known_view,
 }
-"""Attribute of a series to the form that its value must have."""
+"""Attribute of a series to what may be shown of its value; empty: nothing."""
 
 
 def covariates_of(
@@ -36,13 +35,19 @@ def covariates_of(
     site_name : callable
         Pseudonym of an institution's name.
     """
-    found = {name: _from_headers(candidate, name) for name in FORMS}
-    found["age"] = pooled(found["age"])
+    found = {name: "|".join(_from_headers(candidate, name)) for name in FORMS}
     if site := " ".join(candidate.chosen[0].attributes.get("site", "").split()):
         found["site"] = site_name(site)
     if row is not None and columns is not None:
         found |= mapped(row, columns.covariates)
     return {name: value for name, value in sorted(found.items()) if value}
+
+
+def left_out(candidate: CaseCandidate) -> tuple[str, ...]:
+    """Note which header values are kept out of the manifest, because they have another form than they should."""
+    return tuple(
+        f"the header's {name} is no usual value and is left out" for name in FORMS if not all(_shown(candidate, name))
+    )
 
 
 def mapped(row: LabelRow, columns: Mapping[str, str]) -> dict[str, str]:
@@ -68,18 +73,23 @@ def check_ages(table: LabelTable, columns: LabelColumns) -> None:
 
 
 def pooled(age: str) -> str:
-    """Whole years as text; 90 stands for 90 and over."""
+    """Whole years as text; :data:`POOLED_AGE` stands for all from there on."""
     return str(min(int(float(age)), POOLED_AGE)) if _is_age(age) else ""
 
 
 def _is_age(text: str) -> bool:
-    return re.fullmatch(r"\d{1,3}(\.\d+)?", text) is not None
+    return re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", text) is not None
 
 
-def _from_headers(candidate: CaseCandidate, name: str) -> str:
-    """Value that all series share; of several, all of them, joined by ``|``."""
+def _from_headers(candidate: CaseCandidate, name: str) -> list[str]:
+    """Value that all series share; of several, all of them."""
+    return sorted(set(_shown(candidate, name)) - {""})
+
+
+def _shown(candidate: CaseCandidate, name: str) -> list[str]:
+    """Take the value of each series that has one; an empty string where it has another form."""
     values = (series.attributes.get(name, "").strip() for series in candidate.chosen)
-    return "|".join(sorted({value for value in values if FORMS[name].fullmatch(value)}))
+    return [FORMS[name](value) for value in values if value]
 
 
 def site_namer(case_name: Callable[[str], str], remember: Callable[[str], None]) -> Callable[[str], str]:

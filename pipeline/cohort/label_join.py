@@ -197,26 +197,26 @@ class _Join:
         """
         column = self.ids.get("patient", "")
         pairs = [
-            (row, target)
-            for row, level in zip(self.table.rows, levels, strict=True)
+            (number, row, target)
+            for number, (row, level) in enumerate(zip(self.table.rows, levels, strict=True))
             if column and level not in ("", "patient") and row.cells[column].strip()
             for target in self.targets.find(level, self.targets.key(level, row.cells[self.ids[level]]))
             if target.unit_key and target.patient
         ]
-        wrong = [(row, target) for row, target in pairs if row.cells[column] != target.patient]
-        if len(wrong) == len(pairs) > 1 and not any(self._almost(row, column) for row, _ in wrong):
+        wrong = [(number, row, target) for number, row, target in pairs if row.cells[column] != target.patient]
+        if len(wrong) == len(pairs) > 1 and not any(self._almost(row, column) for _, row, _ in wrong):
             self.notes.append(
                 f"{self.table.name}: column {column} is nowhere the PatientID of the scans; the headers are followed."
             )
             return
-        for row, target in wrong:
+        for number, row, target in wrong:
             damaged = self._almost(row, column)
             if damaged:
                 self.problems.append(damaged)
             else:
                 self._add(row, column, Damage.OTHER_PATIENT)
                 reason = f"line {row.line} of the label file names another patient than the header"
-                self.claims[target.unit_key].append((-1, self.table.rows.index(row), reason))
+                self.claims[target.unit_key].append((-1, number, reason))
 
     def _almost(self, row: LabelRow, column: str) -> LabelProblem | None:
         return damage_of(row, column, self.targets.known("patient"))

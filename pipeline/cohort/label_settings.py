@@ -35,7 +35,9 @@ class FindingColumn(Settings):
         default=(), description="Classes; ordinal: required, in rising order. Default: what the column holds."
     )
     values: dict[Word, Word] = Field(
-        default={}, description="What a cell holds to the class that it means (multilabel: '' is none present)."
+        default={},
+        description="What a cell holds to the class that it means; multilabel: '' is none present, beside `columns` "
+        "yes or no.",
     )
     concept: CodedConcept | None = Field(default=None, description="Coded concept for a structured report.")
 
@@ -55,9 +57,22 @@ class FindingColumn(Settings):
             for name in (*self.classes, *self.columns, *self.values.values()):
                 if "|" in name or name.startswith("?"):
                     raise ValueError(f"class {name!r} must not hold '|' or begin with '?'")
+        self._check_values()
+        return self
+
+    def _check_values(self) -> None:
+        if "" in (*self.classes, *self.columns):
+            raise ValueError("a class has no name")
+        if self.columns:
+            if strange := sorted(set(self.values.values()) - {"yes", "no"}):
+                raise ValueError(f"`values` names {strange}; beside `columns` it says yes or no")
+            return
+        if self.kind is not FindingKind.MULTILABEL and (
+            blank := [word for word, name in self.values.items() if not name]
+        ):
+            raise ValueError(f"`values` gives {blank} no class; words that mean not known belong in labels.unknown")
         if self.classes and (strange := sorted(set(self.values.values()) - {*self.classes, ""})):
             raise ValueError(f"`values` names {strange}, which are none of the classes {list(self.classes)}")
-        return self
 
     @property
     def source(self) -> str:

@@ -1,6 +1,5 @@
 """All that the label file says, row by row: findings, split, covariates, patient, modality."""
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipeline.cohort.label_values import LabelledFinding, read_finding, yes_no_f
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Split
 from pipeline.domain.series import Discovery, Series
+from pipeline.domain.terms import known_modality
 from pipeline.errors import LabelFileError
 
 SPLIT_WORDS = {
@@ -26,9 +26,6 @@ SPLIT_WORDS = {
     "test": Split.TEST,
     "testing": Split.TEST,
 }
-MODALITY = re.compile(r"[A-Z]{2,16}")
-"""Defined terms of (0008,0060) are upper-case letters (PS3.3 C.7.3.1.1.1)."""
-
 SAYS_ITSELF = "dicom"
 """Reader whose files say their modality; a column does not overrule them."""
 
@@ -78,7 +75,9 @@ class LabelSheet:
         """Gather what rows about one scan must agree on."""
         row = self.table.rows[number]
         covariates = mapped(row, self.columns.covariates)
-        return tuple(sorted(self.labels(number).items())), self.splits[number], tuple(sorted(covariates.items()))
+        modality = row.cells[self.columns.modality].strip() if self.columns.modality else ""
+        told = tuple(sorted(self.labels(number).items())), tuple(sorted(covariates.items()))
+        return *told, self.splits[number], modality
 
 
 def read_sheet(settings: LabelSettings) -> LabelSheet:
@@ -127,7 +126,7 @@ def _check_modalities(table: LabelTable, columns: LabelColumns) -> None:
             "Give labels.path_column, or --modality for all.",
         )
     cells = [(row.line, row.cells[column].strip()) for row in table.rows]
-    if strange := [line for line, text in cells if text and not MODALITY.fullmatch(text)]:
+    if strange := [line for line, text in cells if text and not known_modality(text)]:
         raise LabelFileError(
             f"{table.name}, column {column}, {places(strange)}: no modality such as CT, MR or OP.", "Correct the cells."
         )

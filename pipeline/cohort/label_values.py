@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from pipeline.cohort.label_columns import column_named
 from pipeline.cohort.label_file import LabelTable, places
@@ -58,13 +59,16 @@ def yes_no_findings(table: LabelTable, taken: frozenset[str], unknown: Sequence[
     LabelFileError
         There is none.
     """
-    found = []
-    for number, column in enumerate(name for name in table.columns if name not in taken):
+    found: list[FindingColumn] = []
+    names = set(table.columns)
+    for column in (name for name in table.columns if name not in taken):
         words = {word for word in _words(table, column, unknown) if word}
         yes = sorted(word for word in words if word.casefold() in YES)
         no = sorted(word for word in words if word.casefold() in NO)
         if yes and no and len(yes) + len(no) == len(words):
-            name = column if column.isidentifier() and column.isascii() and column[0] != "_" else f"finding_{number}"
+            is_name = column.isidentifier() and column.isascii() and column[0] != "_"
+            name = column if is_name else next(one for n in count(1) if (one := f"finding_{n}") not in names)
+            names.add(name)
             found.append(FindingColumn(name=name, column=column, positive=yes[0], classes=(no[0], yes[0])))
     if not found:
         raise LabelFileError(

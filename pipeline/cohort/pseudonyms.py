@@ -45,20 +45,25 @@ class Pseudonyms:
     _named: Named = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, key_file: Path | None) -> "Pseudonyms":
+    def open(cls, key_file: Path | None, *, outside: Path | None = None) -> "Pseudonyms":
         """Open a key file; one that does not exist yet is made, also where two processes come at once.
 
         Parameters
         ----------
         key_file : Path or None
             None: ``$RESDX_KEY_FILE``, else ``~/.config/resdx/key``.
+        outside : Path, optional
+            The folder of scans, in which nothing is written.
 
         Raises
         ------
         UsageError
-            Others may read the file, it is too short for a key, or it cannot be read or made.
+            Others may read the file, it lies among the scans, is too short for a key, or cannot be read or made.
         """
         path = (key_file or _default_key_file()).expanduser().absolute()
+        if outside is not None and path.parent.resolve().is_relative_to(outside.resolve()):
+            message = f"The key of the pseudonyms, {path}, lies in the folder of scans, where nothing is written."
+            raise UsageError(message, f"Give another place with `key_file` or ${KEY_VARIABLE}.")
         try:
             if not path.exists():
                 _make_key(path)

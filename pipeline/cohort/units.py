@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.cohort.selection import Selection, thickness
 from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, Identity, Series
+from pipeline.domain.terms import known_modality, known_view
 
 SIDED = "MG"
 """Modality of which each side is a case of its own."""
@@ -76,6 +77,9 @@ def cases_of(discovery: Discovery, selection: Selection = Selection()) -> Units:
         if series.identity.study_uid in contradictory:
             message = "series of this study name different patients"
             refusals[series.key] = SeriesRefusal(series, Code.BAD_HEADER, message)
+        elif series.modality and not known_modality(series.modality):
+            message = "its modality is no defined term of an image"
+            refusals[series.key] = SeriesRefusal(series, Code.BAD_VALUE, message)
         elif not selection.wants(series):
             refusals[series.key] = SeriesRefusal(series, Code.NOT_SELECTED, "the selection rules leave it out")
         else:
@@ -142,7 +146,7 @@ def _list(members: Sequence[Series]) -> str:
 
 
 def _describe(modality: str, attributes: Mapping[str, str]) -> str:
-    told = [modality or "modality not known", attributes.get("plane", ""), attributes.get("view", "")]
+    told = [modality or "modality not known", attributes.get("plane", ""), known_view(attributes.get("view", ""))]
     spacing, slices = attributes.get("spacing", ""), attributes.get("slices", "")
     told += [f"spacing {spacing}" if spacing else "", f"{slices} slices" if slices else ""]
     return ", ".join(text for text in told if PLAIN_VALUE.fullmatch(text))

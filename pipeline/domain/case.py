@@ -8,6 +8,9 @@ from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.geometry import Plane, Unit
 
+POOLED_AGE = 90
+"""Ages from here on are one: so few are that old that an age would name them (HIPAA, 45 CFR 164.514(b)(2)(i)(C))."""
+
 UNKNOWN = -1
 """Encoded label of a case whose truth is not known; it enters no loss and no metric."""
 
@@ -57,7 +60,7 @@ class Case(Frozen):
         Finding name to class name; multilabel: the present classes joined by ``|`` (``""`` is none present, a class
         written ``?name`` is unknown). A finding that is not known is absent.
     covariates : dict of str to str
-        ``site, vendor, sex, age, ...``: whatever is known. Ages of 90 and over are pooled as ``90``.
+        ``site, vendor, sex, age, ...``: whatever is known. Ages from :data:`POOLED_AGE` on are pooled.
     split : Split or None
         None where no labels were given.
     """

@@ -12,7 +12,8 @@ from pipeline.domain.geometry import Unit
 from pipeline.domain.plan import Decision, Intensity, Plan, Window, ZScore
 from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.errors import PlanError
-from pipeline.preprocessing.resources import choose_batch_size, choose_depth, memory_limit
+from pipeline.machine import memory_limit
+from pipeline.preprocessing.resources import choose_batch_size, choose_depth
 from pipeline.preprocessing.sizing import (
     MAX_VOXELS,
     choose_grid,

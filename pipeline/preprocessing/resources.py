@@ -1,12 +1,6 @@
-"""What the machine and the amount of data allow: memory limit, batch size, depth."""
+"""What the machine and the amount of data allow: batch size, depth."""
 
 import math
-from pathlib import Path
-
-import psutil
-
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit stands: cgroup version 2, version 1."""
 
 ACTIVATION_BYTES = 6_000
 """Memory of one training sample per input voxel: an 18-layer network of width 64 keeps about 17 float32 maps of 64
@@ -25,19 +19,6 @@ DEPTHS = ((200, 10), (5_000, 18), (50_000, 34))
 
 SMALL_SIDE = 16
 """Inputs with a side below this leave a deeper network nothing to see."""
-
-
-def memory_limit() -> int:
-    """Bytes this process may use: the container's limit where there is one, else the machine's memory."""
-    total = int(psutil.virtual_memory().total)
-    for path in CGROUP_LIMITS:
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            total = min(total, int(text))
-    return total
 
 
 def choose_batch_size(cases: int, size: tuple[int, ...], limit_bytes: int) -> int:

@@ -2,14 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from pipeline import atomic
+from pipeline import __version__, atomic
 from pipeline.cohort.accounting import (
     Account,
     RefusedSeries,
@@ -23,8 +24,11 @@ from pipeline.cohort.digests import files_digest
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.config import Settings
 from pipeline.domain.cells import table_bytes
+from pipeline.domain.codes import Code
+from pipeline.domain.frozen import digest
 from pipeline.domain.series import Discovery, Series
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
+from pipeline.domain.terms import known_modality
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, UsageError
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
@@ -40,6 +44,12 @@ SECONDS_PER_CASE = 600.0
 LEFT_BEHIND = ".tmp-*"
 """What a worker that was killed leaves of a file that it was writing."""
 
+IMAGE, SIDECAR = ".nii.gz", ".json"
+CONVERTED = re.compile(rf"(S[0-9a-f]{{16}})({re.escape(IMAGE)}|{re.escape(SIDECAR)})")
+"""Name of a file that this command wrote."""
+
+GOES_ON = "Each series that is converted stays; the same command converts the others."
+
 INTENSITY = {"CT": "Hounsfield units"}
 """What a voxel value means, by modality, where that is one thing on every scanner."""
 
@@ -50,7 +60,7 @@ class Config(Settings):
     scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
     out: Path = Field(
         description="Folder for SERIES.nii.gz and SERIES.json (named by pseudonym), files.csv, rejections.csv and "
-        "summary.json."
+        "summary.json; volumes of another folder of scans are removed from it."
     )
     modality: str = Field(
         default="",
@@ -69,7 +79,7 @@ class Config(Settings):
     )
     memory_bytes: PositiveInt | None = Field(
         default=None,
-        description="Memory that one worker may take; beyond it the series is TOO_LARGE. Default: no limit.",
+        description="Memory that one worker may take; beyond it the series is TOO_LARGE. Default: its part of 80%.",
     )
 
     @property
@@ -80,10 +90,11 @@ class Config(Settings):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One series and the pseudonym that its files are named by."""
+    """One series, the pseudonym that its files are named by, and all that its volume depends on."""
 
     series: Series
     name: str
+    made_with: Mapping[str, Fact]
 
 
 def run(config: Config) -> Outcome:
@@ -92,21 +103,46 @@ def run(config: Config) -> Outcome:
     Raises
     ------
     UsageError
-        The folder of scans does not exist, or the output would lie in it.
+        The folder of scans does not exist, or the output or the key would lie in it.
     """
     if config.out.resolve().is_relative_to(config.scans.resolve()):
         raise UsageError(f"{config.out} lies in the folder of scans.", "Give a folder outside of it.")
-    with stopping_on_sigterm():
+    with stopping_on_sigterm(GOES_ON):
+        pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
         discovery = discover(config.scans, config.options)
-        pseudonyms = Pseudonyms.open(config.key_file)
-        jobs = [_Job(series, pseudonyms.series(series.key)) for series in discovery.series]
+        jobs = [_job(series, pseudonyms.series(series.key), config) for series in discovery.series]
+        todo = [job for job in jobs if not _is_done(job, config.out)]
         config.out.mkdir(parents=True, exist_ok=True)
         try:
-            refused = list(_convert_all(jobs, config))
+            refused = list(_convert_all(todo, config))
         finally:
             _tidy(config.out)
         ended = _settle(discovery, jobs, refused, config, pseudonyms)
-    return Outcome(tuple(_closing_lines(config, ended)), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
+    lines = _closing_lines(config, ended, kept=len(jobs) - len(todo))
+    return Outcome(tuple(lines), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
+
+
+def _job(series: Series, name: str, config: Config) -> _Job:
+    made_with: dict[str, Fact] = {
+        "source_series": name,
+        "reader": series.reader,
+        "stack": series.stack,
+        "files": len(series.files),
+        "digest": files_digest(series.files),
+        "resdx": __version__,
+        "settings": digest({"nifti": config.nifti.model_dump(), "read": config.options.model_dump()}),
+    }
+    return _Job(series, name, made_with)
+
+
+def _is_done(job: _Job, out: Path) -> bool:
+    """Whether an earlier run has converted the same files in the same way; its JSON is written last."""
+    image, sidecar = out / f"{job.name}{IMAGE}", out / f"{job.name}{SIDECAR}"
+    try:
+        found = json.loads(sidecar.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.items() >= job.made_with.items() and image.is_file()
 
 
 def _convert_all(jobs: list[_Job], config: Config) -> Iterator[RefusedSeries]:
@@ -125,31 +161,28 @@ def _convert_all(jobs: list[_Job], config: Config) -> Iterator[RefusedSeries]:
 
 def _convert(job: _Job, out: Path, options: ReadOptions, nifti: NiftiConfig) -> None:
     """Read and write one series; runs in a worker, so that no volume travels between processes."""
-    series = job.series
-    volume = read(series, options)
-    facts: dict[str, Fact] = {
-        "intensity": INTENSITY.get(volume.modality, "as stored, rescaled by the header where it says so"),
-        "source_series": job.name,
-        "reader": series.reader,
-        "stack": series.stack,
-        "files": len(series.files),
-        "digest": files_digest(series.files),
-    }
-    nifti.build().write(out / job.name, volume, facts)
+    for suffix in (SIDECAR, IMAGE):  # the JSON first: it vouches for the volume
+        (out / f"{job.name}{suffix}").unlink(missing_ok=True)
+    volume = read(job.series, options)
+    if not known_modality(volume.modality):
+        raise RejectedInput(Code.BAD_VALUE, "its modality is no defined term of an image")
+    intensity = INTENSITY.get(volume.modality, "as stored, rescaled by the header where it says so")
+    nifti.build().write(out / job.name, volume, {"intensity": intensity, **job.made_with})
 
 
 def _settle(
     discovery: Discovery, jobs: list[_Job], refused: list[RefusedSeries], config: Config, pseudonyms: Pseudonyms
 ) -> Account:
-    """Say where each file ended, and leave nothing of an earlier conversion of a series that is refused now."""
+    """Say where each file ended, and leave nothing of an earlier conversion but what is accepted now."""
     lost = {one.series.key for one in refused}
     accepted = {job.series.key: job.name for job in jobs if job.series.key not in lost}
     for job in jobs:
         pseudonyms.remember(series=job.series.key, patient=job.series.identity.patient_id)
-        if job.series.key in lost:
-            for suffix in config.nifti.build().suffixes:
-                (config.out / f"{job.name}{suffix}").unlink(missing_ok=True)
     pseudonyms.save_map()
+    names = set(accepted.values())
+    for path in config.out.iterdir():
+        if (found := CONVERTED.fullmatch(path.name)) and found[1] not in names:
+            path.unlink()
     ended = account(discovery, accepted, refused, pseudonyms.series)
     atomic.write_bytes(config.out / FILES, table_bytes(files_text(ended.files)))
     atomic.write_bytes(config.out / REJECTIONS, table_bytes(rejections_text(ended.rejections)))
@@ -163,11 +196,13 @@ def _tidy(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _closing_lines(config: Config, ended: Account) -> Iterator[str]:
+def _closing_lines(config: Config, ended: Account, *, kept: int) -> Iterator[str]:
     counts = ended.counts
     yield (
         f"{counts.inputs} files: {counts.used} used, {counts.skipped} skipped, {counts.rejected} rejected. "
         f"{counts.cases} series are converted."
     )
+    if kept:
+        yield f"{kept} of them stood there already, from the same files with the same settings."
     yield from refusal_lines(ended, config.out / REJECTIONS)
     yield f"Volumes: {config.out}, where each file went: {config.out / FILES}, counts: {config.out / SUMMARY}"

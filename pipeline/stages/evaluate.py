@@ -69,7 +69,8 @@ class Config(EvaluationSettings):
         default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
     )
     memory_bytes: PositiveInt | None = Field(
-        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+        default=None,
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     track: bool = Field(default=True, description="Add scores and plots to the MLflow run that made the model.")

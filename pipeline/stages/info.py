@@ -14,7 +14,7 @@ from pydantic import Field
 from pipeline.config import Settings
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.errors import UsageError
-from pipeline.preprocessing.resources import memory_limit
+from pipeline.machine import memory_limit
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.provenance import commit, versions
 

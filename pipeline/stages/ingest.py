@@ -34,14 +34,11 @@ from pipeline.preprocessing.cache import SECONDS_PER_CASE
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.stages.ingest_tables import Ingested, closing_lines, reasons, save, save_refusals
+from pipeline.stages.ingest_tables import ENDINGS, Ingested, closing_lines, reasons, save, save_refusals
 from pipeline.stages.outcome import Outcome
-from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.stopping import STARTS_AGAIN, stopping_on_sigterm
 from pipeline.workers import Outcome as Read
 from pipeline.workers import imap
-
-ENDINGS = ("csv", "json", "files.csv", "rejections.csv", "html", "labels.rejections.csv", "inventory.files.csv")
-"""Of the files that ingest writes, after NAME."""
 
 
 class Config(Settings):
@@ -77,7 +74,8 @@ class Config(Settings):
         default=SECONDS_PER_CASE, description="A series that takes longer to read is refused with TIMEOUT."
     )
     memory_bytes: PositiveInt | None = Field(
-        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+        default=None,
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
     )
 
     @property
@@ -112,7 +110,7 @@ def run(config: Config) -> Outcome:
         SIGTERM arrived.
     """
     check_places(config)
-    with stopping_on_sigterm():
+    with stopping_on_sigterm(STARTS_AGAIN):
         return ingest(config)
 
 
@@ -128,9 +126,9 @@ def check_places(config: Config) -> None:
     if config.out.suffix != ".csv":
         raise UsageError(f"--out {config.out} does not end in .csv.", f"Write --out {config.out}.csv.")
     scans = config.scans.resolve()
-    for path in (config.out, config.key_file):
-        if path is not None and path.resolve().is_relative_to(scans):
-            raise UsageError(f"{path} lies in the folder of scans, where nothing is written.", "Choose another place.")
+    if config.out.resolve().is_relative_to(scans):
+        message = f"{config.out} lies in the folder of scans, where nothing is written."
+        raise UsageError(message, "Choose another place.")
     written = {beside(config.out, ending).resolve() for ending in ENDINGS}
     if config.labels.file is not None and config.labels.file.resolve() in written:
         raise UsageError(f"{config.labels.file} is the label file and would be overwritten.", "Choose another --out.")
@@ -138,9 +136,9 @@ def check_places(config: Config) -> None:
 
 def ingest(config: Config) -> Outcome:
     """Make the manifest; see :func:`run`."""
+    pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
     sheet = read_sheet(config.labels) if config.labels.file else None
     old = load_manifest(config.extend) if config.extend else None
-    pseudonyms = Pseudonyms.open(config.key_file)
     discovery = discover(config.scans, config.options)
     if sheet:
         discovery = sheet.name_modalities(discovery)
@@ -250,6 +248,5 @@ def _stop_without_cases(config: Config, ended: Account, sheet: LabelSheet | None
     if sheet and joined:
         lines += summary(sheet.table.name, joined.problems)
     remedy = "`resdx info CODE` explains each code."
-    if save_refusals(config.out, ended, joined):
-        remedy += f" Every refusal with its file and reason: {beside(config.out, 'rejections.csv')}"
-    raise ManifestError("\n".join(lines), remedy)
+    table = save_refusals(config.out, ended, joined)
+    raise ManifestError("\n".join(lines), f"{remedy} Every refusal with its file and reason: {table}")

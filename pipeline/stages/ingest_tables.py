@@ -21,8 +21,15 @@ from pipeline.domain.series import Discovery
 
 PROBLEM_COLUMNS = ("line", "column", "cell", "problem", "message")
 INVENTORY_COLUMNS = ("series", "case", "modality", "description", "plane", "spacing", "slices", "view", "files", "path")
-PROBLEMS, INVENTORY = "labels.rejections.csv", "inventory.files.csv"
+FILES, REJECTIONS, PROBLEMS = "files.csv", "rejections.csv", "labels.rejections.csv"
+INVENTORY = "inventory.files.csv"
 """Tables after NAME; their names end as promise 8 asks of what carries identifiers or free text."""
+
+FAILED = tuple(f"failed.{ending}" for ending in (FILES, REJECTIONS, PROBLEMS))
+"""The same of an ingest that left no case, where an older manifest of that name stands."""
+
+ENDINGS = ("csv", "json", "html", FILES, REJECTIONS, PROBLEMS, INVENTORY, *FAILED)
+"""Of all files that ingest writes, after NAME."""
 
 SHOWN_SHAPES = 20
 
@@ -61,6 +68,7 @@ class Ingested:
 def save(out: Path, done: Ingested, series_name: Callable[[str], str]) -> None:
     """Write NAME.csv and what stands beside it."""
     tables = {PROBLEMS: _problems(done.joined), INVENTORY: "" if done.sheet else _inventory(done, series_name)}
+    tables |= dict.fromkeys(FAILED, "")
     for ending, text in tables.items():
         if text:
             atomic.write_bytes(beside(out, ending), table_bytes(text))
@@ -71,15 +79,15 @@ def save(out: Path, done: Ingested, series_name: Callable[[str], str]) -> None:
     save_manifest(out, done.manifest, done.account)
 
 
-def save_refusals(out: Path, account: Account, joined: Joined | None) -> bool:
-    """Write the reasons where no case is left; an older manifest of that name is left alone."""
-    if beside(out, "json").exists():
-        return False
-    atomic.write_bytes(beside(out, "files.csv"), table_bytes(files_text(account.files)))
-    atomic.write_bytes(beside(out, "rejections.csv"), table_bytes(rejections_text(account.rejections)))
+def save_refusals(out: Path, account: Account, joined: Joined | None) -> Path:
+    """Write the reasons where no case is left, beside an older manifest of that name; return the table of refusals."""
+    names = FAILED if beside(out, "json").exists() else (FILES, REJECTIONS, PROBLEMS)
+    files, rejections, problems = (beside(out, name) for name in names)
+    atomic.write_bytes(files, table_bytes(files_text(account.files)))
+    atomic.write_bytes(rejections, table_bytes(rejections_text(account.rejections)))
     if joined:
-        atomic.write_text(beside(out, PROBLEMS), _problems(joined))
-    return True
+        atomic.write_bytes(problems, table_bytes(_problems(joined)))
+    return rejections
 
 
 def warnings(done: Ingested, name: str = "") -> list[str]:
@@ -106,7 +114,7 @@ def closing_lines(out: Path, done: Ingested) -> Iterator[str]:
     yield from _cohort_lines(done.manifest) if done.sheet else _shape_lines(done.manifest)
     yield from warnings(done)
     yield from _skip_lines(done.account)
-    yield from refusal_lines(done.account, beside(out, "rejections.csv"))
+    yield from refusal_lines(done.account, beside(out, REJECTIONS))
     if done.joined and done.joined.problems:
         yield f"Every row of the label file that is in doubt: {beside(out, PROBLEMS)}"
     yield f"What the cohort holds: {beside(out, 'html')}"

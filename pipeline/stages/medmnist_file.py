@@ -1,7 +1,7 @@
 """A MedMNIST file: images and labels of three splits in one .npz, checked before anything is allocated."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,21 @@ def open_medmnist(path: Path) -> MedMnistFile:
     labels = {split: _array(path, f"{prefix}_labels").astype(np.int64) for split, prefix in PREFIXES.items()}
     if len({array.shape[1] for array in labels.values()}) != 1:
         raise UsageError(f"{path.name}: the splits have another number of label columns each.", REMEDY)
+    _check_labels(path.name, labels, sum(counts.values()))
     return MedMnistFile(path, counts, image, labels)
+
+
+def _check_labels(name: str, labels: Mapping[Split, NDArray[np.int64]], images: int) -> None:
+    """Refuse what is no index of a class: below 0, above the number of images, in multilabel all but 0 and 1."""
+    for split, prefix in PREFIXES.items():
+        largest = 1 if labels[split].shape[1] > 1 else images - 1
+        strange = np.argwhere((labels[split] < 0) | (labels[split] > largest))
+        if len(strange):
+            row, column = strange[0]
+            found = labels[split][row, column]
+            raise UsageError(
+                f"{name}: {prefix}_labels holds {found} at image {row}; labels are 0 to {largest}.", REMEDY
+            )
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:

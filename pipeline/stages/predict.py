@@ -70,7 +70,8 @@ class Config(Settings):
         default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
     )
     memory_bytes: PositiveInt | None = Field(
-        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+        default=None,
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
     )
     retry: bool = Field(
         default=False,
@@ -99,7 +100,7 @@ def run(config: Config) -> Outcome:
     Raises
     ------
     UsageError
-        SCANS is no folder, `out` lies in it, or `select` and the model exclude each other.
+        SCANS is no folder, `out` or the key lies in it, or `select` and the model exclude each other.
     PackageError, TrackingError
         The model is damaged, or cannot be found.
     LedgerError
@@ -133,9 +134,9 @@ def check_folders(config: Config) -> None:
 def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
     """Predict with a loaded package, holding the folder; see :func:`run`."""
     started, clock = datetime.now(UTC), time.monotonic()
+    pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
     discovery = discover(config.scans, config.options)
     asked = cases_to_ask(discovery, config.select, package.plan.modality)
-    pseudonyms = Pseudonyms.open(config.key_file)
     requests = requests_for(asked.candidates, pseudonyms, _depends_on(config, package))
     todo = outstanding(requests, ledger, retry=config.retry)
     log.info("%d cases, %d of them to predict", len(requests), len(todo))

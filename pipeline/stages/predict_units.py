@@ -1,6 +1,7 @@
 """Which cases of a scan folder a model is asked about, and why it is not asked about the others."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.cohort.accounting import RefusedSeries
@@ -8,6 +9,7 @@ from pipeline.cohort.selection import Selection
 from pipeline.cohort.units import CaseCandidate, Units, cases_of
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.series import Discovery, Series
+from pipeline.domain.terms import known_modality
 from pipeline.errors import UsageError
 
 
@@ -56,19 +58,21 @@ def _explained(units: Units, series: Sequence[Series], modality: str) -> Iterato
     """Take over the refusals; where they leave a study without a case and without a reason, that is the reason."""
     spoken = {_study(one) for candidate in units.candidates for one in candidate.chosen}
     spoken |= {_study(refusal.series) for refusal in units.refusals if refusal.code not in SKIPS}
+    studies: dict[str, set[str]] = defaultdict(set)
+    for one in series:
+        studies[_study(one)].add(one.modality)
     for refusal in units.refusals:
         code, message = refusal.code, refusal.message
         if code is Code.NOT_SELECTED and _study(refusal.series) not in spoken:
             code = Code.DOES_NOT_FIT
-            message = _why([one for one in series if _study(one) == _study(refusal.series)], modality)
+            message = _why(studies[_study(refusal.series)], modality)
         yield RefusedSeries(refusal.series, code, message, "select")
 
 
-def _why(study: Sequence[Series], modality: str) -> str:
-    found = sorted({series.modality for series in study})
+def _why(found: Collection[str], modality: str) -> str:
     if modality in found:
         return "no series of this study passes `select`"
-    return f"the model needs {modality}, this study has {', '.join(found)} only"
+    return f"the model needs {modality}, this study has {', '.join(sorted(filter(known_modality, found)))} only"
 
 
 def _study(series: Series) -> str:

@@ -8,13 +8,22 @@ from types import FrameType
 
 from pipeline.errors import StoppedBySignal
 
+GOES_ON = "Everything is saved; the same command goes on from here."
+STARTS_AGAIN = "The tables of this run were not written; the same command starts again from the first scan."
+
 
 @contextmanager
-def stopping_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into an orderly stop: what was written so far is whole, and the same command goes on from it."""
+def stopping_on_sigterm(remedy: str = GOES_ON) -> Iterator[None]:
+    """Turn SIGTERM into an orderly stop: what was written so far is whole.
+
+    Parameters
+    ----------
+    remedy : str
+        What the same command does when it is given again.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise StoppedBySignal("Stopped by SIGTERM.", "Everything is saved; the same command goes on from here.")
+        raise StoppedBySignal("Stopped by SIGTERM.", remedy)
 
     with ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():

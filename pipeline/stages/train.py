@@ -95,7 +95,8 @@ class Config(Settings):
         default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
     )
     memory_bytes: PositiveInt | None = Field(
-        default=None, description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: no limit."
+        default=None,
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
     )
     threads: NonNegativeInt = Field(
         default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."

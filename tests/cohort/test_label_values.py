@@ -139,6 +139,9 @@ def test_multilabel_with_a_column_a_class(tmp_path: Path) -> None:
         {"kind": "multilabel", "classes": ["a|b"]},
         {"kind": "multiclass", "classes": ["a", "b"], "values": {"1": "c"}},
         {"kind": "binary", "positive": "yes", "columns": {"a": "b"}},
+        {"kind": "multiclass", "classes": ["a", ""]},
+        {"kind": "multilabel", "columns": {"a": "b"}, "values": {"x": ""}},
+        {"kind": "multilabel", "columns": {"a": "b"}, "values": {"x": "a"}},
     ],
 )
 def test_settings_that_contradict_themselves(settings: dict[str, object]) -> None:
@@ -169,3 +172,41 @@ def test_settings_are_written_and_read_back() -> None:
     holder = Holder.from_mapping({"labels": labels})
     assert holder.labels.findings[0].positive == "yes" and holder.labels.unknown == ("NA", "9")
     assert Holder.model_validate_json(holder.model_dump_json()) == holder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "multiclass", "classes": ["a", "b"]},
+        {"kind": "multiclass"},
+        {"kind": "ordinal", "classes": ["a", "b"]},
+        {"kind": "binary", "positive": "a"},
+    ],
+)
+def test_no_class_is_a_meaning_in_multilabel_only(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"`values` gives \['n/a'\] no class.* labels\.unknown"):
+        finding(**settings, values={"n/a": ""})
+    assert finding(kind="multilabel", values={"n/a": ""}).values == {"n/a": ""}
+
+
+def test_words_of_columns_mean_yes_or_no(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,e,m\n1,seen,clear\n2,clear,seen\n")
+    settings = finding(
+        kind="multilabel",
+        classes=("edema", "mass"),
+        columns={"edema": "e", "mass": "m"},
+        values={"seen": "yes", "clear": "no"},
+    )
+    assert read_finding(settings, load_labels(LabelSettings(file=path))).labels == ("edema", "mass")
+
+
+def test_findings_that_take_their_number_have_a_name_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,a b,finding_1,größe\n1,yes,no,yes\n2,no,yes,no\n")
+    found = yes_no_findings(load_labels(LabelSettings(file=path)), frozenset({"id"}))
+    assert {one.name: one.column for one in found} == {
+        "finding_2": "a b",
+        "finding_1": "finding_1",
+        "finding_3": "größe",
+    }

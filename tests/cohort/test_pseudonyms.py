@@ -111,3 +111,17 @@ def test_the_map_leads_back_and_is_for_its_owner_only(tmp_path: Path) -> None:
     assert [known[names.patient(raw)] for raw in awkward] == [("patient", raw) for raw in awkward]
     assert known[names.series("1.2.3")] == ("series", "1.2.3")
     assert len(known) == 2 * len(awkward) + 1
+
+
+@pytest.mark.parametrize("place", ["key", "deep/er/key", "link/key"])
+def test_no_key_is_made_among_the_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    scans, link = tmp_path / "scans", tmp_path / "link"
+    scans.mkdir()
+    link.symlink_to(scans)
+    path = tmp_path / place if place.startswith("link") else scans / place
+    monkeypatch.setenv("RESDX_KEY_FILE", str(path))
+    for given in (path, None):
+        with pytest.raises(UsageError, match="folder of scans"):
+            Pseudonyms.open(given, outside=scans)
+    assert not list(scans.iterdir())
+    assert Pseudonyms.open(tmp_path / "scans-key", outside=scans).key_file.exists()

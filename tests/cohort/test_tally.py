@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cohort.covariates import covariates_of, pooled
+from pipeline.cohort.covariates import covariates_of, left_out, pooled
 from pipeline.cohort.tally import by_class, by_shape, by_value, patients
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Case, CaseSeries, Split
@@ -87,3 +87,43 @@ def test_series_of_a_case_that_differ_name_all_values() -> None:
 )
 def test_ages_are_pooled_at_90(age: str, shown: str) -> None:
     assert pooled(age) == shown
+
+
+@pytest.mark.parametrize("name", ["SIEMENS", "GE MEDICAL SYSTEMS", "Philips", "MAGNETOM Vida 3.0T", "A/B & C+D-500"])
+def test_usual_makes_of_scanners_are_shown(name: str) -> None:
+    found = candidate({"vendor": name, "model": f" {name} "})
+    assert covariates_of(found, str, None, None) == {"vendor": name, "model": name} and left_out(found) == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DOE^JANE",
+        "Doe, Jane",
+        "Doe Jane 1950-01-02",
+        "Doe Jane 2.1.1950",
+        "Doe Jane 01 02 50",
+        "Doe Jane 2 Jan 1950",
+        "Doe Jane Jan 2 1950",
+        "Scanner 4711471",
+        "M\u00fcller",
+        "<b>",
+        "x" * 41,
+        "a\nb|c",
+    ],
+)
+def test_what_may_name_a_patient_is_left_out_with_a_note(name: str) -> None:
+    found = candidate(dict.fromkeys(("vendor", "model", "sex", "age", "laterality", "view"), name))
+    assert covariates_of(found, str, None, None) == {}
+    assert left_out(found) == tuple(
+        f"the header's {attribute} is no usual value and is left out"
+        for attribute in ("vendor", "model", "sex", "age", "laterality", "view")
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "shown"),
+    [("MLO", "MLO"), ("xccl", "XCCL"), ("Medio-lateral  oblique", "MLO"), ("postero-anterior", "PA"), ("LLD", "LLD")],
+)
+def test_views_are_shown_by_their_defined_term(view: str, shown: str) -> None:
+    assert covariates_of(candidate({"view": view}), str, None, None) == {"view": shown}

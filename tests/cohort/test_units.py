@@ -187,3 +187,14 @@ def test_the_codes_are_explained_and_of_the_right_kind() -> None:
 def test_rules_that_make_no_sense_are_refused(rules: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Selection.model_validate(rules)
+
+
+def test_a_modality_that_the_standard_does_not_know_is_refused_and_not_shown() -> None:
+    done = units(series("a", "1", modality="DOE^JANE"), series("b", "2", modality="MR"), series("c", "3", modality=""))
+    assert chosen(done) == {"2": ["b"], "3": ["c"]} and refused(done) == {"a": Code.BAD_VALUE}
+    assert "DOE" not in done.refusals[0].message
+
+
+def test_a_view_in_capitals_that_is_none_is_not_shown() -> None:
+    message = units(breast("a", "L", view="DOE JANE"), breast("b", "L", view="cc")).refusals[0].message
+    assert "DOE" not in message and "MG, axial, CC, spacing" in message

@@ -15,10 +15,13 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.domain.series import Series
+from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
+from pipeline.stages import convert
 from pipeline.stages.convert import Config, run
 
 CANARY = "CANARY"
@@ -195,3 +198,96 @@ def test_the_command(scans: Path, tmp_path: Path) -> None:
 
     assert result.exit_code == EXIT_SOME_REJECTED
     assert "8 files: 5 used, 1 skipped, 2 rejected. 2 series are converted." in result.output
+
+
+def test_a_series_that_is_refused_at_discovery_leaves_no_volume_of_before(tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    paths = write_series(scans, make_voxels(SHAPE))
+    run(Config(scans=scans, out=out, processes=0))
+    assert len(list(out.glob("S*"))) == 2
+    (out / "Sister.json").write_text("of somebody else")
+    paths[1].unlink()
+
+    run(Config(scans=scans, out=out, processes=0))
+
+    assert {row["code"] for row in rows(out / "rejections.csv")} == {"GAP", "INCOMPLETE"}
+    assert [path.name for path in out.glob("S*")] == ["Sister.json"]
+
+
+@pytest.fixture
+def read_keys(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the series that a conversion reads."""
+    keys: list[str] = []
+
+    def note(series: Series, options: ReadOptions) -> Volume:
+        keys.append(series.key)
+        return read(series, options)
+
+    monkeypatch.setattr(convert, "read", note)
+    return keys
+
+
+def test_killed_in_the_middle_it_goes_on(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_keys: list[str]
+) -> None:
+    run(Config(scans=scans, out=tmp_path / "whole", modality="MR", processes=0))
+    everything = list(read_keys)
+    read_keys.clear()
+    out, config = tmp_path / "out", Config(scans=scans, out=tmp_path / "out", modality="MR", processes=0)
+    note = convert.read
+
+    def killed(series: Series, options: ReadOptions) -> Volume:
+        if read_keys:
+            raise KeyboardInterrupt
+        return note(series, options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(convert, "read", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    outcome = run(config)
+
+    assert len(everything) == 3 and sorted(read_keys) == sorted(everything)
+    assert "1 of them stood there already" in "".join(outcome.lines)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()
+    }
+
+
+@pytest.mark.parametrize("change", ["nothing", "settings", "modality", "version", "pixels", "volume", "json"])
+def test_only_what_would_come_out_the_same_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_keys: list[str], change: str
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    (scans).mkdir()
+    (scans / "a.nii").write_bytes(nifti())
+    config = Config(scans=scans, out=out, modality="MR", processes=0)
+    run(config)
+    (image,) = out.glob("*.nii.gz")
+    match change:
+        case "settings":
+            config = config.model_copy(update={"nifti": config.nifti.model_copy(update={"compression": 1})})
+        case "modality":
+            config = config.model_copy(update={"modality": "CT"})
+        case "version":
+            monkeypatch.setattr(convert, "__version__", "another")
+        case "pixels":
+            (scans / "a.nii").write_bytes(nifti(voxels((4, 3, 2)) + 1))
+        case "volume":
+            image.unlink()
+        case "json":
+            image.with_name(image.name.replace(".nii.gz", ".json")).write_text("{")
+    run(config)
+    assert len(read_keys) == (1 if change == "nothing" else 2)
+    run(config)
+    assert len(read_keys) == (1 if change == "nothing" else 2)
+
+
+@pytest.mark.parametrize("by", ["setting", "environment"])
+def test_no_key_is_made_among_the_scans(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    monkeypatch.setenv("RESDX_KEY_FILE", str(scans / "key"))
+    before = sorted(scans.rglob("*"))
+    given = {"key_file": scans / "key"} if by == "setting" else {}
+    with pytest.raises(UsageError, match="folder of scans"):
+        run(Config(scans=scans, out=tmp_path / "out", processes=0, **given))
+    assert sorted(scans.rglob("*")) == before

@@ -235,3 +235,14 @@ def test_breastmnist_goes_from_its_file_to_a_manifest(
     counts = {"inputs": 780, "used": 780, "skipped": 0, "rejected": 0, "cases": 780}
     assert (header["counts"], header["acknowledged_leaks"]) == (counts, 1)
     assert header["findings"][0]["classes"] == ["normal or benign", "malignant"]
+
+
+@pytest.mark.parametrize(("label", "columns", "most"), [(-1, 1, 9), (10, 1, 9), (-1, 3, 1), (2, 3, 1), (2**40, 1, 9)])
+def test_a_label_that_is_no_class_is_refused(tmp_path: Path, label: int, columns: int, most: int) -> None:
+    known = {name: array.astype(np.int64) for name, array in arrays(columns=columns).items() if "labels" in name}
+    known["val_labels"][1, 0] = label
+    path = saved(tmp_path / "new.npz", arrays() | known)
+
+    with pytest.raises(UsageError, match=rf"val_labels holds {label} at image 1; labels are 0 to {most}\."):
+        run(Config(file=path, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.units import CaseCandidate, Units
 from pipeline.config import explain
 from pipeline.domain.case import Split
+from pipeline.domain.codes import EXPLANATIONS
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.series import Discovery, Series
 from pipeline.errors import (
@@ -37,6 +40,7 @@ from pipeline.errors import (
     LeakError,
     ManifestError,
     RejectedInput,
+    StoppedBySignal,
     UsageError,
 )
 from pipeline.readers.options import ReadOptions
@@ -344,13 +348,16 @@ def test_same_in_same_out_and_workers_change_nothing(dicom: Path) -> None:
     } == set(first)
 
 
-def test_nothing_is_written_among_the_scans(dicom: Path) -> None:
+def test_nothing_is_written_among_the_scans(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content_of(dicom / "scans")
     run(dicom)
     assert content_of(dicom / "scans") == before
     for settings in ({"out": str(dicom / "scans" / "x.csv")}, {"key_file": str(dicom / "scans" / "key")}):
         with pytest.raises(UsageError, match="folder of scans"):
             run(dicom, **settings)
+    monkeypatch.setenv("RESDX_KEY_FILE", str(dicom / "scans" / "key"))
+    with pytest.raises(UsageError, match="folder of scans"):
+        run(dicom)
     assert content_of(dicom / "scans") == before
 
 
@@ -507,3 +514,90 @@ def test_a_study_that_is_refused_leaves_its_patients_label_without_a_scan(dicom:
     assert len(manifest_of(dicom).cases) == COUNT - 1
     codes = Counter(row["code"] for row in rows_of(dicom, "files.csv"))
     assert codes["AMBIGUOUS_LABEL"] and codes["GAP"] == 1
+
+
+def test_where_no_case_is_left_the_older_manifest_stays_and_the_reasons_stand_beside_it(dicom: Path) -> None:
+    run(dicom)
+    before = content_of(dicom / "out")
+    labels = (dicom / "labels.csv").read_text()
+    (dicom / "labels.csv").write_text(labels.replace("PAT-0", "XXX-0"))
+    with pytest.raises(ManifestError, match=r"cohort\.failed\.rejections\.csv"):
+        run(dicom, select={"modality": ["MR"]})
+    after = content_of(dicom / "out")
+    failed = {f"cohort.failed.{name}" for name in ("files.csv", "rejections.csv", "labels.rejections.csv")}
+    assert before.items() <= after.items() and after.keys() - before.keys() == failed
+    assert {row["code"] for row in rows_of(dicom, "failed.files.csv")} == {"NOT_SELECTED"}
+    assert {row["problem"] for row in rows_of(dicom, "failed.labels.rejections.csv")} == {"NO_SCAN"}
+    (dicom / "labels.csv").write_text(labels)
+    run(dicom)
+    assert content_of(dicom / "out") == before
+
+
+def test_two_rows_that_give_one_file_different_modalities_stop(nifti: Path) -> None:
+    rows = list(csv.DictReader((nifti / "labels.csv").open()))
+    rows = [{**row, "kind": "CT"} for row in rows] + [{**rows[0], "kind": "MR"}]
+    write_labels(nifti / "labels.csv", {name: [row[name] for row in rows] for name in rows[0]})
+    with pytest.raises(LabelFileError, match=f"lines 2, {COUNT + 2}: the same id"):
+        run(nifti, labels={"modality_column": "kind"})
+    rows[-1]["kind"] = "CT"
+    write_labels(nifti / "labels.csv", {name: [row[name] for row in rows] for name in rows[0]})
+    assert run(nifti, labels={"modality_column": "kind"}).exit_code == EXIT_OK
+
+
+def test_what_is_written_into_fields_of_the_scanner_is_not_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spoilt = {
+        "Manufacturer": f"{CANARY}, Jane 1950-01-02",
+        "ManufacturerModelName": f"{CANARY}^Jane",
+        "PatientSex": f"{CANARY}F".upper(),
+        "PatientAge": f"{CANARY}1",
+        "ViewPosition": f"{CANARY} JANE".upper(),
+        "Laterality": f"{CANARY}L".upper(),
+        "BodyPartExamined": f"{CANARY}CHEST".upper(),
+        "ProtocolName": CANARY,
+        "ContrastBolusAgent": CANARY,
+        "ConvolutionKernel": CANARY,
+        "ImageComments": CANARY,
+    }
+
+    def spoil(dataset: object, k: int) -> None:
+        for keyword, value in spoilt.items():
+            setattr(dataset, keyword, value)
+
+    def spoil_modality(dataset: object, k: int) -> None:
+        dataset.Modality = f"{CANARY}^JANE".upper()  # type: ignore[attr-defined]
+
+    for number in range(1, COUNT + 2):
+        edit = spoil_modality if number > COUNT else spoil
+        who = Identity.numbered(number)
+        write_series(tmp_path / "scans" / str(number), make_voxels((6, 5, 4), seed=number), identity=who, edit=edit)
+    ids = [f"PAT-{n:04d}" for n in range(1, COUNT + 2)]
+    write_labels(tmp_path / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1)})
+    outcome = run(tmp_path)
+    printed = capfd.readouterr()
+    shown = [*outcome.lines, printed.out, printed.err]
+    shown += [text.decode() for name, text in content_of(tmp_path / "out").items() if not name.endswith("files.csv")]
+    assert not [text for text in shown if CANARY.lower() in text.lower()]
+    case = manifest_of(tmp_path).cases[0]
+    assert len(manifest_of(tmp_path).cases) == COUNT and not case.covariates.keys() & {"vendor", "model", "view", "sex"}
+    assert "the header's vendor is no usual value and is left out" in case.notes
+    assert {row["code"] for row in rows_of(tmp_path, "rejections.csv")} - {"INCOMPLETE"} == {"BAD_VALUE"}
+
+
+def test_every_setting_that_a_remedy_names_is_one() -> None:
+    named = {name for told in EXPLANATIONS.values() for name in re.findall(r"`([a-z_]+\.[a-z_.]+)`", told.remedy)}
+    assert named == {"read.max_bytes", "labels.date_rule"}
+    for name in named:
+        first, second = name.split(".")
+        group = ingest.Config.model_fields[first].get_default(call_default_factory=True)
+        assert second in type(group).model_fields, name
+
+
+def test_sigterm_says_that_ingest_starts_again(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ingest, "discover", stopped)
+    with pytest.raises(StoppedBySignal, match="starts again from the first scan"):
+        run(dicom)

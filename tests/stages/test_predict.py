@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,8 +23,10 @@ import torch
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.packages import FINDINGS, make_package
 
+from pipeline.cohort.selection import Selection
 from pipeline.domain.prediction import Prediction
-from pipeline.domain.series import Series
+from pipeline.domain.series import Discovery, Series, SourceFile
+from pipeline.domain.series import Identity as Identified
 from pipeline.engines.inference import predict_volume
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.engines.torch.eager import TorchEngine
@@ -45,6 +48,7 @@ from pipeline.readers.reading import read
 from pipeline.stages import predict_cases
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict import LEDGER, Config, run
+from pipeline.stages.predict_units import cases_to_ask
 
 CANARY = "DOE^JANE-4711"
 CASES = 48
@@ -412,6 +416,29 @@ def test_a_folder_without_a_file_is_no_failure(model: Path, tmp_path: Path) -> N
     assert outcome.exit_code == EXIT_OK
     assert "The folder holds no file." in outcome.lines
     assert conserved(tmp_path / "out") == (0, 0, 0, 0, 0)
+
+
+def test_many_studies_that_do_not_fit_do_not_take_their_square() -> None:
+    count = 4000
+    found = tuple(
+        Series("dicom", f"{n}", (SourceFile(Path(f"/a/{n}"), f"{n}", 1),), "MR", identity=Identified("P", f"{n}"))
+        for n in range(count)
+    )
+    started = time.process_time()
+    asked = cases_to_ask(Discovery(Path("/a"), found, ()), Selection(), "CT")
+    assert time.process_time() - started < 1.0  # comparing each with each takes several times as long
+    told = {(one.code, one.message) for one in asked.refused}
+    assert len(asked.refused) == count and told == {("DOES_NOT_FIT", "the model needs CT, this study has MR only")}
+
+
+def test_no_key_is_made_among_the_scans(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESDX_KEY_FILE", str(scans / "key"))
+    for settings in ({}, {"key_file": str(scans / "deep" / "key")}):
+        with pytest.raises(UsageError, match="lies in the folder of scans"):
+            run(config(model, scans, tmp_path / "out", **settings))
+    assert not list(scans.rglob("*key*"))
 
 
 def test_nothing_is_written_among_the_scans(model: Path, scans: Path) -> None:
