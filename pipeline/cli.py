@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,8 @@ app = typer.Typer(
     help="From a folder of scans and a label file to a diagnostic model that reviewers trust.\n\n"
     "A first look:  resdx demo --out demo\n\n"
     "The way of an experiment:  ingest -> plan -> train -> evaluate -> predict",
-    epilog="Exit status: 0 all good, 3 done but some inputs were rejected, 1 failed, 2 usage, 143 stopped by SIGTERM.",
+    epilog="Exit status: 0 all good, 3 done but some inputs were rejected, 1 failed, 2 usage, 130 interrupted, "
+    "143 stopped by SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -265,6 +267,11 @@ def _guard(work: Callable[[], int]) -> None:
             raise
         typer.echo(f"resdx: {error}", err=True)
         status = error.exit_code
+    except typer.Exit as stop:
+        status = stop.exit_code
+    except BrokenPipeError:  # the reader of our lines has gone, as `head` does
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it lives as long as the process
+        status = EXIT_FAILED
     except KeyboardInterrupt:
         typer.echo("resdx: interrupted; what is saved is whole, and the same command may be given again.", err=True)
         status = EXIT_INTERRUPTED

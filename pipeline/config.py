@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticUndefined
 
 from pipeline.errors import ConfigError
@@ -23,6 +23,10 @@ PACKAGE = "pipeline"
 
 DEFINES_CONFIG = re.compile(r"^class Config\(|^from pipeline\.\S+ import .*\bConfig\b", re.MULTILINE)
 """What the source of a part shows: it defines ``Config``, or its package takes it from a module of its own."""
+
+
+AsText = BeforeValidator(lambda value: str(value) if type(value) is int else value)
+"""Marks a setting whose words look like numbers: YAML reads ``precision: 32`` as one."""
 
 
 class Settings(BaseModel):

@@ -95,3 +95,9 @@ def test_explained_settings_are_yaml_with_every_key() -> None:
 
 def test_schema_names_the_parts() -> None:
     assert "resnet" in json.dumps(json.loads(schema(Outer)))
+
+
+def test_words_that_look_like_numbers_stay_words() -> None:
+    from pipeline.engines.torch import Config
+
+    assert Config.load(None, ["precision=32"]).precision == "32"

@@ -154,7 +154,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.NOT_FINITE: Explanation("Voxels hold NaN or infinity.", "Mask or replace them before the export."),
     Code.SHEAR: Explanation("The affine shears the volume; voxels are no cuboids.", "Resample to a straight grid."),
     Code.INCOMPLETE: Explanation(
-        "Another file of the same series was refused, so this one cannot be used.", "Mend the file that is named."
+        "Another file of the same series was refused, so this one cannot be used.",
+        "Follow the remedy of that file; the message names its code.",
     ),
     Code.AMBIGUOUS_SERIES: Explanation(
         "Several series of one study remain after the selection rules, and none is the obvious one.",

@@ -1,11 +1,11 @@
 """Decide how scans become inputs, from the fingerprint, each decision with its reason in words."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 
-from pipeline.config import Settings
+from pipeline.config import AsText, Settings
 from pipeline.domain.fingerprint import Fingerprint, Intensities, Spread
 from pipeline.domain.frozen import digest
 from pipeline.domain.geometry import Unit
@@ -58,7 +58,7 @@ class PlanSettings(Settings):
     memory_bytes: PositiveInt | None = Field(
         default=None, description="Memory that training may use. Default: the container's limit, else the machine's."
     )
-    precision: Literal["auto", "bf16-mixed", "16-mixed", "32"] | None = Field(
+    precision: Annotated[Literal["auto", "bf16-mixed", "16-mixed", "32"] | None, AsText] = Field(
         default=None, description="Arithmetic of training. auto proves a precision on the real model first."
     )
 

@@ -30,6 +30,7 @@ from pipeline.stages.outcome import Outcome
 log = logging.getLogger("resdx")
 
 POSITIVE = "yes"
+SHORT_NOTE = "  (the short form trains for 2 epochs: it shows the way, its scores mean nothing)"
 SHORT_PATIENTS, SHORT_UNSEEN, SHORT_EPOCHS = 40, 12, 2
 
 
@@ -97,6 +98,7 @@ def run(config: Config) -> Outcome:
         *_mess_lines(out, planted),
         "",
         *_score_lines(test, unseen),
+        *([SHORT_NOTE] if config.short else []),
         "",
         *predicted.lines,
         "",

@@ -191,7 +191,7 @@ def _headers(patient: Patient, what: str) -> Dataset:
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = UID(patient.uid(what))
     random = np.random.default_rng([patient.seed, patient.number, 1])
     image.PatientID, image.PatientName = patient.patient_id, f"Demo^Patient {patient.number}"
-    image.PatientSex, image.PatientAge = "FM"[patient.number % 2], f"{random.integers(30, 85):03d}Y"
+    image.PatientAge, image.PatientSex = f"{random.integers(30, 85):03d}Y", "FM"[random.integers(2)]
     image.PatientBirthDate = ""
     image.StudyInstanceUID, image.StudyID = patient.uid("study"), str(patient.number)
     image.StudyDate, image.StudyTime = f"2024{1 + patient.number % 12:02d}15", "101500"

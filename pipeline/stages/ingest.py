@@ -29,7 +29,15 @@ from pipeline.domain.case import Case
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.series import Discovery, Identity, Series, SourceFile
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, RejectedInput, UsageError
+from pipeline.errors import (
+    EXIT_OK,
+    EXIT_SOME_REJECTED,
+    LabelFileError,
+    LeakError,
+    ManifestError,
+    RejectedInput,
+    UsageError,
+)
 from pipeline.preprocessing.cache import SECONDS_PER_CASE
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
@@ -148,7 +156,14 @@ def ingest(config: Config) -> Outcome:
     if not cases:
         _stop_without_cases(config, ended, sheet, labelled.joined)
     pseudonyms.save_map()  # first, so that a leak that is named by pseudonym can be looked up
-    manifest, notes = _manifest(config, cases, sheet, old)
+    try:
+        manifest, notes = _manifest(config, cases, sheet, old)
+    except (LabelFileError, LeakError) as error:
+        table = save_refusals(config.out, ended, labelled.joined)
+        told = sheet.notes if sheet else ()
+        error.message = "\n".join([*told, f"{len(cases)} cases are left; not used: {reasons(ended)}.", error.message])
+        error.remedy = f"{error.remedy} Every refusal with its file and reason: {table}"
+        raise
     done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes)
     save(config.out, done, pseudonyms.series)
     is_complete = not ended.rejections and not done.unlabelled and not done.unscanned

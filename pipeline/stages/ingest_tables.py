@@ -120,17 +120,17 @@ def closing_lines(out: Path, done: Ingested) -> Iterator[str]:
     yield f"What the cohort holds: {beside(out, 'html')}"
     if not done.sheet:
         yield f"What each series is called: {beside(out, INVENTORY)}"
-        yield f"Next: resdx ingest SCANS --labels LABELS.csv --out {out}"
+        yield f"Next: resdx ingest {done.discovery.root} --labels LABELS.csv --out {out.with_name('cohort.csv')}"
     elif done.manifest.of(Split.TRAIN):
         yield f"Next: resdx plan {out}"
     else:
-        yield f"Next: resdx evaluate MODEL --manifest {out} --split all --out REPORT"
+        yield f"Next: resdx evaluate MODEL --manifest {out} --split all --out {out.with_name('report')}"
 
 
 def reasons(account: Account) -> str:
     """Codes with their numbers of files."""
     told = ", ".join(f"{count} x {code}" for code, count in files_by_code(account).items())
-    return told or "it holds no file"
+    return told or "nothing"
 
 
 def _cohort_lines(manifest: Manifest) -> Iterator[str]:

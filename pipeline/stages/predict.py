@@ -157,7 +157,9 @@ def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
     )
     atomic.write_text(config.out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
     elsewhere = len(ledger) - len(requests)
-    lines = closing_lines(config.out, summary, ended, predicted=len(todo), elsewhere=elsewhere)
+    lines = [*closing_lines(config.out, summary, ended, predicted=len(todo), elsewhere=elsewhere)]
+    if requests:
+        lines.append(f"Who is who (keep it inside): {pseudonyms.map_file}")
     return Outcome(tuple(lines), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
 
 

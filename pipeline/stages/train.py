@@ -313,4 +313,5 @@ def describe(config: Config, experiment: Experiment, fitted: Fitted, package: Mo
     if experiment.rejections:
         yield f"{len(experiment.rejections)} cases could not be read: {config.out / 'rejections.csv'}"
     yield f"Model package: {package.folder} ({package.digest[:12]})"
-    yield f"Next: resdx evaluate {package.folder} --manifest {config.manifest}"
+    report = config.out / "report"
+    yield f"Next: resdx evaluate {package.folder} --manifest {config.manifest} --out {report}"

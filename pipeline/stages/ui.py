@@ -46,5 +46,5 @@ def locate_store(text: str) -> Store:
     folder = folder.parent if folder.is_file() else folder
     store = default_store(folder)
     if not (folder / "mlflow.db").is_file():
-        raise TrackingError(f"{folder} holds no mlflow.db.", "Give --store with the folder above the run folders.")
+        raise TrackingError(f"{folder} holds no mlflow.db.", "Give the folder above the run folders: resdx ui runs")
     return store

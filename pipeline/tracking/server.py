@@ -1,8 +1,11 @@
 """MLflow's own pages over a store, for this machine only."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+from types import FrameType
 
 from pipeline.tracking.settings import Store
 
@@ -23,11 +26,22 @@ def server_environment() -> dict[str, str]:
 
 
 def serve(store: Store, port: int) -> int:
-    """Run the server until it ends or is interrupted; return its exit status (0 when interrupted)."""
-    with subprocess.Popen(server_command(store, port), env=server_environment()) as server:
+    """Run the server until it ends, is interrupted or told to stop; return its exit status (0 when stopped).
+
+    The server starts processes of its own: the whole group is ended with this one.
+    """
+    with subprocess.Popen(server_command(store, port), env=server_environment(), start_new_session=True) as server:
+        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             return server.wait()
         except KeyboardInterrupt:
-            server.terminate()
-            server.wait()
             return 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -136,6 +136,8 @@ def fit(
                 f"Stopped by SIGTERM in epoch {trainer.current_epoch + 1}.",
                 "Everything is saved; the same command goes on from here.",
             ) from stop
+        except SystemExit as stop:  # Lightning ends the process where it was interrupted
+            raise KeyboardInterrupt from stop
     fitted = _summarise(recorder, by_auroc, settings)
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")

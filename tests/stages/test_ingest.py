@@ -601,3 +601,12 @@ def test_sigterm_says_that_ingest_starts_again(dicom: Path, monkeypatch: pytest.
     monkeypatch.setattr(ingest, "discover", stopped)
     with pytest.raises(StoppedBySignal, match="starts again from the first scan"):
         run(dicom)
+
+
+def test_a_split_that_cannot_be_dealt_leaves_the_reasons(dicom: Path) -> None:
+    ids = [f"PAT-{n:04d}" for n in range(1, COUNT + 1)]
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": ["yes", *["no"] * (COUNT - 1)]})
+    with pytest.raises(LabelFileError, match=r"cases are left") as caught:
+        run(dicom)
+    assert "cohort.rejections.csv" in str(caught.value)
+    assert (dicom / "out" / "cohort.rejections.csv").is_file() and not (dicom / "out" / "cohort.csv").exists()

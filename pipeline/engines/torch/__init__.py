@@ -1,10 +1,10 @@
 """PyTorch, eager: the reference that every other engine is compared with."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config import Part
+from pipeline.config import AsText, Part
 
 if TYPE_CHECKING:
     from pipeline.engines.engine import Engine
@@ -18,7 +18,7 @@ class Config(Part):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to run; auto takes CUDA where there is one."
     )
-    precision: Literal["32", "bf16"] = Field(
+    precision: Annotated[Literal["32", "bf16"], AsText] = Field(
         default="32",
         description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit.",
     )
