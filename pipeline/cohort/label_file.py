@@ -148,7 +148,10 @@ def _delimiter(name: str, text: str) -> str:
     """Whichever gives the header the most columns; a file of one column has none."""
     widths = {}
     for candidate in DELIMITERS:
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=candidate), [])
+        try:
+            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=candidate), [])
+        except csv.Error as error:
+            raise LabelFileError(f"{name}, line 1: {error}.", "Check the quotation marks of that line.") from error
         widths[candidate] = len(header)
     best = max(widths.values())
     winners = [candidate for candidate, width in widths.items() if width == best]

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.cohort.label_columns import LabelColumns
-from pipeline.cohort.label_damage import Damage, LabelProblem, damage_of
+from pipeline.cohort.label_damage import Damage, KnownIds, LabelProblem, damage_of
 from pipeline.cohort.label_dates import row_days
 from pipeline.cohort.label_file import LabelRow, LabelTable, places
 from pipeline.cohort.label_settings import LabelSettings
@@ -204,13 +204,13 @@ class _Join:
             if target.unit_key and target.patient
         ]
         wrong = [(number, row, target) for number, row, target in pairs if row.cells[column] != target.patient]
-        if len(wrong) == len(pairs) > 1 and not any(self._almost(row, column) for _, row, _ in wrong):
+        if len(wrong) == len(pairs) > 1 and not any(self._almost(row, column, target) for _, row, target in wrong):
             self.notes.append(
                 f"{self.table.name}: column {column} is nowhere the PatientID of the scans; the headers are followed."
             )
             return
         for number, row, target in wrong:
-            damaged = self._almost(row, column)
+            damaged = self._almost(row, column, target)
             if damaged:
                 self.problems.append(damaged)
             else:
@@ -218,8 +218,9 @@ class _Join:
                 reason = f"line {row.line} of the label file names another patient than the header"
                 self.claims[target.unit_key].append((-1, number, reason))
 
-    def _almost(self, row: LabelRow, column: str) -> LabelProblem | None:
-        return damage_of(row, column, self.targets.known("patient"))
+    @staticmethod
+    def _almost(row: LabelRow, column: str, target: Target) -> LabelProblem | None:
+        return damage_of(row, column, KnownIds([target.patient]))
 
     def _of_side(self, row: LabelRow, found: Sequence[Target]) -> list[Target]:
         side = self._side(row)

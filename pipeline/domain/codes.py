@@ -21,6 +21,7 @@ class Code(StrEnum):
     MATRIX = "MATRIX"
     TILT = "TILT"
     AMBIGUOUS = "AMBIGUOUS"
+    MIXED = "MIXED"
     NO_GEOMETRY = "NO_GEOMETRY"
     NO_SPACING = "NO_SPACING"
     BAD_VALUE = "BAD_VALUE"
@@ -108,6 +109,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.AMBIGUOUS: Explanation(
         "Several different images lie at one position and no tag tells them apart.",
         "Export the parts (phases, echoes) as separate series.",
+    ),
+    Code.MIXED: Explanation(
+        "Slices of one volume are of different kinds: another echo, b-value, kernel, unit, modality.",
+        "Export the parts as separate series.",
     ),
     Code.NO_GEOMETRY: Explanation(
         "Position or orientation of the slices is missing, so the volume cannot be placed in the patient.",

@@ -23,6 +23,19 @@ Inspected = tuple[SourceFile, Any]
 """A file and what its reader found in its header."""
 
 
+OTHER_IMAGES = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "BigTIFF",
+    b"GIF8": "GIF",
+    b"NRRD": "NRRD",
+    b"ObjectType = Image": "MetaImage",
+    b"\x89HDF\r\n\x1a\n": "HDF5 (MINC 2)",
+    b"CDF\x01": "NetCDF (MINC 1)",
+}
+"""How images begin that no reader reads: they are rejected, not passed over as if they were none."""
+
+
 def discover(root: Path, options: ReadOptions) -> Discovery:
     """Find every series below a folder.
 
@@ -169,6 +182,8 @@ def _reader_for(file: SourceFile, content: bytes) -> str:
     name = reader_of(content[:HEAD_BYTES])
     if name:
         return name
+    if other := next((form for magic, form in OTHER_IMAGES.items() if content.startswith(magic)), ""):
+        raise RejectedInput(Code.NOT_SUPPORTED, f"a {other} image, a format that is not read")
     claimed = named_reader(file.path.name)
     if claimed and not content:
         raise RejectedInput(Code.TRUNCATED, "the file is empty")

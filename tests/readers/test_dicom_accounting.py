@@ -179,3 +179,117 @@ def test_private_b_values_are_read_whole(tmp_path: Path) -> None:
     write_series(tmp_path / "a", low, modality="MR", edit=private_b_value("1000"))
     write_series(tmp_path / "b", high, modality="MR", part=1, edit=private_b_value("1500"))
     assert_all_right(read_folder(tmp_path), [(low, AFFINE), (high, AFFINE)])
+
+
+def shifted_rescale(dataset: Dataset, k: int) -> None:
+    dataset.RescaleIntercept = "-1024"
+
+
+def other_spacing(dataset: Dataset, k: int) -> None:
+    dataset.PixelSpacing = ["2.0", "2.0"]
+
+
+@pytest.mark.parametrize("edit", [shifted_rescale, other_spacing])
+def test_equal_bytes_of_another_meaning_are_no_copies(tmp_path: Path, edit: Callable[[Dataset, int], None]) -> None:
+    voxels = make_voxels(SHAPE)
+    write_series(tmp_path / "a", voxels)
+    write_series(tmp_path / "b", voxels, part=1, edit=edit)
+    assert_refused(read_folder(tmp_path), Code.AMBIGUOUS, Code.MATRIX)
+
+
+def at(slices: set[int], **values: Any) -> Callable[[Dataset, int], None]:
+    """Set attributes on some slices; on the others those that stand for them there."""
+    usual = {"EchoTime": "10", "ConvolutionKernel": "B30", "Units": "HU", "Modality": "CT"}
+
+    def edit(dataset: Dataset, k: int) -> None:
+        for name, value in values.items():
+            setattr(dataset, name, value if k in slices else usual[name])
+
+    return edit
+
+
+@pytest.mark.parametrize("values", [{"EchoTime": "80"}, {"ConvolutionKernel": "B70"}, {"Units": "BQML"}])
+def test_one_slice_of_another_kind_fills_no_gap(tmp_path: Path, values: dict[str, str]) -> None:
+    write_series(tmp_path, make_voxels(SHAPE), edit=at({4}, **values))
+    assert_refused(read_folder(tmp_path), Code.MIXED)
+
+
+def test_kernels_that_adjoin_are_two_volumes(tmp_path: Path) -> None:
+    voxels = make_voxels(SHAPE)
+    write_series(tmp_path, voxels, edit=at(set(range(5, 10)), ConvolutionKernel="B70"))
+    above = expected_affine(AXIAL, (0.0, 0.0, 5.0), SPACING)
+    assert_all_right(read_folder(tmp_path), [(voxels[:, :, :5], AFFINE), (voxels[:, :, 5:], above)])
+
+
+def turned_in_plane(dataset: Dataset, k: int) -> None:
+    if k == 0:
+        dataset.ImageOrientationPatient = ["-1", "0", "0", "0", "-1", "0"]
+
+
+def test_an_end_slice_that_is_turned_is_no_localizer(tmp_path: Path) -> None:
+    write_series(tmp_path, make_voxels(SHAPE), edit=turned_in_plane)
+    assert_refused(read_folder(tmp_path), Code.MATRIX)
+
+
+def test_values_beyond_what_a_number_holds_are_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, make_voxels(SHAPE), intercept=1e39)
+    assert_refused(read_folder(tmp_path), Code.NOT_FINITE)
+
+
+def test_many_missing_slices_are_a_gap_where_the_thickness_tells_the_step(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, make_voxels((6, 5, 6)))
+    paths[2].unlink()
+    paths[4].unlink()
+    assert_refused(read_folder(tmp_path), Code.GAP)
+
+
+def test_a_table_and_monochrome1_turn_the_output_over(tmp_path: Path) -> None:
+    table = [0, 100, 400, 900]
+
+    def edit(dataset: Dataset) -> None:
+        item = Dataset()
+        item.LUTDescriptor, item.ModalityLUTType = [4, 0, 16], "US"
+        item.add_new("LUTData", "US", table)
+        dataset.ModalityLUTSequence = [item]
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+
+    pixels = np.arange(12, dtype=np.uint16).reshape(4, 3) % 4
+    dataset = dcmread(write_radiograph(tmp_path / "a.dcm", pixels))
+    for name in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+        if name in dataset:
+            delattr(dataset, name)
+    edit(dataset)
+    dataset.save_as(tmp_path / "a.dcm")
+    volume = read_folder(tmp_path).volume
+    np.testing.assert_array_equal(volume.voxels[0, :, :, 0], 65535 - np.array(table)[pixels])
+
+
+def test_a_file_cut_off_anywhere_in_its_header_is_no_skip(tmp_path: Path) -> None:
+    whole = write_series(tmp_path / "whole", make_voxels((6, 5, 1)))[0].read_bytes()
+    for length in range(150, len(whole) - 60, 7):
+        folder = tmp_path / str(length)
+        folder.mkdir()
+        (folder / "a.dcm").write_bytes(whole[:length])
+        (refusal,) = discover(folder, ReadOptions()).refusals
+        assert refusal.code is not Code.NOT_AN_IMAGE, (length, refusal.message)
+
+
+@pytest.mark.parametrize("head", [b"II*\0", b"GIF89a", b"NRRD0004\n"])
+def test_an_image_of_a_format_that_is_not_read_is_rejected(tmp_path: Path, head: bytes) -> None:
+    (tmp_path / "scan").write_bytes(head + bytes(100))
+    assert_refused(read_folder(tmp_path), Code.NOT_SUPPORTED)
+
+
+def test_a_volume_that_was_exported_a_frame_a_file(tmp_path: Path) -> None:
+    voxels = make_voxels(SHAPE)
+    for k, frame in enumerate(make_frames(voxels)):
+        write_enhanced(tmp_path / f"{k}.dcm", [frame])
+    assert_all_right(read_folder(tmp_path), [(voxels, AFFINE)])
+
+
+def test_patients_that_alternate_in_one_series_are_refused(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.PatientID = f"PAT-000{1 + k % 2}"
+
+    write_series(tmp_path, make_voxels(SHAPE), edit=edit)
+    assert_refused(read_folder(tmp_path), Code.BAD_HEADER)

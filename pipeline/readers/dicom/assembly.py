@@ -1,8 +1,8 @@
 """From headers to series: copies and localizers set aside, stacks told apart, faults found without any pixels."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -55,12 +55,17 @@ def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
     series: list[Series] = []
     refusals: list[Refusal] = []
     for members in _by_series(headers):
+        patients = {header.identity.patient_id for header in members}
+        if len(patients) > 1:
+            fault = RejectedInput(Code.BAD_HEADER, f"{len(patients)} patients share one series of one study")
+            refusals += refuse_all([header.file for header in members], fault)
+            continue
         try:
             found, refused = _one_series(members, options)
         except PARSE_ERRORS as error:
             fault = RejectedInput(Code.BAD_HEADER, f"the headers of the series make no sense ({type(error).__name__})")
             found, refused = [], refuse_all([header.file for header in members], fault)
-        series += _named(found)
+        series += found
         refusals += refused
     _digest_of_file.cache_clear()
     return Assembled(tuple(_unique(series)), tuple(refusals))
@@ -77,7 +82,6 @@ def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Place
         files = [one.file for one in group]
         try:
             kept, copies = without_copies(group, _pixel_digest)
-            check_alike(kept)
             stacks = split(kept)
         except RejectedInput as error:
             refusals += refuse_all(files, error)
@@ -85,6 +89,7 @@ def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Place
         refusals += [Refusal(copy.file, Code.DUPLICATE, COPY) for copy in copies]
         for stack in stacks:
             try:
+                check_alike(stack.slices)
                 _check_size(stack, options.max_bytes)
                 geometry, notes = geometry_of(stack.slices)
                 placed.append(Placed(stack, geometry, notes))
@@ -112,7 +117,7 @@ def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
     groups: dict[tuple[str, ...], list[Header]] = defaultdict(list)
     for header in headers:
         own = header.series_uid or header.file.relative
-        groups[header.identity.patient_id, header.identity.study_uid, own].append(header)
+        groups[header.identity.study_uid, own].append(header)
     for who in sorted(groups):
         yield groups[who]
 
@@ -146,7 +151,8 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
     uid, identity = members[0].series_uid, members[0].identity
     instance_of = {header.file: header.instance_uid for header in members}
     series.sort(key=lambda one: (min(instance_of[file] for file in one.files), one.stack))
-    return series, [replace(refusal, series=uid, identity=identity) for refusal in _once(refusals, series)]
+    refusals = _once(refusals, series)
+    return _named(series, instance_of), [replace(refusal, series=uid, identity=identity) for refusal in refusals]
 
 
 def _is_slice(header: Header) -> bool:
@@ -215,19 +221,24 @@ def _attributes(placed: Placed) -> dict[str, str]:
     }
 
 
-def _named(series: list[Series]) -> list[Series]:
-    """Give the stacks of one series keys of their own."""
+def _named(series: list[Series], instance_of: Mapping[SourceFile, str]) -> list[Series]:
+    """Give the stacks of one series keys of their own, by their images: not by rank, which others would change."""
     if len(series) == 1:
         return series
-    return [replace(one, key=f"{one.key}#{number}") for number, one in enumerate(series, start=1)]
+    origins = (f"{min(instance_of[file] for file in one.files)}/{one.stack}" for one in series)
+    return [replace(one, key=f"{one.key}#{_short(origin)}") for one, origin in zip(series, origins, strict=True)]
 
 
 def _unique(series: Sequence[Series]) -> Iterator[Series]:
     """Tell apart what shares a UID although it belongs to different patients or studies."""
-    seen: dict[str, int] = defaultdict(int)
+    count = Counter(one.key for one in series)
     for one in series:
-        seen[one.key] += 1
-        yield one if seen[one.key] == 1 else replace(one, key=f"{one.key}~{seen[one.key]}")
+        owner = f"{one.identity.patient_id}/{one.identity.study_uid}"
+        yield one if count[one.key] == 1 else replace(one, key=f"{one.key}~{_short(owner)}")
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _check_size(stack: Stack, max_bytes: int) -> None:

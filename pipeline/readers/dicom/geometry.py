@@ -70,14 +70,19 @@ def _step(slices: Sequence[Slice], positions: NDArray[np.float64]) -> NDArray[np
             raise RejectedInput(Code.NO_SPACING, "a single slice without SliceThickness")
         return normal * thickness
     distances = np.diff(positions @ normal)
-    check_distances(distances)
+    check_distances(distances, slices[0].thickness)
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     _check_straight(positions, step, normal)
     return np.asarray(step)
 
 
-def check_distances(distances: NDArray[np.float64]) -> None:
+def check_distances(distances: NDArray[np.float64], thickness: float | None = None) -> None:
     """Refuse distances (mm, along the normal) that are not all the same.
+
+    Parameters
+    ----------
+    thickness : float or None
+        SliceThickness, mm: where it is the least distance, any number of slices may be missing.
 
     Raises
     ------
@@ -91,7 +96,8 @@ def check_distances(distances: NDArray[np.float64]) -> None:
     if least > SPACING_TOLERANCE_MM:
         times = np.round(distances / least)
         wide = times > 1
-        if _near(distances, times * least).all() and wide.sum() <= len(wide) - wide.sum():
+        is_step = thickness is not None and bool(_near(np.array([least]), thickness).all())
+        if _near(distances, times * least).all() and (is_step or wide.sum() <= len(wide) - wide.sum()):
             at = int(np.argmax(wide))
             missing = int((times - 1).sum())
             message = f"{missing} slice{'s' * (missing > 1)} missing: {distances[at]:.2f} mm instead of {least:.2f} mm"

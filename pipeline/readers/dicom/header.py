@@ -87,6 +87,7 @@ def header_of(
             slices = (slice_of(file, dataset, layout),)
         elif kind is Kind.FRAMES:
             slices = frame_slices(file, dataset, layout)
+            kind = Kind.SLICE if layout.frames == 1 else kind  # a volume exported a frame a file
         for one in slices:
             check_place(one)
         if pixels is not None:

@@ -69,6 +69,9 @@ DERIVED = frozenset(
 )
 """Objects with pixels or without that are no acquired image: they are skipped, as reports are."""
 
+STANDARD_ROOT = "1.2.840.10008."
+"""Prefix of the UIDs that the standard defines (PS3.6 A)."""
+
 MOSAIC_MARKS = frozenset({"MOSAIC", "VFRAME"})
 """Values of ImageType for slices tiled into one image: Siemens' mosaic, UIH's grid."""
 
@@ -85,7 +88,7 @@ def kind_of(dataset: Dataset) -> Kind:
     if sop_class == uid.MediaStorageDirectoryStorage or "DirectoryRecordSequence" in dataset:
         raise RejectedInput(Code.DICOMDIR, "an index of other files", stage="discover")
     has_pixels = "Rows" in dataset and "Columns" in dataset
-    if sop_class in DERIVED or (sop_class and not has_pixels and sop_class not in SLICES | FRAMES | PLANAR):
+    if sop_class in DERIVED or (not has_pixels and _is_no_image(sop_class, dataset)):
         raise RejectedInput(Code.NOT_AN_IMAGE, "a DICOM object without an acquired image", stage="discover")
     if not has_pixels:
         raise RejectedInput(Code.TRUNCATED, "the header ends before it says how large the image is")
@@ -98,6 +101,14 @@ def kind_of(dataset: Dataset) -> Kind:
     if kind is not Kind.FRAMES and frames > 1:
         raise RejectedInput(Code.NOT_SUPPORTED, f"{frames} frames without a place in the patient: a cine or a stack")
     return kind
+
+
+def _is_no_image(sop_class: str, dataset: Dataset) -> bool:
+    """Whether an object without rows never had any. A class that is cut off is none that the standard knows."""
+    if sop_class in SLICES | FRAMES | PLANAR:
+        return False
+    is_whole = uid.UID(sop_class).name != sop_class if sop_class.startswith(STANDARD_ROOT) else bool(sop_class)
+    return is_whole and "SeriesInstanceUID" in dataset
 
 
 def frame_count(dataset: Dataset) -> int:

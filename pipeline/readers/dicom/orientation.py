@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.slices import MEANING, Slice
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of two direction cosines that still count as one orientation (about 0.06 degrees)."""
 
-LOCALIZER_DEGREES = 15.0
-"""Few slices turned by more against the others are a localizer; turned by less, the series is faulty."""
+LOCALIZER_DEGREES = 45.0
+"""Few slices whose plane is turned by more against the others are a localizer; by less, the series is faulty."""
 
 FEWEST_SLICES = 3
 """A group of parallel slices that is at least this large is a volume in its own right."""
@@ -82,20 +82,23 @@ def parallel_groups(slices: Sequence[Slice]) -> tuple[list[list[Slice]], list[Re
             groups += volumes
             refused += [Refused(tuple(group), skip) for group in few]
         else:
-            message = f"slices of one series are turned against each other by {smallest:.2f} degrees"
+            message = f"slices of one series are turned against each other, their planes by {smallest:.2f} degrees"
             odd = [one for group in (*few, *volumes) for one in group]
             refused.append(Refused(tuple(odd), RejectedInput(Code.MATRIX, message)))
     return groups, refused
 
 
 def check_alike(slices: Sequence[Slice]) -> None:
-    """Refuse parallel slices of different grids, or of which only some say how their values are scaled.
+    """Refuse parallel slices of different grids or meanings, or of which only some say how their values are scaled.
 
     Raises
     ------
     RejectedInput
-        MATRIX or BAD_VALUE.
+        MATRIX, MIXED or BAD_VALUE.
     """
+    for name, values in zip(MEANING, zip(*(one.meaning for one in slices), strict=True), strict=False):
+        if len(set(values) - {""}) > 1:
+            raise RejectedInput(Code.MIXED, f"slices of one volume differ in {name}")
     scales = sorted({one.rescale for one in slices}, key=len)
     if len(scales) > 1:
         missing = ", ".join(sorted(set(scales[-1]) - set(scales[0])))
@@ -131,8 +134,5 @@ def _difference(a: Slice, b: Slice) -> float:
 
 
 def _degrees(a: Slice, b: Slice) -> float:
-    """Angle between the planes of two slices; within one plane, the turn of the rows."""
-    tilt = np.degrees(np.arccos(np.clip(abs(float(normal_of(a) @ normal_of(b))), 0, 1)))
-    assert a.orientation is not None and b.orientation is not None
-    turn = np.degrees(np.arccos(np.clip(np.dot(a.orientation[:3], b.orientation[:3]), -1, 1)))
-    return float(tilt if tilt > np.degrees(ORIENTATION_TOLERANCE) else turn)
+    """Angle between the planes of two slices."""
+    return float(np.degrees(np.arccos(np.clip(abs(float(normal_of(a) @ normal_of(b))), 0, 1))))

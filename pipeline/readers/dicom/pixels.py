@@ -30,22 +30,28 @@ def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: st
     Raises
     ------
     RejectedInput
-        BAD_VALUE; NOT_SUPPORTED for MONOCHROME1 with values that have a unit.
+        BAD_VALUE; NOT_FINITE; NOT_SUPPORTED for MONOCHROME1 with values that have a unit.
     """
-    if layout.photometric == "MONOCHROME1":
-        if modality in WITH_UNIT:
-            raise RejectedInput(Code.NOT_SUPPORTED, f"MONOCHROME1 in {modality}, whose values have a unit")
+    inverted = layout.photometric == "MONOCHROME1"
+    if inverted and modality in WITH_UNIT:
+        raise RejectedInput(Code.NOT_SUPPORTED, f"MONOCHROME1 in {modality}, whose values have a unit")
+    table = item(rescale, "ModalityLUTSequence")
+    if table is not None:
+        values = _looked_up(stored, rescale)
+        return _table_top(table) - values if inverted else values
+    if inverted:
         stored = turned_over(stored, layout)
-    if item(rescale, "ModalityLUTSequence") is not None:
-        return _looked_up(stored, rescale)
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
     if (slope is None) != (intercept is None):
         missing = "RescaleSlope" if slope is None else "RescaleIntercept"
         raise RejectedInput(Code.BAD_VALUE, f"{missing} is missing, its companion is there")
     if slope == 0:
         raise RejectedInput(Code.BAD_VALUE, "RescaleSlope is 0")
-    values = stored.astype(np.float64) * (1.0 if slope is None else slope) + (intercept or 0.0)
-    return np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        values = np.asarray(stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0), dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise RejectedInput(Code.NOT_FINITE, "rescaled values lie beyond what a number can hold")
+    return values
 
 
 def turned_over(stored: Pixels, layout: PixelFormat) -> Pixels:
@@ -79,6 +85,14 @@ def _pixel_value(dataset: Dataset, keyword: str, layout: PixelFormat) -> int | N
     whole = 1 << layout.bits_allocated
     value = int(values[0]) % whole
     return value - whole if layout.signed and value >= whole // 2 else value
+
+
+def _table_top(table: Dataset) -> np.float32:
+    """Largest value that a Modality LUT can give (third value of LUTDescriptor, PS3.3 C.11.1.1.1)."""
+    descriptor = numbers(table, "LUTDescriptor", 3)
+    if descriptor is None:
+        raise RejectedInput(Code.BAD_VALUE, "the Modality LUT has no LUTDescriptor")
+    return np.float32(2 ** int(descriptor[2]) - 1)
 
 
 def _looked_up(stored: Pixels, rescale: Dataset) -> NDArray[np.float32]:

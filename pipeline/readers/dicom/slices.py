@@ -36,6 +36,14 @@ STRONG_KEYS = SPLIT_KEYS[:9]
 TIME_KEYS = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 """When a slice was acquired: orders repeated passes over the same positions."""
 
+MEANING = ("SOPClassUID", "Modality", "PhotometricInterpretation", "Units", "RescaleType")
+"""What all slices of one volume share, or its values are of several kinds."""
+
+ENCODING = (
+    *("RescaleSlope", "RescaleIntercept", "PixelSpacing", "SliceThickness", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
+)
+
 PRIVATE_B_VALUES = (
     ("SIEMENS MR HEADER", 0x0019, 0x0C),
     ("Philips Imaging DD 001", 0x2001, 0x03),
@@ -65,6 +73,10 @@ class Slice:
         SliceThickness, mm.
     rescale : tuple of str
         Which attributes turn its stored values into output units.
+    meaning : tuple of str
+        Values of :data:`MEANING`: what its values are of.
+    encoding : tuple of str
+        Everything else that the decoded image rests on; copies share it.
     frame_type : str
         FrameType of a multi-frame image.
     keys, times : mapping of str to str
@@ -81,6 +93,8 @@ class Slice:
     thickness: float | None
     frame_of_reference: str
     rescale: tuple[str, ...] = ()
+    meaning: tuple[str, ...] = ()
+    encoding: tuple[str, ...] = ()
     frame_type: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, str] = field(default_factory=dict)
@@ -107,9 +121,17 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
         thickness=positive(dataset, "SliceThickness"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         rescale=rescale_attributes(dataset),
+        meaning=tuple(text(dataset, name) for name in MEANING),
+        encoding=_encoding(file, dataset),
         keys={key: value for key, value in values.items() if value},
         times={key: value for key, value in times.items() if value},
     )
+
+
+def _encoding(file: SourceFile, dataset: Dataset) -> tuple[str, ...]:
+    """Values of :data:`ENCODING`; with a Modality LUT no other file has the same."""
+    own = file.sha256 if "ModalityLUTSequence" in dataset else ""
+    return (str(dataset.file_meta.TransferSyntaxUID), own, *(text(dataset, name) for name in ENCODING))
 
 
 def rescale_attributes(dataset: Dataset) -> tuple[str, ...]:

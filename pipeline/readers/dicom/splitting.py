@@ -19,6 +19,9 @@ from pipeline.readers.dicom.slices import SPLIT_KEYS, STRONG_KEYS, TIME_KEYS, Sl
 POSITION_TOLERANCE_MM = 0.01
 """Slices closer than this along the normal lie at one position."""
 
+KINDS = frozenset({"EchoTime", "EchoNumbers", "DiffusionBValue", "ConvolutionKernel"})
+"""Keys of which one volume has one value, whatever the scanner."""
+
 Classes = dict[tuple[str, ...], list[int]]
 """Values of the chosen keys to the indices of the slices that have them."""
 
@@ -53,7 +56,8 @@ def without_copies(slices: Sequence[Slice], pixels: Callable[[Slice], str]) -> t
     copies: list[Slice] = []
     seen: dict[tuple[object, ...], list[Slice]] = defaultdict(list)
     for one, place in zip(slices, places_of(slices), strict=True):
-        alike = seen[place, tuple(sorted(one.keys.items())), tuple(sorted(one.times.items()))]
+        attributes = (tuple(sorted(one.keys.items())), tuple(sorted(one.times.items())))
+        alike = seen[place, *attributes, one.meaning, one.encoding]
         if any(pixels(other) == pixels(one) for other in alike):
             copies.append(one)
         else:
@@ -80,7 +84,7 @@ def _split_once(slices: Sequence[Slice]) -> list[Stack]:
     places = places_of(slices)
     most = max(Counter(places).values())
     if most == 1:
-        keys, classes = _interleaved(slices, places)
+        keys, classes = _by_kind(slices, places)
     else:
         keys, classes = _by_keys(slices, places, most)
     if not classes:
@@ -105,10 +109,20 @@ def places_of(slices: Sequence[Slice]) -> list[int]:
     return [int(place) for place in places]
 
 
-def _interleaved(slices: Sequence[Slice], places: Sequence[int]) -> tuple[tuple[str, ...], Classes]:
-    """Split volumes whose slices alternate: no two share a position, but they are of different kinds."""
+def _by_kind(slices: Sequence[Slice], places: Sequence[int]) -> tuple[tuple[str, ...], Classes]:
+    """Split volumes of different kinds of which no two slices share a position: they alternate, or adjoin.
+
+    Raises
+    ------
+    RejectedInput
+        MIXED where a single slice is of another kind than its volume.
+    """
     for key in STRONG_KEYS:
         classes = _classes(slices, (key,))
+        if key in KINDS and len(classes) > 1 and "" not in {value for (value,) in classes}:
+            if min(map(len, classes.values())) == 1:
+                raise RejectedInput(Code.MIXED, f"one slice differs from its volume in {key}")
+            return (key,), classes
         spans = [[places[index] for index in members] for members in classes.values()]
         ranges = sorted((min(span), max(span)) for span in spans)
         overlap = any(later[0] < earlier[1] for earlier, later in pairwise(ranges))
