@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from mlflow import MlflowClient
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from pipeline.errors import EXIT_OK
 from pipeline.stages import sync
 from pipeline.tracking.journal import journal_path
 from pipeline.tracking.live import tracked
@@ -39,12 +41,16 @@ def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=server_environment(), start_new_session=True)
     try:
-        session = requests.Session()
-        session.mount("http://", HTTPAdapter(max_retries=Retry(total=300, backoff_factor=0.1, backoff_max=0.2)))
-        session.get(f"http://{HOST}:{port}/health", timeout=60).raise_for_status()
+        wait_until_it_answers(port)
         yield process
     finally:
         kill(process)
+
+
+def wait_until_it_answers(port: int) -> None:
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(max_retries=Retry(total=300, backoff_factor=0.1, backoff_max=0.2)))
+    session.get(f"http://{HOST}:{port}/health", timeout=60).raise_for_status()
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -95,3 +101,16 @@ def test_a_failing_run_keeps_its_own_error_while_mlflow_is_away(tmp_path: Path) 
 
     lines = journal_path(tmp_path / "run").read_text().splitlines()
     assert '"status":"FAILED"' in lines[-1]
+
+
+def test_ui_takes_its_server_with_it_when_it_is_stopped(tmp_path: Path) -> None:
+    with tracked(tmp_path / "run", TrackingSettings()):
+        pass
+    port = free_port()
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", str(tmp_path), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        wait_until_it_answers(port)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == EXIT_OK
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://{HOST}:{port}/health", timeout=5)
