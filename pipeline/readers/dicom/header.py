@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from pipeline.domain.case import POOLED_AGE
 from pipeline.domain.codes import SKIPS, Code
-from pipeline.domain.series import PICTURE, PROJECTION, Identity, SourceFile
+from pipeline.domain.series import Identity, SourceFile
+from pipeline.domain.terms import MODALITIES
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import read_header
-from pipeline.readers.dicom.kinds import CROSS_SECTIONAL, Kind, kind_of
+from pipeline.readers.dicom.kinds import Kind, kind_of
 from pipeline.readers.dicom.multiframe import frame_slices
 from pipeline.readers.dicom.orientation import check_place
 from pipeline.readers.dicom.pixel_format import check_pixels_present, pixel_format
@@ -18,16 +20,8 @@ from pipeline.readers.dicom.slices import Slice, slice_of
 from pipeline.readers.dicom.values import item, text
 from pipeline.readers.options import ReadOptions
 
-OTHER_MODALITIES = frozenset({"NM", "OT", "OPT", "PA", "RG", "LS", "BI", "DG", "EC", "TG"})
-
-MODALITIES = PROJECTION | PICTURE | CROSS_SECTIONAL | OTHER_MODALITIES
-"""Defined terms of Modality for acquired images (PS3.3 C.7.3.1.1.1)."""
-
 UNKNOWN_AGE = "000Y"
 """What some exports write where they removed the age; a newborn's is given in days."""
-
-OLDEST = 90
-"""Ages from here on are pooled (45 CFR 164.514)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +167,10 @@ def age_of(dataset: Dataset) -> str:
     age = text(dataset, "PatientAge").upper()
     if len(age) == 4 and age[:3].isdecimal() and age[3] in "DWMY" and age != UNKNOWN_AGE:
         years = int(int(age[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[3]])
-        return str(min(years, OLDEST))
+        return str(min(years, POOLED_AGE))
     born, seen = text(dataset, "PatientBirthDate"), text(dataset, "StudyDate")
     if len(born) == len(seen) == 8 and born.isdecimal() and seen.isdecimal() and born <= seen:
-        return str(min((int(seen) - int(born)) // 10_000, OLDEST))
+        return str(min((int(seen) - int(born)) // 10_000, POOLED_AGE))
     return ""
 
 
