@@ -93,7 +93,7 @@ def refusal_of(error: Exception) -> RejectedInput:
     It names the type and the line of ours, never the exception's own text, which may hold patient data.
     """
     if isinstance(error, MemoryError):
-        return RejectedInput("TOO_LARGE", "reading needed more memory than there is for it")
+        return RejectedInput("TOO_LARGE", "reading needed more memory than a worker may take")
     frames = [(frame.f_globals.get("__name__", "?"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
     below = frames[1:] or frames  # the first is the one that caught it
     module, line = ([frame for frame in below if frame[0].startswith("pipeline.")] or below)[-1]

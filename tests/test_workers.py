@@ -3,20 +3,30 @@
 import errno
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from phantoms.dicom_series import Identity, make_voxels, write_series
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
+from pipeline import machine
 from pipeline.errors import RejectedInput, UsageError
+from pipeline.readers.discovery import discover
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reading import read
 from pipeline.workers import MOST_RESTARTS, imap
+
+GIB = 1024**3
 
 
 def behave(item: object) -> object:
@@ -40,6 +50,9 @@ def behave(item: object) -> object:
             raise UsageError("the plan does not fit")
         case "who":
             return os.getpid()
+        case "room":
+            held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+            return resource.getrlimit(resource.RLIMIT_AS)[0] - held
         case "exit":
             os._exit(3)
     return item
@@ -95,6 +108,38 @@ def test_an_item_that_no_worker_can_take_is_given_up(tmp_path: Path) -> None:
     found = list(imap(behave, [0, fatal, 2], processes=1, timeout_seconds=60.0))
     assert [one.error.code if one.error else one.value for one in found] == [0, "CODEC_CRASH", 2]
     assert fatal.log.read_text(encoding="utf-8") == "x" * (1 + MOST_RESTARTS)
+
+
+@pytest.mark.parametrize(("total", "processes", "items", "share"), [(40, 4, 9, 8), (40, 4, 2, 16), (2, 4, 4, 1)])
+def test_a_worker_may_take_its_part_of_the_memory(
+    total: int, processes: int, items: int, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "memory_limit", lambda: total * GIB)
+    found = list(imap(behave, ["room"] * items, processes=processes, timeout_seconds=60.0))
+    for one in found:
+        assert isinstance(one.value, int)
+        assert one.value == pytest.approx(share * GIB, abs=GIB // 16)
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = psutil.virtual_memory().total
+    for text, expected in {"max": whole, "1073741824": GIB, str(2 * whole): whole}.items():
+        (tmp_path / "memory.max").write_text(f"{text}\n", encoding="ascii")
+        monkeypatch.setattr(machine, "CGROUP_LIMITS", (tmp_path / "gone", tmp_path / "memory.max"))
+        assert machine.memory_limit() == expected
+
+
+def test_the_smallest_part_is_enough_to_decode_and_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "memory_limit", lambda: GIB)
+    voxels = make_voxels((64, 64, 8))
+    for uid, syntax in {"1.2.3": ExplicitVRLittleEndian, "1.2.4": JPEG2000Lossless}.items():
+        write_series(tmp_path / uid, voxels, transfer_syntax=syntax, identity=Identity(series_uid=uid))
+    series = discover(tmp_path, ReadOptions()).series
+    found = list(imap(partial(read, options=ReadOptions()), series, processes=2, timeout_seconds=60.0))
+    assert len(found) == 2
+    for one in found:
+        assert one.value is not None, one.error
+        np.testing.assert_array_equal(one.value.voxels[0], voxels)
 
 
 def test_a_hang_is_ended() -> None:

@@ -144,8 +144,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.TRUNCATED: Explanation("The file ends before its data does.", "Copy or export the file again."),
     Code.CORRUPT: Explanation("The content is damaged: a checksum or a decoder refuses it.", "Copy the file again."),
     Code.TOO_LARGE: Explanation(
-        "The header claims more pixels than the limit allows; nothing was allocated.",
-        "Check the file; raise `read.max_bytes` if it is genuine.",
+        "The header claims more pixels than the limit allows, or reading needed more memory than a worker may take.",
+        "Check the file. If it is genuine, raise `read.max_bytes`, or take fewer `processes` or more `memory_bytes`.",
     ),
     Code.TOO_DEEP: Explanation("Sequences are nested deeper than any real file.", "Check where the file came from."),
     Code.CODEC_CRASH: Explanation("The decoder crashed on this file; only its case is lost.", "Export it again."),

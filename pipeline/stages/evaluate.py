@@ -70,7 +70,8 @@ class Config(EvaluationSettings):
     )
     memory_bytes: PositiveInt | None = Field(
         default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
+        "Default: an equal share of 80% of the memory.",
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     track: bool = Field(default=True, description="Add scores and plots to the MLflow run that made the model.")

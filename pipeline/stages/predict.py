@@ -71,12 +71,13 @@ class Config(Settings):
     )
     memory_bytes: PositiveInt | None = Field(
         default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
+        "Default: an equal share of 80% of the memory.",
     )
     retry: bool = Field(
         default=False,
         description="Try every refused case again. By default only those are that another try may mend: TIMEOUT, "
-        "UNREADABLE, CODEC_CRASH, CHANGED, TOO_LARGE.",
+        "UNREADABLE, CODEC_CRASH, CHANGED, TOO_LARGE, INTERNAL.",
     )
     tracking_uri: str = Field(
         default="", description="MLflow store of the model; empty takes mlflow.db in this folder."

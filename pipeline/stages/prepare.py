@@ -37,7 +37,8 @@ class Config(Settings):
     )
     memory_bytes: PositiveInt | None = Field(
         default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. Default: its part of 80%.",
+        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
+        "Default: an equal share of 80% of the memory.",
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
 
