@@ -86,6 +86,9 @@ def ingest(
     out: Annotated[Path, typer.Option(help="Manifest to write: NAME.csv; its companions stand beside it.")],
     labels: Annotated[Path | None, typer.Option(help="CSV, TSV or XLSX; without it an inventory is made.")] = None,
     extend: Annotated[Path | None, typer.Option(help="Older manifest whose patients keep their split.")] = None,
+    deidentified_copy: Annotated[
+        Path | None, typer.Option(help="Folder for a de-identified copy of the DICOM files of all cases.")
+    ] = None,
     modality: Modality = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -96,6 +99,7 @@ def ingest(
         "out": out,
         "labels.file": labels,
         "extend": extend,
+        "deidentified_copy.folder": deidentified_copy,
         "modality": modality,
     }
     _run("ingest", config, values, overrides)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.cohort.covariates import covariates_of, left_out, site_namer
+from pipeline.cohort.covariates import burned_in, covariates_of, left_out, site_namer
 from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.digests import files_digest
 from pipeline.cohort.label_sheet import LabelSheet
@@ -53,7 +53,13 @@ class CaseBuilder:
             covariates=covariates_of(candidate, self._site, row, sheet.columns if sheet else None),
             split=sheet.splits[number] if sheet and number is not None else None,
             notes=tuple(
-                dict.fromkeys((*(note for summary in summaries for note in summary.notes), *left_out(candidate)))
+                dict.fromkeys(
+                    (
+                        *(note for summary in summaries for note in summary.notes),
+                        *left_out(candidate),
+                        *burned_in(candidate),
+                    )
+                )
             ),
         )
 

@@ -50,6 +50,15 @@ def left_out(candidate: CaseCandidate) -> tuple[str, ...]:
     )
 
 
+def burned_in(candidate: CaseCandidate) -> tuple[str, ...]:
+    """Note why a name may be part of a picture."""
+    return tuple(
+        f"text about the patient may be burned into the pixels: {reason}"
+        for series in candidate.chosen
+        if (reason := series.attributes.get("burned_in"))
+    )
+
+
 def mapped(row: LabelRow, columns: Mapping[str, str]) -> dict[str, str]:
     """Covariates of one row; a blank leaves what the header says."""
     values = {name: row.cells[column].strip() for name, column in columns.items()}

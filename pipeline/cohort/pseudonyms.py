@@ -11,6 +11,7 @@ import io
 import os
 import secrets
 import stat
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +100,11 @@ class Pseudonyms:
     def case(self, raw: str) -> str:
         """Pseudonym of a case: ``C`` and 16 hex digits."""
         return self._name("case", raw)
+
+    def uid(self, raw: str) -> str:
+        """UID that stands for another one: ``2.25.`` and a UUID that is made of the HMAC (PS3.5 B.2)."""
+        code = hmac.new(self._key, table_bytes(f"uid\0{raw}"), "sha256")
+        return f"2.25.{uuid.UUID(bytes=code.digest()[:16], version=4).int}"
 
     def remember(self, *, patient: str = "", study: str = "", series: str = "", case: str = "") -> None:
         """Note raw identifiers for the map; empty ones are left out."""

@@ -49,6 +49,7 @@ class Code(StrEnum):
     AMBIGUOUS_LABEL = "AMBIGUOUS_LABEL"
     NO_MODALITY = "NO_MODALITY"
     DOES_NOT_FIT = "DOES_NOT_FIT"
+    BURNED_IN = "BURNED_IN"
     # rejected, and not its fault
     INTERNAL = "INTERNAL"
 
@@ -177,6 +178,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.DOES_NOT_FIT: Explanation(
         "The scan cannot be prepared for this model: other modality, dimension or number of channels.",
         "Select another series, or use a model that was trained on such scans.",
+    ),
+    Code.BURNED_IN: Explanation(
+        "Left out of the de-identified copy alone: a name may be part of the picture (ultrasound, a capture, a "
+        "photograph, or BurnedInAnnotation is YES). The case itself is used.",
+        "Blank the text with a tool for that, or look at the images and set `deidentified_copy.allow_burned_in`.",
     ),
     Code.INTERNAL: Explanation(
         "An error of ours, not of the file: something that we did not foresee. Only its case is lost.",

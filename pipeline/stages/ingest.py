@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.cohort.accounting import Account, RefusedSeries, account
 from pipeline.cohort.case_building import CaseBuilder
+from pipeline.cohort.deidentified.settings import CopySettings
 from pipeline.cohort.describe import SeriesSummary, describe
 from pipeline.cohort.extension import settled_by
 from pipeline.cohort.label_damage import summary
@@ -42,6 +43,7 @@ from pipeline.preprocessing.cache import SECONDS_PER_CASE
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
+from pipeline.stages.ingest_copy import Workers, check_copy, make_copy
 from pipeline.stages.ingest_tables import ENDINGS, Ingested, closing_lines, reasons, save, save_refusals
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.stopping import STARTS_AGAIN, stopping_on_sigterm
@@ -73,6 +75,9 @@ class Config(Settings):
     )
     key_file: Path | None = Field(
         default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
+    )
+    deidentified_copy: CopySettings = Field(
+        default=CopySettings(), description="A copy of the DICOM files of all cases that names no patient."
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     processes: NonNegativeInt | None = Field(
@@ -146,6 +151,7 @@ def check_places(config: Config) -> None:
 def ingest(config: Config) -> Outcome:
     """Make the manifest; see :func:`run`."""
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
+    check_copy(config.deidentified_copy, config.scans, (config.out, pseudonyms.key_file))
     sheet = read_sheet(config.labels) if config.labels.file else None
     old = load_manifest(config.extend) if config.extend else None
     discovery = discover(config.scans, config.options)
@@ -167,8 +173,12 @@ def ingest(config: Config) -> Outcome:
         raise
     done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes)
     save(config.out, done, pseudonyms.series)
-    is_complete = not ended.rejections and not done.unlabelled and not done.unscanned
-    return Outcome(tuple(closing_lines(config.out, done)), EXIT_OK if is_complete else EXIT_SOME_REJECTED)
+    copied = make_copy(
+        config.deidentified_copy, config.out, done, pseudonyms, _workers(config), config.options.max_bytes
+    )
+    is_complete = not ended.rejections and not done.unlabelled and not done.unscanned and not copied.rejections
+    lines = (*copied.lines, *closing_lines(config.out, done))
+    return Outcome(lines, EXIT_OK if is_complete else EXIT_SOME_REJECTED)
 
 
 def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) -> Labelled:
@@ -226,12 +236,18 @@ def _summaries(series: Sequence[Series], config: Config) -> dict[str, Read[Serie
     outcomes = imap(
         partial(describe, options=config.options),
         series,
+        **_workers(config),
+    )
+    found = list(track(outcomes, "read series", len(series)))
+    return {one.key: outcome for one, outcome in zip(series, found, strict=True)}
+
+
+def _workers(config: Config) -> Workers:
+    return Workers(
         processes=len(os.sched_getaffinity(0)) if config.processes is None else config.processes,
         timeout_seconds=config.seconds_per_case,
         memory_bytes=config.memory_bytes,
     )
-    found = list(track(outcomes, "read series", len(series)))
-    return {one.key: outcome for one, outcome in zip(series, found, strict=True)}
 
 
 def _refused(candidate: CaseCandidate, errors: Sequence[RejectedInput | None]) -> Iterator[RefusedSeries]:

@@ -22,13 +22,13 @@ from pipeline.domain.series import Discovery
 PROBLEM_COLUMNS = ("line", "column", "cell", "problem", "message")
 INVENTORY_COLUMNS = ("series", "case", "modality", "description", "plane", "spacing", "slices", "view", "files", "path")
 FILES, REJECTIONS, PROBLEMS = "files.csv", "rejections.csv", "labels.rejections.csv"
-INVENTORY = "inventory.files.csv"
+INVENTORY, COPY_REJECTIONS = "inventory.files.csv", "deidentified.rejections.csv"
 """Tables after NAME; their names end as promise 8 asks of what carries identifiers or free text."""
 
 FAILED = tuple(f"failed.{ending}" for ending in (FILES, REJECTIONS, PROBLEMS))
 """The same of an ingest that left no case, where an older manifest of that name stands."""
 
-ENDINGS = ("csv", "json", "html", FILES, REJECTIONS, PROBLEMS, INVENTORY, *FAILED)
+ENDINGS = ("csv", "json", "html", FILES, REJECTIONS, PROBLEMS, INVENTORY, COPY_REJECTIONS, *FAILED)
 """Of all files that ingest writes, after NAME."""
 
 SHOWN_SHAPES = 20

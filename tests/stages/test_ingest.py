@@ -587,7 +587,7 @@ def test_what_is_written_into_fields_of_the_scanner_is_not_shown(
 
 def test_every_setting_that_a_remedy_names_is_one() -> None:
     named = {name for told in EXPLANATIONS.values() for name in re.findall(r"`([a-z_]+\.[a-z_.]+)`", told.remedy)}
-    assert named == {"read.max_bytes", "labels.date_rule"}
+    assert named == {"read.max_bytes", "labels.date_rule", "deidentified_copy.allow_burned_in"}
     for name in named:
         first, second = name.split(".")
         group = ingest.Config.model_fields[first].get_default(call_default_factory=True)

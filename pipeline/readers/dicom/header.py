@@ -11,6 +11,7 @@ from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.series import Identity, SourceFile
 from pipeline.domain.terms import MODALITIES
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import read_header
 from pipeline.readers.dicom.kinds import Kind, kind_of
 from pipeline.readers.dicom.multiframe import frame_slices
@@ -158,6 +159,7 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
         "echo": text(dataset, "EchoTime"),
         "contrast": text(dataset, "ContrastBolusAgent"),
         "kernel": text(dataset, "ConvolutionKernel"),
+        "burned_in": burned_in_risk(dataset),
     }
     return {name: value for name, value in found.items() if value}
 

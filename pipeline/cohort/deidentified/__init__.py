@@ -1,0 +1,1 @@
+"""The de-identified copy of the scans: DICOM by the Basic Application Level Confidentiality Profile (PS3.15 E)."""
