@@ -10,6 +10,7 @@ from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Case, CaseSeries
 from pipeline.domain.series import Series
+from pipeline.readers.stacking import stacking_notes
 
 
 class CaseBuilder:
@@ -48,7 +49,7 @@ class CaseBuilder:
             case=self._names.case(candidate.unit_key),
             patient=self._names.patient(patient),
             study=self._names.study(study),
-            series=tuple(map(self._series, candidate.chosen, summaries)),
+            series=tuple(self._series(candidate, *pair) for pair in zip(candidate.chosen, summaries, strict=True)),
             labels=sheet.labels(number) if sheet and number is not None else {},
             covariates=covariates_of(candidate, self._site, row, sheet.columns if sheet else None),
             split=sheet.splits[number] if sheet and number is not None else None,
@@ -56,6 +57,7 @@ class CaseBuilder:
                 dict.fromkeys(
                     (
                         *(note for summary in summaries for note in summary.notes),
+                        *stacking_notes(tuple(series is not None for series in candidate.slots)),
                         *left_out(candidate),
                         *burned_in(candidate),
                     )
@@ -63,7 +65,7 @@ class CaseBuilder:
             ),
         )
 
-    def _series(self, series: Series, summary: SeriesSummary) -> CaseSeries:
+    def _series(self, candidate: CaseCandidate, series: Series, summary: SeriesSummary) -> CaseSeries:
         return CaseSeries(
             series=self._names.series(series.key),
             reader=series.reader,
@@ -76,4 +78,6 @@ class CaseBuilder:
             channels=summary.channels,
             digest=files_digest(series.files),
             voxels=summary.voxels,
+            channel=candidate.slots.index(series),
+            of=len(candidate.slots),
         )

@@ -2,7 +2,7 @@
 
 from pipeline.cohort.digests import files_digest
 from pipeline.cohort.tables import FilesTable
-from pipeline.domain.case import Case
+from pipeline.domain.case import Case, CaseSeries
 from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.domain.volume import Volume
@@ -11,6 +11,7 @@ from pipeline.readers.discovery import load, reopen
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Load
 from pipeline.readers.reading import read
+from pipeline.readers.stacking import stack
 
 
 class CaseReader:
@@ -21,14 +22,22 @@ class CaseReader:
         self.options = options
 
     def read(self, case: Case) -> Volume:
-        """Read the first series of a case, exactly as it was ingested.
+        """Read a case exactly as it was ingested: its series, or several as channels on the grid of the first.
 
         Raises
         ------
         RejectedInput
-            UNREADABLE where a file is gone, CHANGED where it is another one, and whatever reading raises.
+            UNREADABLE where a file is gone, CHANGED where it is another one, and whatever reading and stacking raise.
         """
-        series = case.series[0]
+        first = case.series[0]
+        if first.of == 1:
+            return self._read(first)
+        parts: list[Volume | None] = [None] * first.of
+        for series in case.series:
+            parts[series.channel] = self._read(series)
+        return stack(parts)
+
+    def _read(self, series: CaseSeries) -> Volume:
         files = self.files.of(series.series)
         if files_digest(files) != series.digest:
             raise RejectedInput(Code.CHANGED, "the table of input files does not list the files of this case")

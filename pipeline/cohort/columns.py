@@ -26,6 +26,8 @@ SERIES = (
     "channels",
     "digest",
     "voxels",
+    "channel",
+    "of",
 )
 NOTES = "notes"
 COVARIATE = "cov_"

@@ -20,6 +20,7 @@ from pipeline.domain.cells import csv_text, plain_cell, table_bytes, table_text
 from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.manifest import SCHEMA_VERSION, Counts, Manifest
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Disposition, SourceFile
 from pipeline.errors import ManifestError
 
@@ -43,6 +44,7 @@ class ManifestHeader(Frozen):
     findings: tuple[Finding, ...]
     covariates: tuple[str, ...]
     acknowledged_leaks: int
+    select: Selection | None = None
     counts: Counts
     table_sha256: str
     digest: str
@@ -95,6 +97,7 @@ def render(manifest: Manifest, counts: Counts) -> tuple[bytes, ManifestHeader]:
         findings=manifest.findings,
         covariates=tuple(covariates),
         acknowledged_leaks=manifest.acknowledged_leaks,
+        select=manifest.select,
         counts=counts,
         table_sha256=hashlib.sha256(content).hexdigest(),
         digest=manifest.digest,
@@ -123,7 +126,12 @@ def parse(path: Path, content: bytes, header: ManifestHeader) -> Manifest:
     names = [finding.name for finding in header.findings]
     cases = tuple(_cases(path, content, names, header.covariates))
     try:
-        manifest = Manifest(findings=header.findings, cases=cases, acknowledged_leaks=header.acknowledged_leaks)
+        manifest = Manifest(
+            findings=header.findings,
+            cases=cases,
+            acknowledged_leaks=header.acknowledged_leaks,
+            select=header.select,
+        )
     except ValidationError as error:
         raise ManifestError(f"{path} is no valid manifest: {_problems(error)}.", AGAIN) from error
     if manifest.digest != header.digest:

@@ -1,23 +1,18 @@
 """From series to cases: which series of a study a case rests on, and why the others are left out."""
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.cohort.selection import Selection, thickness
+from pipeline.cohort.channels import fill_channels
+from pipeline.cohort.choosing import preference, tell_apart
 from pipeline.domain.codes import Code
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Identity, Series
-from pipeline.domain.terms import known_modality, known_view
+from pipeline.domain.terms import known_modality
 
 SIDED = "MG"
 """Modality of which each side is a case of its own."""
-
-LISTED = 8
-"""Longest list of series in a message."""
-
-PLAIN_VALUE = re.compile(r"[A-Za-z0-9_. -]{1,40}")
-"""Coded values that a message may repeat; free text may name a patient."""
 
 Chosen = tuple[tuple[Series, ...], tuple[Series, ...], str]
 """Series of a case, series left out, and why (empty: they are only not selected)."""
@@ -38,12 +33,20 @@ class CaseCandidate:
         What it rests on, at least one.
     laterality : str
         ``L``, ``R``, ... where sides are cases of their own; else empty.
+    channels : tuple of Series or None
+        Of a case of several series: what fills each channel, None where it is empty. Else empty.
     """
 
     unit_key: str
     identity: Identity
     chosen: tuple[Series, ...]
     laterality: str = ""
+    channels: tuple[Series | None, ...] = ()
+
+    @property
+    def slots(self) -> tuple[Series | None, ...]:
+        """What fills each channel: of a case without `channels`, its series."""
+        return self.channels or self.chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,12 @@ def cases_of(discovery: Discovery, selection: Selection = Selection()) -> Units:
     candidates = []
     for key in sorted(groups):
         for unit_key, side, members in _units(key, groups[key]):
+            if selection.channels:
+                filled = fill_channels(members, selection)
+                refusals |= {one.key: SeriesRefusal(one, code, text) for one, code, text in filled.others}
+                if present := tuple(one for one in filled.slots if one is not None):
+                    candidates.append(CaseCandidate(unit_key, present[0].identity, present, side, filled.slots))
+                continue
             chosen, others, trouble = _choose(members, selection)
             code = Code.AMBIGUOUS_SERIES if trouble else Code.NOT_SELECTED
             message = trouble or "another series of this study is chosen"
@@ -126,27 +135,6 @@ def _choose(members: Sequence[Series], selection: Selection) -> Chosen:
         return tuple(members), (), ""
     modalities = {series.modality for series in members}
     if selection.several == "refuse" or (SIDED in modalities and len(modalities) > 1):
-        return (), tuple(members), f"{len(members)} series are left of this study: {_list(members)}"
-    first, *others = sorted(members, key=_preference)
+        return (), tuple(members), f"{len(members)} series are left of this study: {tell_apart(members)}"
+    first, *others = sorted(members, key=preference)
     return (first,), tuple(others), ""
-
-
-def _preference(series: Series) -> tuple[int, float, str]:
-    slices = series.attributes.get("slices", "")
-    thick = thickness(series)
-    return -int(slices) if slices.isdecimal() else 0, float("inf") if thick is None else thick, series.key
-
-
-def _list(members: Sequence[Series]) -> str:
-    """Tell series apart by what is measured or coded; descriptions are free text and may name a patient."""
-    counted = Counter(_describe(series.modality, series.attributes) for series in members)
-    shown = [f"{count} x ({text})" if count > 1 else text for text, count in sorted(counted.items())]
-    more = [f"{len(shown) - LISTED} more kinds"] if len(shown) > LISTED else []
-    return "; ".join([*shown[:LISTED], *more])
-
-
-def _describe(modality: str, attributes: Mapping[str, str]) -> str:
-    told = [modality or "modality not known", attributes.get("plane", ""), known_view(attributes.get("view", ""))]
-    spacing, slices = attributes.get("spacing", ""), attributes.get("slices", "")
-    told += [f"spacing {spacing}" if spacing else "", f"{slices} slices" if slices else ""]
-    return ", ".join(text for text in told if PLAIN_VALUE.fullmatch(text))

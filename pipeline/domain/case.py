@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from pipeline.domain.finding import Finding, FindingKind
-from pipeline.domain.frozen import Frozen
+from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.geometry import Plane, Unit
 
 POOLED_AGE = 90
@@ -34,6 +34,9 @@ class CaseSeries(Frozen):
         sha256 over the sorted sha256 of its files.
     voxels : str
         sha256 of the decoded voxels, which a second export shares although its files differ; empty: not taken.
+    channel, of : int
+        Which channel of its case it fills, from 0, and how many there are; one that no series fills is empty.
+        ``of`` = 1: the case is this series.
     """
 
     series: str
@@ -47,6 +50,8 @@ class CaseSeries(Frozen):
     channels: int
     digest: str
     voxels: str = ""
+    channel: int = Field(default=0, ge=0)
+    of: int = Field(default=1, ge=1)
 
 
 class Case(Frozen):
@@ -76,8 +81,11 @@ class Case(Frozen):
 
     @property
     def digest(self) -> str:
-        """Digest of the pixels that the case rests on."""
-        return self.series[0].digest
+        """Digest of the pixels that the case rests on: those of all its series, and which channels they fill."""
+        first, *others = self.series
+        if first.of == 1 and not others:
+            return first.digest
+        return digest([[one.digest, one.stack, one.channel, one.of] for one in self.series])
 
     def encoded_label(self, finding: Finding) -> tuple[int, ...]:
         """Encode the label of a finding: ``(class index,)``, or one of 0, 1, UNKNOWN for each class if multilabel."""

@@ -46,6 +46,7 @@ class Code(StrEnum):
     SHEAR = "SHEAR"
     INCOMPLETE = "INCOMPLETE"
     AMBIGUOUS_SERIES = "AMBIGUOUS_SERIES"
+    MISSING_SERIES = "MISSING_SERIES"
     AMBIGUOUS_LABEL = "AMBIGUOUS_LABEL"
     NO_MODALITY = "NO_MODALITY"
     DOES_NOT_FIT = "DOES_NOT_FIT"
@@ -166,6 +167,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.AMBIGUOUS_SERIES: Explanation(
         "Several series of one study remain after the selection rules, and none is the obvious one.",
         "Say which with `select`: the message lists them.",
+    ),
+    Code.MISSING_SERIES: Explanation(
+        "A case is several series of a study, one a channel, and the study has none for a channel.",
+        "Widen the rules of that channel in `select.channels`, or let it be empty with `select.missing: empty`.",
     ),
     Code.AMBIGUOUS_LABEL: Explanation(
         "One row of labels matches several studies (or several rows match one).",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pipeline.domain.case import Case, Split
 from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen, digest
+from pipeline.domain.selection import Selection
 
 SCHEMA_VERSION = 1
 
@@ -39,12 +40,15 @@ class Manifest(Frozen):
     acknowledged_leaks : int
         Number of patients or pixel digests found in two splits that the configuration acknowledged (a public
         benchmark's official split); every report carries it.
+    select : Selection or None
+        The rules by which its series were chosen; plan and model carry them on to prediction.
     """
 
     schema_version: int = SCHEMA_VERSION
     findings: tuple[Finding, ...] = ()
     cases: tuple[Case, ...] = Field(min_length=1)
     acknowledged_leaks: int = 0
+    select: Selection | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

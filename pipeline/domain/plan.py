@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.geometry import Unit
+from pipeline.domain.selection import Selection
 
 
 class Window(Frozen):
@@ -58,6 +59,8 @@ class Plan(Frozen):
         See ``size``; used for projection images and pictures whose field of view is the object itself.
     modality : str
         Modality the plan was made for; others are refused.
+    select : Selection or None
+        The rules by which the series of the training scans were chosen; predictions choose by them too.
     """
 
     fingerprint: str
@@ -73,6 +76,7 @@ class Plan(Frozen):
     batch_size: int = Field(gt=0)
     precision: str
     decisions: tuple[Decision, ...] = ()
+    select: Selection | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

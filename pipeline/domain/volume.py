@@ -22,8 +22,10 @@ class Volume:
         Shape (i, j, k), unit, affine to RAS+.
     modality : str
         DICOM modality (0008,0060), e.g. ``CT``.
-    valid : ndarray of bool, shape (i, j, k), or None
-        False where the scanner wrote padding; such voxels enter no statistic. None: all valid.
+    valid : ndarray of bool, shape (i, j, k) or (c, i, j, k), or None
+        False where the scanner wrote padding; such voxels enter no statistic. None: all valid. With an axis c the
+        channels are series of their own: False also where a series does not reach, and statistics are taken for each
+        channel. A channel without any valid voxel is empty: no series fills it.
     notes : tuple of str
         What a reviewer should know about how this volume was read. No patient data.
     """
@@ -38,17 +40,28 @@ class Volume:
         assert self.voxels.ndim == 4, f"voxels must be 4D (c, i, j, k), got shape {self.voxels.shape}"
         assert self.voxels.dtype == np.float32, f"voxels must be float32, got {self.voxels.dtype}"
         assert self.voxels.shape[1:] == self.geometry.shape, (self.voxels.shape, self.geometry.shape)
-        assert self.valid is None or self.valid.shape == self.geometry.shape
+        assert self.valid is None or self.valid.shape in (self.geometry.shape, self.voxels.shape), self.valid.shape
 
     @property
     def channels(self) -> int:
-        """Number of channels c: 1, or 3 for colour."""
+        """Number of channels c: 1, 3 for colour, or one a series."""
         return int(self.voxels.shape[0])
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether its channels are series of their own, each with its own valid voxels."""
+        return self.valid is not None and self.valid.ndim == 4
 
     @property
     def is_2d(self) -> bool:
         """Whether this is a single image (k = 1)."""
         return self.geometry.shape[2] == 1
+
+    def valid_voxels(self) -> NDArray[np.float32]:
+        """Voxels that enter statistics, of all channels, flat."""
+        if self.valid is None:
+            return self.voxels.ravel()
+        return self.voxels[self.valid] if self.is_stacked else self.voxels[:, self.valid].ravel()
 
     def canonical(self) -> Self:
         """Reorder (never resample) to the nearest RAS+ axes: i to right, j to anterior, k to superior.
@@ -62,13 +75,13 @@ class Volume:
         step = np.eye(4)
         step[:3, :3] = 0.0
         voxels = np.transpose(self.voxels, (0, *(axis + 1 for axis in axes)))
-        valid = None if self.valid is None else np.transpose(self.valid, axes)
+        valid = None if self.valid is None else np.transpose(self.valid, _behind(self.valid, axes))
         for world, (axis, sign) in enumerate(orientation):
             step[axis, world] = sign
             if sign < 0:
                 step[axis, 3] = self.geometry.shape[axis] - 1
                 voxels = np.flip(voxels, world + 1)
-                valid = None if valid is None else np.flip(valid, world)
+                valid = None if valid is None else np.flip(valid, world + valid.ndim - 3)
         i, j, k = (self.geometry.shape[axis] for axis in axes)
         geometry = Geometry.from_matrix((i, j, k), self.geometry.matrix @ step, self.geometry.unit)
         return replace(
@@ -77,3 +90,9 @@ class Volume:
             geometry=geometry,
             valid=None if valid is None else np.ascontiguousarray(valid),
         )
+
+
+def _behind(valid: NDArray[np.bool_], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Order of the axes of a mask whose spatial ones are reordered; an axis c stays in front."""
+    first = valid.ndim - 3
+    return (*range(first), *(axis + first for axis in axes))

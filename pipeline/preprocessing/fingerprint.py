@@ -48,7 +48,7 @@ def measure(
 ) -> Fingerprint:
     """Measure one split of a manifest.
 
-    Shape, spacing and extent come from the manifest for every case (the first series is the one prepared), in the
+    Shape, spacing and extent come from the manifest for every case (the first series gives the grid), in the
     order R, A, S; single images keep stored order. Intensities pool the valid voxels (padding excluded) of at most
     `sampled_cases` scans, read one at a time; for CT only those above -950 HU, so that the share of air in the field
     of view does not move the percentiles. MR has no such threshold: all valid voxels are pooled.
@@ -88,7 +88,7 @@ def measure(
         modality=modality,
         unit=unit,
         ndim=ndim,
-        channels=cases[0].series[0].channels,
+        channels=_channels(cases[0]),
         shape=_spreads(np.asarray(shapes, dtype=np.float64)),
         spacing=_spreads(np.asarray(spacings, dtype=np.float64)),
         extent=_spreads(extents),
@@ -102,7 +102,7 @@ def _one_kind(cases: Sequence[Case]) -> str:
     first = [case.series[0] for case in cases]
     modalities = Counter(series.modality for series in first)
     dimensions = Counter("2D" if series.shape[2] == 1 else "3D" for series in first)
-    channels = Counter(str(series.channels) for series in first)
+    channels = Counter(str(_channels(case)) for case in cases)
     for what, found, remedy in (
         ("modalities", modalities, "Select one modality at ingest, e.g. `select.modality=CT`."),
         ("dimensions", dimensions, "Select single images or volumes at ingest, e.g. by modality or description."),
@@ -112,6 +112,12 @@ def _one_kind(cases: Sequence[Case]) -> str:
             counts = ", ".join(f"{name or 'none'}: {count}" for name, count in found.most_common())
             raise PlanError(f"The split mixes {what} ({counts} cases).", remedy)
     return first[0].modality
+
+
+def _channels(case: Case) -> int:
+    """Input channels of a case: those of its image, or one for each of its series and empty channels."""
+    first = case.series[0]
+    return first.of if first.of > 1 else first.channels
 
 
 def _in_world_order(case: Case, unit: Unit, ndim: int) -> tuple[tuple[int, int, int], Triple]:
@@ -197,7 +203,7 @@ def _intensities(cases: Sequence[Case], read: Read, *, is_ct: bool) -> Intensiti
         except RejectedInput as error:
             log.warning("case %s cannot be measured: %s %s", case.case, error.code, error.message)
             continue
-        values = volume.voxels.ravel() if volume.valid is None else volume.voxels[:, volume.valid].ravel()
+        values = volume.valid_voxels()
         if is_ct:
             values = values[values > CT_AIR_BELOW]
         if values.size:

@@ -10,6 +10,7 @@ from pipeline.domain.fingerprint import Fingerprint, Intensities, Spread
 from pipeline.domain.frozen import digest
 from pipeline.domain.geometry import Unit
 from pipeline.domain.plan import Decision, Intensity, Plan, Window, ZScore
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.errors import PlanError
 from pipeline.machine import memory_limit
@@ -63,8 +64,8 @@ class PlanSettings(Settings):
     )
 
 
-def make_plan(fingerprint: Fingerprint, settings: PlanSettings) -> Plan:
-    """Decide everything that the settings leave open.
+def make_plan(fingerprint: Fingerprint, settings: PlanSettings, select: Selection | None = None) -> Plan:
+    """Decide everything that the settings leave open; `select`, by which the series were chosen, goes along.
 
     Raises
     ------
@@ -90,6 +91,7 @@ def make_plan(fingerprint: Fingerprint, settings: PlanSettings) -> Plan:
             depth=depth,
             batch_size=batch_size,
             precision=precision,
+            select=select,
             decisions=(
                 *_given(fingerprint, settings),
                 fit_decision,

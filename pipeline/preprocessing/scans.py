@@ -1,8 +1,9 @@
-"""From a series straight to the network's input: what a worker process does for a prediction.
+"""From the series of a case straight to the network's input: what a worker process does for a prediction.
 
 It stands here, apart from the stage that asks for it, so that a worker imports no network and no MLflow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.domain.plan import Plan
 from pipeline.domain.series import Series
 from pipeline.preprocessing.transforms import prepare
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.reading import read
+from pipeline.readers.stacking import read_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,18 @@ class PreparedScan:
     notes: tuple[str, ...]
 
 
-def prepare_series(series: Series, plan: Plan, options: ReadOptions) -> PreparedScan:
-    """Read one series and prepare it.
+def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOptions) -> PreparedScan:
+    """Read a case and prepare it.
+
+    Parameters
+    ----------
+    slots : sequence of Series or None
+        Its one series; or what fills each of its channels, None where a channel is empty.
 
     Raises
     ------
     RejectedInput
-        See :func:`pipeline.readers.reading.read` and :func:`pipeline.preprocessing.transforms.prepare`.
+        See :func:`pipeline.readers.stacking.read_slots` and :func:`pipeline.preprocessing.transforms.prepare`.
     """
-    volume = read(series, options)
+    volume = read_slots(slots, options)
     return PreparedScan(prepare(volume, plan), volume.notes)

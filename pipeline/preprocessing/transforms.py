@@ -8,6 +8,7 @@ centre lies outside the field of view hold the intensity floor.
 """
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ def prepare(volume: Volume, plan: Plan) -> NDArray[np.float32]:
 
     Volumes are reordered to RAS+ (:meth:`Volume.canonical`), single images keep stored order. Intensities are mapped
     by ``plan.intensity`` on the scan's own grid; padding (``valid`` False) enters no statistic and becomes the floor.
+    Channels that are series of their own have statistics of their own; an empty one is 0.
     Then trilinear resampling to ``plan.spacing`` (with a Gaussian anti-aliasing filter where it coarsens) and a centre
     crop or pad to ``plan.size``. With ``plan.fit`` the whole field of view is scaled into ``plan.size``, its
     proportions kept, the rest padded with the floor.
@@ -74,13 +76,13 @@ def prepare(volume: Volume, plan: Plan) -> NDArray[np.float32]:
     """
     _check_fits(volume, plan)
     volume = volume.canonical() if plan.ndim == 3 else volume
-    normal, floor = _normalise(volume, plan.intensity)
+    normal, floors = _normalise_each(volume, plan.intensity)
     shape, own = volume.geometry.shape[: plan.ndim], volume.geometry.spacing[: plan.ndim]
     axes = [
         _axis(n, m, s, t) for n, m, s, t in zip(shape, plan.size, own, _target_spacing(shape, own, plan), strict=True)
     ]
     image = normal if plan.ndim == 3 else normal[..., 0]
-    out = np.stack([_sample(channel, axes, floor) for channel in image])
+    out = np.stack([_sample(channel, axes, floor) for channel, floor in zip(image, floors, strict=True)])
     if not np.isfinite(out).all():
         raise _refuse(Code.NOT_FINITE, "prepared voxels are not all finite numbers")
     return out
@@ -105,6 +107,24 @@ def _refuse(code: Code, message: str) -> RejectedInput:
     return RejectedInput(code, message, stage="prepare")
 
 
+def _normalise_each(volume: Volume, intensity: Window | ZScore) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """Map intensities; return voxels (c, i, j, k) and the floor of each channel.
+
+    Channels that are series of their own are mapped each by itself; one that no series fills stays at 0 throughout.
+    """
+    if not volume.is_stacked:
+        normal, floor = _normalise(volume, intensity)
+        return normal, (floor,) * volume.channels
+    assert volume.valid is not None
+    mapped: list[tuple[NDArray[np.float32], float]] = []
+    for channel, valid in zip(volume.voxels, volume.valid, strict=True):
+        if valid.any():
+            mapped.append(_normalise(replace(volume, voxels=channel[np.newaxis], valid=valid), intensity))
+        else:
+            mapped.append((np.zeros((1, *channel.shape), dtype=np.float32), 0.0))
+    return np.concatenate([normal for normal, _ in mapped]), tuple(floor for _, floor in mapped)
+
+
 def _normalise(volume: Volume, intensity: Window | ZScore) -> tuple[NDArray[np.float32], float]:
     """Map intensities; return voxels (c, i, j, k) and the floor, the lowest value that the mapping gives this scan."""
     valid = volume.valid
@@ -126,7 +146,7 @@ def _normalise(volume: Volume, intensity: Window | ZScore) -> tuple[NDArray[np.f
 
 def _own_statistics(volume: Volume, intensity: ZScore) -> tuple[float, float, float, float]:
     """Percentiles, mean and 1 / standard deviation of the scan's valid voxels, pooled over channels."""
-    values = volume.voxels.ravel() if volume.valid is None else volume.voxels[:, volume.valid].ravel()
+    values = volume.valid_voxels()
     low, high = (float(p) for p in np.percentile(values, [intensity.lower_percentile, intensity.upper_percentile]))
     inside = np.clip(values, np.float32(low), np.float32(high))
     mean, std = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))

@@ -21,7 +21,6 @@ from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.cohort.selection import Selection
 from pipeline.cohort.splits import SplitSettings, assign_splits
 from pipeline.cohort.tables import beside, load_manifest
 from pipeline.cohort.units import CaseCandidate, cases_of
@@ -29,6 +28,7 @@ from pipeline.config import Settings
 from pipeline.domain.case import Case
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Identity, Series, SourceFile
 from pipeline.errors import (
     EXIT_OK,
@@ -183,7 +183,7 @@ def ingest(config: Config) -> Outcome:
 
 def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) -> Labelled:
     """Find out which candidates have labels, before anything is read."""
-    select = config.select if sheet else config.select.model_copy(update={"unit": "series"})
+    select = config.select if sheet else config.select.model_copy(update={"unit": "series", "channels": ()})
     units = cases_of(discovery, select)
     refused = [RefusedSeries(one.series, one.code, one.message, "select") for one in units.refusals]
     if sheet is None:
@@ -271,7 +271,8 @@ def _manifest(
     kept, notes = settled_by(old, cases) if old else ({}, ())
     dealt, warnings = assign_splits(cases, findings, config.split, kept)
     leaks = check(dealt, acknowledged=config.acknowledge_leaks)
-    return Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks), (*notes, *warnings)
+    manifest = Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks, select=config.select)
+    return manifest, (*notes, *warnings)
 
 
 def _stop_without_cases(config: Config, ended: Account, sheet: LabelSheet | None, joined: Joined | None) -> NoReturn:

@@ -53,7 +53,7 @@ def run(config: Config) -> Outcome:
 def decide(config: Config, manifest: Manifest, read: Callable[[Case], Volume]) -> Outcome:
     """Measure, decide and write, for a manifest that is loaded; see :func:`run`."""
     fingerprint = measure(manifest, Split.TRAIN, read)
-    plan = make_plan(fingerprint, config.plan)
+    plan = make_plan(fingerprint, config.plan, manifest.select)
     out = config.out or config.manifest.with_suffix(".plan")
     atomic.write_text(out / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")
     atomic.write_text(out / PLAN_FILE, plan.model_dump_json(indent=2) + "\n")

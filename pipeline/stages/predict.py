@@ -13,8 +13,8 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pipeline import __version__, atomic
 from pipeline.cohort.accounting import files_by_code
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.cohort.selection import Selection
 from pipeline.config import KindOf, Part, Settings
+from pipeline.domain.selection import Selection
 from pipeline.engines.engine import Engine
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
@@ -53,8 +53,10 @@ class Config(Settings):
         description="Modality of NIfTI files and pictures, which do not say it; without it they are refused. It is "
         "never taken from the model.",
     )
-    select: Selection = Field(
-        default=Selection(), description="Which series of a study is read; the modality follows from the model."
+    select: Selection | None = Field(
+        default=None,
+        description="Which series of a study is read. Default: the rules of the ingest that the model was trained on, "
+        "which travel with it. The modality follows from the model.",
     )
     engine: Annotated[Part, KindOf("pipeline.engines")] = Field(
         default=TorchConfig(), description="What runs the network."
@@ -137,7 +139,7 @@ def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
     started, clock = datetime.now(UTC), time.monotonic()
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
     discovery = discover(config.scans, config.options)
-    asked = cases_to_ask(discovery, config.select, package.plan.modality)
+    asked = cases_to_ask(discovery, config.select or package.plan.select or Selection(), package.plan.modality)
     requests = requests_for(asked.candidates, pseudonyms, _depends_on(config, package))
     todo = outstanding(requests, ledger, retry=config.retry)
     log.info("%d cases, %d of them to predict", len(requests), len(todo))

@@ -1,6 +1,6 @@
 """The cases of a prediction: what each is called, what its outcome depends on, and how it comes about."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.codes import Code
 from pipeline.domain.frozen import digest
 from pipeline.domain.prediction import Prediction
-from pipeline.domain.series import Series
+from pipeline.domain.series import Series, SourceFile
 from pipeline.engines.engine import Engine
 from pipeline.engines.inference import predict_prepared
 from pipeline.errors import RejectedInput
@@ -37,16 +37,19 @@ class Request:
     Attributes
     ----------
     series : tuple of Series
-        The first one is read.
+        What it rests on.
+    slots : tuple of Series or None
+        What is read: its one series, or what fills each of its channels.
     case, patient, study, name : str
-        Pseudonyms; ``name`` is that of the series.
+        Pseudonyms; ``name`` is that of the first series.
     digest : str
-        sha256 over the sorted sha256 of the files.
+        sha256 over the sorted sha256 of the files; of several series, over those of each and their channels.
     key : str
         Of the ledger: a digest over all that the outcome depends on.
     """
 
     series: tuple[Series, ...]
+    slots: tuple[Series | None, ...]
     case: str
     patient: str
     study: str
@@ -84,12 +87,19 @@ def _request(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mappi
     first = candidate.chosen[0]
     study = candidate.identity.study_uid or first.key
     patient = candidate.identity.patient_id or study
-    pseudonyms.remember(patient=patient, study=study, series=first.key, case=candidate.unit_key)
+    pseudonyms.remember(patient=patient, study=study, case=candidate.unit_key)
+    for series in candidate.chosen:
+        pseudonyms.remember(series=series.key)
     case = pseudonyms.case(candidate.unit_key)
     pixels = files_digest(first.files)
-    scan = {"case": case, "pixels": pixels, "reader": first.reader, "stack": first.stack, "modality": first.modality}
+    scan: dict[str, object] = {"case": case, "pixels": pixels, "reader": first.reader}
+    scan |= {"stack": first.stack, "modality": first.modality}
+    if len(candidate.slots) > 1:
+        slots = [None if one is None else [files_digest(one.files), one.stack] for one in candidate.slots]
+        pixels, scan["channels"] = digest(slots), slots
     return Request(
         series=candidate.chosen,
+        slots=candidate.slots,
         case=case,
         patient=pseudonyms.patient(patient),
         study=pseudonyms.study(study),
@@ -124,7 +134,7 @@ def predict_cases(
     """
     prepared = imap(
         partial(prepare_series, plan=package.plan, options=options),
-        [request.series[0] for request in requests],
+        [request.slots for request in requests],
         processes=limits.processes,
         timeout_seconds=limits.seconds,
         memory_bytes=limits.memory_bytes,
@@ -159,7 +169,7 @@ def answer(request: Request, scan: Outcome[PreparedScan], package: ModelPackage,
 
 def _refusal(request: Request, error: RejectedInput) -> CaseRefusal:
     """Keep a refusal without the path of the guilty file, which its sha256 finds again."""
-    guilty = [file.sha256 for file in request.series[0].files if str(file.path) == error.path]
+    guilty = [file.sha256 for file in _files(request) if str(file.path) == error.path]
     return CaseRefusal(
         code=Code(error.code),
         stage=error.stage,
@@ -171,5 +181,9 @@ def _refusal(request: Request, error: RejectedInput) -> CaseRefusal:
 
 def guilty_path(request: Request, refusal: CaseRefusal) -> str:
     """Path of the file with the sha256 of a refusal, or an empty string."""
-    found: list[Path] = [file.path for file in request.series[0].files if file.sha256 == refusal.sha256]
+    found: list[Path] = [file.path for file in _files(request) if file.sha256 == refusal.sha256]
     return str(found[0]) if found and refusal.sha256 else ""
+
+
+def _files(request: Request) -> Iterator[SourceFile]:
+    return (file for series in request.series for file in series.files)

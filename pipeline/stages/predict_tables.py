@@ -80,11 +80,15 @@ def settle(
 
 
 def _refused(request: Request, refusal: CaseRefusal) -> Iterator[RefusedSeries]:
-    """Refuse the series of a case; those that were not read are INCOMPLETE without the one that was."""
-    first, *others = request.series
+    """Refuse the series with the guilty file, else the first one; without it the others of a case are INCOMPLETE."""
     path = guilty_path(request, refusal)
-    yield RefusedSeries(first, refusal.code, refusal.message, refusal.stage, path, refusal.remedy)
-    for series in others:
+    guilty = next(
+        (one for one in request.series if any(str(file.path) == path for file in one.files)), request.series[0]
+    )
+    yield RefusedSeries(guilty, refusal.code, refusal.message, refusal.stage, path, refusal.remedy)
+    for series in request.series:
+        if series is guilty:
+            continue
         message = f"another series of its case is refused: {refusal.code}, {refusal.message}"
         yield RefusedSeries(series, Code.INCOMPLETE, message, refusal.stage)
 

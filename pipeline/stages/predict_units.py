@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.cohort.accounting import RefusedSeries
-from pipeline.cohort.selection import Selection
 from pipeline.cohort.units import CaseCandidate, Units, cases_of
 from pipeline.domain.codes import SKIPS, Code
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series
 from pipeline.domain.terms import known_modality
 from pipeline.errors import UsageError

@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.cohort.selection import Selection
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.codes import SKIPS, Code
+from pipeline.domain.selection import Selection
 from pipeline.domain.volume import Volume
 from pipeline.engines.inference import predict_volume
 from pipeline.engines.torch import Config as TorchConfig
@@ -27,7 +27,7 @@ from pipeline.errors import RejectedInput
 from pipeline.package.package import load_package
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.reading import read
+from pipeline.readers.stacking import read_slots
 from pipeline.stages.predict_units import cases_to_ask
 from pipeline.workers import imap
 
@@ -87,15 +87,16 @@ class ScanModel:
             discovery = discover(folder, options)
             refused = [refusal for refusal in discovery.refusals if refusal.code not in SKIPS]
             yield from (_refusal("", refusal.code, refusal.message) for refusal in refused)
-            asked = cases_to_ask(discovery, Selection(), self._package.plan.modality)
+            plan = self._package.plan
+            asked = cases_to_ask(discovery, plan.select or Selection(), plan.modality)
             candidates = asked.candidates
             left_out = [refusal for refusal in asked.refused if refusal.code not in SKIPS]
             yield from (_refusal("", refusal.code, refusal.message) for refusal in left_out)
             if not candidates and not refused and not left_out:
                 yield _refusal("", Code.NOT_AN_IMAGE, "no image was found")
-            series = [candidate.chosen[0] for candidate in candidates]
-            reading = partial(read, options=options)
-            volumes = imap(reading, series, processes=processes, timeout_seconds=TIMEOUT_SECONDS, memory_bytes=None)
+            slots = [candidate.slots for candidate in candidates]
+            reading = partial(read_slots, options=options)
+            volumes = imap(reading, slots, processes=processes, timeout_seconds=TIMEOUT_SECONDS, memory_bytes=None)
             for candidate, outcome in zip(candidates, volumes, strict=True):
                 yield from self._case(candidate, outcome.value, outcome.error)
 

@@ -194,7 +194,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     """Measure, plan and prepare; a run that goes on keeps the plan it began with."""
     out = config.out
     fingerprint = once(out / "fingerprint.json", Fingerprint, partial(measure, manifest, Split.TRAIN, read))
-    plan = once(out / "plan.json", Plan, partial(make_plan, fingerprint, config.plan))
+    plan = once(out / "plan.json", Plan, partial(make_plan, fingerprint, config.plan, manifest.select))
     cache = PreparedCache(config.cache or out / "cache", plan, read)
     used = [case for case in manifest.cases if case.split in (Split.TRAIN, Split.VALIDATION)]
     rejections = cache.fill(

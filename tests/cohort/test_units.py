@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.cohort.selection import Selection
 from pipeline.cohort.units import Units, cases_of
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Identity, Series
 
 PLACE = {"plane": "axial", "spacing": "0.7x0.7x5", "slices": "40"}

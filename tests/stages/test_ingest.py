@@ -24,13 +24,13 @@ from phantoms.exports import (
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.cohort.selection import Selection
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.units import CaseCandidate, Units
 from pipeline.config import explain
 from pipeline.domain.case import Split
 from pipeline.domain.codes import EXPLANATIONS
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series
 from pipeline.errors import (
     EXIT_OK,
@@ -587,7 +587,8 @@ def test_what_is_written_into_fields_of_the_scanner_is_not_shown(
 
 def test_every_setting_that_a_remedy_names_is_one() -> None:
     named = {name for told in EXPLANATIONS.values() for name in re.findall(r"`([a-z_]+\.[a-z_.]+)`", told.remedy)}
-    assert named == {"read.max_bytes", "labels.date_rule", "deidentified_copy.allow_burned_in"}
+    settings = {"read.max_bytes", "labels.date_rule", "deidentified_copy.allow_burned_in", "select.channels"}
+    assert named == settings
     for name in named:
         first, second = name.split(".")
         group = ingest.Config.model_fields[first].get_default(call_default_factory=True)

@@ -23,8 +23,8 @@ import torch
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.packages import FINDINGS, make_package
 
-from pipeline.cohort.selection import Selection
 from pipeline.domain.prediction import Prediction
+from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series, SourceFile
 from pipeline.domain.series import Identity as Identified
 from pipeline.engines.inference import predict_volume
@@ -256,9 +256,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = preparing.prepare_series
 
-    def noting(series: Series, **rest: Any) -> preparing.PreparedScan:
-        seen.append(series.files[0].path.name)
-        return real(series, **rest)
+    def noting(slots: tuple[Series, ...], **rest: Any) -> preparing.PreparedScan:
+        seen.append(slots[0].files[0].path.name)
+        return real(slots, **rest)
 
     monkeypatch.setattr(predict_cases, "prepare_series", noting)
     return seen
@@ -324,12 +324,12 @@ def test_a_passing_refusal_is_tried_again_and_a_lasting_one_is_not(
         write_scan(folder / name, number)
     real = preparing.prepare_series
 
-    def troubled(series: Series, **rest: Any) -> preparing.PreparedScan:
-        path = series.files[0].path
+    def troubled(slots: tuple[Series, ...], **rest: Any) -> preparing.PreparedScan:
+        path = slots[0].files[0].path
         seen.append(path.name)
         if trouble[path.name]:
             raise RejectedInput(trouble[path.name], "said so", path=str(path))
-        return real(series, **rest)
+        return real(slots, **rest)
 
     def again(**changes: object) -> tuple[int, list[str], dict[str, str], dict[str, str]]:
         seen.clear()
@@ -353,7 +353,7 @@ def test_a_guilty_file_is_named_again_from_the_ledger(
     folder, out = tmp_path / "scans", tmp_path / "out"
     files = write_series(folder, make_voxels((14, 12, 9), high=200), spacing=(2.0, 2.0, 2.0))
 
-    def refuse(series: Series, **_: Any) -> None:
+    def refuse(slots: tuple[Series, ...], **_: Any) -> None:
         raise RejectedInput("CORRUPT", "the decoder refuses it", path=str(files[4]))
 
     monkeypatch.setattr(predict_cases, "prepare_series", refuse)

@@ -217,6 +217,7 @@ def _attributes(placed: Placed) -> dict[str, str]:
         "plane": str(placed.geometry.plane),
         "slices": str(placed.geometry.shape[2]),
         "spacing": spacing,
+        "frame_of_reference": placed.stack.slices[0].frame_of_reference,
         **told,
     }
 
