@@ -89,6 +89,9 @@ def ingest(
     deidentified_copy: Annotated[
         Path | None, typer.Option(help="Folder for a de-identified copy of the DICOM files of all cases.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what each rule of select takes and drops; writes nothing.")
+    ] = False,
     modality: Modality = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -100,6 +103,7 @@ def ingest(
         "labels.file": labels,
         "extend": extend,
         "deidentified_copy.folder": deidentified_copy,
+        "dry_run": dry_run or None,
         "modality": modality,
     }
     _run("ingest", config, values, overrides)

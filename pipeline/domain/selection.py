@@ -83,6 +83,12 @@ class SeriesRules(Settings):
         """Whether every rule admits a series."""
         return next(self.dropped_by(series), None) is None
 
+    def given(self) -> Iterator[str]:
+        """Yield the names of the rules that are set, as :meth:`dropped_by` names them."""
+        plain = (name for name in SeriesRules.model_fields if name != "attributes")
+        yield from (name for name in plain if getattr(self, name) != SeriesRules.model_fields[name].default)
+        yield from (f"attributes.{name}" for name, rule in self.attributes.items() if rule)
+
     def dropped_by(self, series: Series) -> Iterator[str]:
         """Yield the names of the rules that a series does not pass."""
         known = series.attributes

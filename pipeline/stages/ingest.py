@@ -21,6 +21,7 @@ from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
 from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.rehearsal import rehearse
 from pipeline.cohort.splits import SplitSettings, assign_splits
 from pipeline.cohort.tables import beside, load_manifest
 from pipeline.cohort.units import CaseCandidate, cases_of
@@ -64,6 +65,11 @@ class Config(Settings):
     )
     select: Selection = Field(
         default=Selection(), description="Which series are wanted, and what a case is; in an inventory, a series."
+    )
+    dry_run: bool = Field(
+        default=False,
+        description="Only print what each rule of `select` takes and drops, by the headers, and how many cases result: "
+        "no pixel is read and nothing is written.",
     )
     split: SplitSettings = Field(
         default=SplitSettings(), description="How patients are dealt out, where labels.split_column does not say it."
@@ -150,6 +156,8 @@ def check_places(config: Config) -> None:
 
 def ingest(config: Config) -> Outcome:
     """Make the manifest; see :func:`run`."""
+    if config.dry_run:
+        return _rehearse(config)
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
     check_copy(config.deidentified_copy, config.scans, (config.out, pseudonyms.key_file))
     sheet = read_sheet(config.labels) if config.labels.file else None
@@ -179,6 +187,14 @@ def ingest(config: Config) -> Outcome:
     is_complete = not ended.rejections and not done.unlabelled and not done.unscanned and not copied.rejections
     lines = (*copied.lines, *closing_lines(config.out, done))
     return Outcome(lines, EXIT_OK if is_complete else EXIT_SOME_REJECTED)
+
+
+def _rehearse(config: Config) -> Outcome:
+    """Try the rules as with labels, where a case is what `select.unit` says."""
+    discovery = discover(config.scans, config.options)
+    if config.labels.file:
+        discovery = read_sheet(config.labels).name_modalities(discovery)
+    return Outcome((*rehearse(discovery, config.select), "Dry run: no pixel was read, nothing was written."))
 
 
 def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) -> Labelled:

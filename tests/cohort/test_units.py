@@ -91,14 +91,22 @@ def test_a_long_list_is_cut() -> None:
         ({"attributes": {"kernel": "B[23].*"}}, "thick"),
         ({"attributes": {"kernel": "B"}}, ""),
         ({"attributes": {"kernel": "B.*|"}}, "thick thin scout mr"),
+        ({"kernel": "B[23].*"}, "thick"),
+        ({"kernel": "B"}, ""),
+        ({"contrast": "with"}, "thick"),
+        ({"contrast": "without"}, "thin scout mr"),
+        ({"image_type": ["PRIMARY", "ORIGINAL"]}, "thick mr"),
+        ({"image_type": ["ORIG"]}, ""),
     ],
 )
 def test_each_rule_admits_what_it_says(rules: dict[str, object], expected: str) -> None:
     found = [
-        series("thick", "1", description="Portal 5mm", kernel="B30f"),
-        series("thin", "2", description="thin portal", kernel="B70s", slice_thickness="1.25"),
-        series("scout", "3", plane="coronal"),
-        series("mr", "4", modality="MR", slice_thickness="4"),
+        series(
+            "thick", "1", description="Portal 5mm", kernel="B30f", contrast="Iomeprol", image_type="ORIGINAL\\PRIMARY"
+        ),
+        series("thin", "2", description="thin portal", kernel="B70s", slice_thickness="1.25", contrast="None"),
+        series("scout", "3", plane="coronal", image_type="DERIVED\\PRIMARY"),
+        series("mr", "4", modality="MR", slice_thickness="4", image_type="ORIGINAL\\PRIMARY\\M"),
     ]
     done = units(*found, **rules)
     assert {one.chosen[0].key for one in done.candidates} == set(expected.split())
