@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.cohort.choosing import preference, tell_apart
+from pipeline.cohort.describe import SeriesSummary
 from pipeline.domain.codes import Code
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Series
+from pipeline.errors import RejectedInput
+from pipeline.readers.stacking import check_fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,25 @@ def fill_channels(members: Sequence[Series], selection: Selection) -> Filled:
     if trouble := _no_common_space(chosen):
         return _refused(channels, chosen, Code.DOES_NOT_FIT, trouble, unused)
     return Filled(tuple(slots), tuple(unused))
+
+
+def unstackable(slots: Sequence[Series | None], summaries: Sequence[SeriesSummary]) -> RejectedInput | None:
+    """Why the series of a case, once read, cannot lie on one grid; None: they can, or it is a single one.
+
+    Parameters
+    ----------
+    summaries : sequence of SeriesSummary
+        One for each slot that is filled.
+    """
+    if len(slots) == 1:
+        return None
+    rest = iter(summaries)
+    parts = [None if slot is None else next(rest) for slot in slots]
+    try:
+        check_fit([None if one is None or one.geometry is None else (one.geometry, one.channels) for one in parts])
+    except RejectedInput as error:
+        return error
+    return None
 
 
 def _refused(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.cohort.digests import voxels_digest
-from pipeline.domain.geometry import Plane, Unit
+from pipeline.domain.geometry import Geometry, Plane, Unit
 from pipeline.domain.series import Series
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
@@ -17,6 +17,8 @@ class SeriesSummary:
     ----------
     voxels : str
         sha256 over shape and voxels: the same for copies of an image, whatever their headers say.
+    geometry : Geometry or None
+        Where the voxels lie; only what stacks series asks for it.
     """
 
     modality: str
@@ -27,6 +29,7 @@ class SeriesSummary:
     channels: int
     voxels: str
     notes: tuple[str, ...]
+    geometry: Geometry | None = None
 
 
 def describe(series: Series, options: ReadOptions) -> SeriesSummary:
@@ -47,4 +50,5 @@ def describe(series: Series, options: ReadOptions) -> SeriesSummary:
         channels=volume.channels,
         voxels=voxels_digest(volume),
         notes=volume.notes,
+        geometry=volume.geometry,
     )

@@ -62,9 +62,7 @@ def stack(parts: Sequence[Volume | None]) -> Volume:
     first = parts[0]
     assert first is not None, "the first channel gives the grid"
     present = [part for part in parts if part is not None]
-    for number, part in enumerate(parts, start=1):
-        if part is not None and (trouble := unfit(part.geometry, part.channels)):
-            raise _refuse(f"channel {number} of {len(parts)} {trouble}")
+    check_fit([None if part is None else (part.geometry, part.channels) for part in parts])
     if len({part.modality for part in present}) > 1:
         raise _refuse("the series for its channels are of different modalities")
     grid = first.geometry
@@ -80,15 +78,38 @@ def stack(parts: Sequence[Volume | None]) -> Volume:
     return Volume(voxels, grid, first.modality, valid, tuple(dict.fromkeys(notes)))
 
 
-def unfit(geometry: Geometry, channels: int) -> str:
-    """Say why a series cannot be one channel of several; empty: it can."""
+def check_fit(parts: Sequence[tuple[Geometry, int] | None]) -> None:
+    """Refuse series that cannot be channels of one volume, by their geometry and channels alone.
+
+    Raises
+    ------
+    RejectedInput
+        DOES_NOT_FIT; see :func:`stack`.
+    """
+    assert parts[0] is not None, "the first channel gives the grid"
+    grid, _ = parts[0]
+    for number, part in enumerate(parts, start=1):
+        if part is not None and (trouble := _unfit(*part, grid)):
+            raise _refuse(f"channel {number} of {len(parts)} {trouble}")
+
+
+def _unfit(geometry: Geometry, channels: int, grid: Geometry) -> str:
+    """Say why a series cannot be one channel on a grid; empty: it can."""
     if channels != 1:
         return "is in colour"
     if geometry.shape[2] == 1:
         return "is a single image: only volumes share a grid"
     if geometry.unit is not Unit.MM:
         return "has no spacing in millimetres"
+    if not _reached(_between(grid, geometry), grid.shape, geometry.shape).any():
+        return "reaches no voxel of the first one's grid"
     return ""
+
+
+def _between(grid: Geometry, other: Geometry) -> NDArray[np.float64]:
+    """Map voxel indices of a grid to those of another, (4, 4)."""
+    matrix: NDArray[np.float64] = np.linalg.solve(other.matrix, grid.matrix).astype(np.float64)
+    return matrix
 
 
 def stacking_notes(filled: Sequence[bool]) -> Iterator[str]:
@@ -105,7 +126,7 @@ def stacking_notes(filled: Sequence[bool]) -> Iterator[str]:
 def on_grid(part: Volume, grid: Geometry) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Resample one grey series to a grid; return voxels and valid, both (i, j, k) of the grid."""
     image = part.voxels[0]
-    to_part: NDArray[np.float64] = np.linalg.solve(part.geometry.matrix, grid.matrix).astype(np.float64)
+    to_part = _between(grid, part.geometry)
     if part.geometry.shape == grid.shape and _is_identity(to_part, grid.shape):
         return image, np.ones(grid.shape, dtype=np.bool_) if part.valid is None else part.valid
     valid = _reached(to_part, grid.shape, part.geometry.shape)

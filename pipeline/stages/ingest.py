@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.cohort.accounting import Account, RefusedSeries, account
 from pipeline.cohort.case_building import CaseBuilder
+from pipeline.cohort.channels import unstackable
 from pipeline.cohort.deidentified.settings import CopySettings
 from pipeline.cohort.describe import SeriesSummary, describe
 from pipeline.cohort.extension import settled_by
@@ -240,6 +241,9 @@ def _read(
         summaries = [outcome.value for outcome in outcomes if outcome.value is not None]
         if len(summaries) < len(outcomes):
             refused += _refused(candidate, [outcome.error for outcome in outcomes])
+            continue
+        if error := unstackable(candidate.slots, summaries):
+            refused += [RefusedSeries.by(series, error) for series in candidate.chosen]
             continue
         case = builder.build(candidate, summaries, number)
         cases.append(case)

@@ -118,7 +118,8 @@ FLAT = grid((14, 12, 1), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        (scan(FAR), "no valid voxel"),
+        (scan(FAR), "reaches no voxel"),
+        (scan(OTHER, valid=np.zeros(OTHER.shape, bool)), "no valid voxel"),
         (scan(FLAT), "single image"),
         (Volume(np.zeros((3, *OTHER.shape), np.float32), OTHER, "MR"), "colour"),
         (Volume(np.zeros((1, *OTHER.shape), np.float32), OTHER, "CT"), "different modalities"),

@@ -32,7 +32,7 @@ LESION = {"name": "lesion", "column": "lesion", "kind": "binary", "positive": "y
 TURNED = ((0.8, 0.6, 0.0), (-0.6, 0.8, 0.0))
 
 
-def write_study(folder: Path, number: int, *names: str) -> None:
+def write_study(folder: Path, number: int, *names: str, away: float = 0.0) -> None:
     """Write T1 and T2 of one patient: other spacing, offset, orientation and scale of values."""
     who = Identity.numbered(number)
     for at, name in enumerate(names, start=1):
@@ -48,7 +48,7 @@ def write_study(folder: Path, number: int, *names: str) -> None:
             identity=who.another_series(at),
             modality="MR",
             spacing=(0.9, 1.1, 1.6) if is_second else (1.0, 1.0, 2.0),
-            position=(1.5, -4.0, 0.5) if is_second else (0.0, 0.0, 0.0),
+            position=(1.5, -4.0, 0.5 + away) if is_second else (0.0, 0.0, 0.0),
             orientation=TURNED if is_second else ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
             edit=describe,
         )
@@ -131,3 +131,12 @@ def test_an_empty_channel_is_noted_is_zero_and_moves_no_statistic(folder: Path, 
     assert (image[1] == 0).all() and image[0].std() > 0.1
     alone = reader.read(empty[0].model_copy(update={"series": (empty[0].series[0].model_copy(update={"of": 1}),)}))
     np.testing.assert_array_equal(image[:1], prepare(alone, plan.model_copy(update={"channels": 1})))
+
+
+def test_series_that_do_not_overlap_are_refused_at_ingest(tmp_path: Path) -> None:
+    for number in range(1, COUNT + 1):
+        write_study(tmp_path / "scans", number, "T1", "T2", away=500.0 if number == 2 else 0.0)
+    manifest, _ = ingested(tmp_path)
+    assert len(manifest.cases) == COUNT - 1
+    rejections = (tmp_path / "out" / "cohort.rejections.csv").read_text(encoding="utf-8")
+    assert "DOES_NOT_FIT" in rejections and "channel 2 of 2 reaches no voxel of the first one's grid" in rejections
