@@ -83,17 +83,20 @@ def make_network() -> NetworkSettings:
     return NetworkSettings.from_mapping({"backbone": {"kind": "resnet", "depth": 10, "width": 8}, "dropout": 0.2})
 
 
-def make_package(folder: Path, *, ndim: int = 3, tta_flips: Sequence[int] = ()) -> ModelPackage:
+def make_package(
+    folder: Path, *, ndim: int = 3, tta_flips: Sequence[int] = (), plan: Plan | None = None
+) -> ModelPackage:
     """A package whose weights and normalisation statistics are random but always the same."""
+    plan = plan or make_plan(ndim)
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        classifier = build_classifier(make_network(), FINDINGS, ndim, 1)
-        classifier.train()(torch.randn((4, 1, 12, 10, 8)[: ndim + 2]))
+        classifier = build_classifier(make_network(), FINDINGS, ndim, plan.channels)
+        classifier.train()(torch.randn((4, plan.channels, 12, 10, 8)[: ndim + 2]))
     return save_package(
         folder,
         classifier_state=classifier.state_dict(),
         network=make_network(),
-        plan=make_plan(ndim),
+        plan=plan,
         fingerprint=make_fingerprint(ndim),
         findings=FINDINGS,
         calibration=(Calibration(finding="lesion", temperature=1.5),),

@@ -1,11 +1,15 @@
 """Several series of a study as channels, from scanner to network: training and prediction see the same voxels."""
 
+import csv
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.exports import write_labels, yes_no
+from phantoms.packages import make_package
 
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.pseudonyms import Pseudonyms
@@ -14,7 +18,10 @@ from pipeline.domain.case import Split
 from pipeline.domain.codes import Code
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan, ZScore
+from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
+from pipeline.engines.inference import predict_volume
+from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import RejectedInput
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.fingerprint import measure
@@ -23,7 +30,7 @@ from pipeline.preprocessing.scans import prepare_series
 from pipeline.preprocessing.transforms import prepare
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.stages import ingest
+from pipeline.stages import ingest, predict, predict_cases
 from pipeline.stages.predict_units import cases_to_ask
 
 COUNT = 8
@@ -140,3 +147,46 @@ def test_series_that_do_not_overlap_are_refused_at_ingest(tmp_path: Path) -> Non
     assert len(manifest.cases) == COUNT - 1
     rejections = (tmp_path / "out" / "cohort.rejections.csv").read_text(encoding="utf-8")
     assert "DOES_NOT_FIT" in rejections and "channel 2 of 2 reaches no voxel of the first one's grid" in rejections
+
+
+def test_predict_reads_every_channel_by_the_rules_of_the_model(folder: Path, tmp_path: Path) -> None:
+    manifest, reader = ingested(folder)
+    plan = planned(manifest, reader).model_copy(update={"size": (12, 10, 8)})
+    package = make_package(tmp_path / "package", plan=plan)
+    settings = {"model": str(package.folder), "scans": str(folder / "scans"), "processes": 0}
+    settings |= {"engine": {"kind": "torch", "threads": 1}, "out": str(tmp_path / "out")}
+    predict.run(predict.Config.from_mapping(settings))
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    said = {one.case: one for one in map(Prediction.model_validate_json, lines)}
+    assert set(said) == {case.case for case in manifest.cases}
+    engine = TorchConfig(threads=1).build(package)
+    for case in manifest.cases:
+        assert said[case.case].findings == predict_volume(reader.read(case), package, engine)
+    found = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert found["codes"] == {"AMBIGUOUS_SERIES": 3, "INCOMPLETE": 21} and found["used"] == 16 * len(manifest.cases)
+    predict.run(predict.Config.from_mapping(settings | {"select": {}, "out": str(tmp_path / "other")}))
+    found = json.loads((tmp_path / "other" / "summary.json").read_text(encoding="utf-8"))
+    assert found["cases"] == 0 and found["codes"]["AMBIGUOUS_SERIES"] == 2 * COUNT + 1
+
+
+def test_a_damaged_file_of_the_second_series_is_the_one_that_is_blamed(folder: Path, tmp_path: Path) -> None:
+    manifest, reader = ingested(folder)
+    package = make_package(
+        tmp_path / "package", plan=planned(manifest, reader).model_copy(update={"size": (12, 10, 8)})
+    )
+    shutil.copytree(folder / "scans" / "1", tmp_path / "scans")
+    second = sorted((tmp_path / "scans" / "2").iterdir())[3]
+    settings = {"model": str(package.folder), "scans": str(tmp_path / "scans"), "out": str(tmp_path / "out")}
+    config = predict.Config.from_mapping(settings | {"processes": 0})
+    refused = RejectedInput("CORRUPT", "damaged", path=str(second))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refused
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_cases, "prepare_series", refuse)
+        predict.run(config)
+    with (tmp_path / "out" / "rejections.csv").open(encoding="utf-8", newline="") as file:
+        codes = {Path(row["path"]).name: row["code"] for row in csv.DictReader(file)}
+    assert codes.pop(second.name) == "CORRUPT"
+    assert set(codes.values()) == {"INCOMPLETE"} and len(codes) == 15
