@@ -73,7 +73,9 @@ def _plant_nested(dataset: Dataset) -> int:
     dataset.IconImageSequence = make_items(PixelData=word("icon").encode(), BitsAllocated=8)
     dataset.ContentSequence = make_items(TextValue=word("content"), PersonName=word("person"))
     dataset.DigitalSignaturesSequence = make_items(CertificateOfSigner=word("cert").encode() + b" ")
-    dataset.ViewCodeSequence = make_items(CodeMeaning=word("view"), CodeValue=word("vcode"))
+    dataset.ViewCodeSequence = make_items(
+        CodeMeaning=f"{CANARY} Jane", CodeValue=f"{CANARY}1", CodingSchemeDesignator="99LOCAL"
+    )
     return 17
 
 

@@ -4,11 +4,15 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from phantoms.canaries import BASE, CANARY, DATE, plant, traces, word
+from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.exports import content_of, write_nifti, write_patient
+from phantoms.readings import read_folder
 
+from pipeline.cohort.digests import voxels_digest
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.tables import load_manifest
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
@@ -49,6 +53,23 @@ def test_the_copy_is_read_to_the_same_volumes(tmp_path: Path) -> None:
     assert taken[0] == taken[1] and len(taken[0]) == 2
     assert {case.covariates["age"] for case in second.cases} == {"61"}
     assert refusals(tmp_path) == []
+
+
+def test_frames_are_read_to_the_same_volume_in_the_same_place(tmp_path: Path) -> None:
+    frames = make_frames(make_voxels((6, 5, 4)), position=(-3.25, 4.5, 7.0), spacing=(0.7, 0.9, 2.5))
+    write_enhanced(tmp_path / "scans" / "one.dcm", frames, spacing=(0.7, 0.9, 2.5))
+    run(tmp_path)
+    before, after = read_folder(tmp_path / "scans").volume, read_folder(tmp_path / "copy").volume
+    assert np.array_equal(before.voxels, after.voxels) and before.geometry == after.geometry
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["ct_philips_axial_j2k", "mr_philips_enhanced"])
+def test_real_series_are_read_to_the_same_volumes(tmp_path: Path, shared_data: Path, name: str) -> None:
+    run(tmp_path, scans=str(shared_data / "dicom_series" / name / "In"))
+    read = [read_folder(place) for place in (shared_data / "dicom_series" / name / "In", tmp_path / "copy")]
+    first, second = ([(voxels_digest(volume), volume.geometry) for _, volume in one.volumes] for one in read)
+    assert first and sorted(first, key=str) == sorted(second, key=str)
 
 
 def test_names_are_pseudonyms_and_the_patient_is_the_one_of_the_manifest(tmp_path: Path) -> None:

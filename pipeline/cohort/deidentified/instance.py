@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from pipeline import __version__
-from pipeline.cohort.deidentified.profile import EDITION, WORDS, Action, action_of
+from pipeline.cohort.deidentified.profile import EDITION, SCHEMES, WORDS, Action, action_of
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
@@ -93,6 +93,11 @@ def clean(dataset: Dataset, rename: Rename, *, nested: bool = False) -> None:
                 clean(one, rename, nested=True)
         elif action is not Action.KEEP:
             _replace(dataset, tag, action, element.value, rename)
+
+    if text(dataset, "CodingSchemeDesignator") not in SCHEMES:
+        for keyword in ("CodeValue", "CodeMeaning"):
+            if keyword in dataset:
+                setattr(dataset, keyword, "")
 
 
 def _replace(dataset: Dataset, tag: BaseTag, action: Action, value: object, rename: Rename) -> None:

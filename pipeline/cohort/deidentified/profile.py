@@ -78,6 +78,12 @@ WORDS = frozenset({"OB", "OW", "OF", "OD", "OL", "OV"})
 PIXEL_GROUPS = frozenset({0x0028, 0x7FE0})
 """Groups whose bulk data belongs to the pixels: lookup tables, colour profiles, the pixels themselves."""
 
+SCHEMES = frozenset({"DCM", "SCT", "SRT", "SNM3", "99SDM", "LN", "UCUM", "RADLEX", "FMA", "NCIt", "IBSI"})
+"""Coding schemes that are the same everywhere (PS3.16 Table 8-1); a hospital's own code may say anything."""
+
+CURVES_AND_OVERLAYS = frozenset({0x50, 0x60})
+"""High byte of the repeating groups (PS3.5 7.6): drawings and their labels."""
+
 
 def action_of(tag: BaseTag, vr: str, texts: list[str], *, nested: bool) -> Action:
     """Say what happens to an element that is there.
@@ -92,7 +98,7 @@ def action_of(tag: BaseTag, vr: str, texts: list[str], *, nested: bool) -> Actio
         Whether it stands in an item of a sequence.
     """
     group = tag.group
-    if tag.is_private or not dictionary_has_tag(tag) or 0x5000 <= group <= 0x60FF:
+    if tag.is_private or not dictionary_has_tag(tag) or group >> 8 in CURVES_AND_OVERLAYS:
         return Action.REMOVE
     known, present = set(dictionary_VR(tag).split(" or ")), set(vr.split(" or "))
     if listed := LISTED.get(int(tag)):
