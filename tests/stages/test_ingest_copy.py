@@ -133,6 +133,7 @@ def test_no_canary_is_in_the_copy_or_in_a_name(tmp_path: Path, capfd: pytest.Cap
         ("scans", "where nothing is written"),
         ("foreign", "not overwritten"),
         ("half", "not overwritten"),
+        ("unmarked", "not overwritten"),
         (".", "manifest or the key"),
         ("out", "manifest or the key"),
         ("keys", "manifest or the key"),
@@ -140,8 +141,9 @@ def test_no_canary_is_in_the_copy_or_in_a_name(tmp_path: Path, capfd: pytest.Cap
 )
 def test_places_where_no_copy_may_be(tmp_path: Path, place: str, message: str) -> None:
     write_scans(tmp_path / "scans")
-    for name in ("foreign/notes.txt", "half/deidentified.json", "half/notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    unmarked = f"unmarked/P{'0' * 16}/S{'0' * 16}/2.25.1.dcm"
+    for name in ("foreign/notes.txt", "half/deidentified.json", "half/notes.txt", unmarked):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
     before = content_of(tmp_path)
     with pytest.raises(UsageError, match=message):
