@@ -17,7 +17,7 @@ class Volume:
     ----------
     voxels : ndarray of float32, shape (c, i, j, k)
         Rescaled values (HU for CT; larger is brighter for projection images). Stored order unless made by
-        :meth:`canonical`.
+        :meth:`canonical`. The order in memory is any: readers leave the slices one after another.
     geometry : Geometry
         Shape (i, j, k), unit, affine to RAS+.
     modality : str

@@ -43,7 +43,9 @@ def modality_of(series: Series, options: ReadOptions) -> str:
 
 def constant_note(voxels: NDArray[np.float32]) -> tuple[str, ...]:
     """Note for a reviewer where every voxel has one value."""
-    first = voxels.flat[0]
+    first = voxels[0, 0, 0, 0]
+    if not (voxels[..., 0] == first).all():  # one slice of nearly every scan tells
+        return ()
     return (f"CONSTANT: every voxel is {first:g}",) if (voxels == first).all() else ()
 
 

@@ -18,6 +18,12 @@ from pipeline.readers.dicom.values import item, number, numbers
 
 WITH_UNIT = frozenset({"CT", "PT"})
 
+MOVED_EXACTLY = 2**24 - 2**16
+"""Whole numbers that added to any 16-bit number give at most 2**24, up to which float32 holds every whole number."""
+
+FLOAT32_SAFE = 3e38
+"""What is smaller in magnitude becomes no infinity in float32, whose largest value is 3.4e38."""
+
 
 def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: str) -> NDArray[np.float32]:
     """Turn stored values into output units.
@@ -47,9 +53,28 @@ def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: st
         raise RejectedInput(Code.BAD_VALUE, f"{missing} is missing, its companion is there")
     if slope == 0:
         raise RejectedInput(Code.BAD_VALUE, "RescaleSlope is 0")
+    return linear(stored, slope or 1.0, intercept or 0.0)
+
+
+def linear(stored: Pixels, slope: float, intercept: float) -> NDArray[np.float32]:
+    """Compute stored * slope + intercept in float64, rounded once to float32.
+
+    Integers of 8 or 16 bits that are only moved by a whole number stay whole numbers that float32 holds exactly: they
+    are moved in float32, which gives the same bits in a third of the time.
+
+    Raises
+    ------
+    RejectedInput
+        NOT_FINITE.
+    """
+    if slope == 1.0 and intercept.is_integer() and abs(intercept) < MOVED_EXACTLY and stored.dtype.itemsize <= 2:
+        return np.add(stored, np.float32(intercept), dtype=np.float32)
     with np.errstate(over="ignore"):
-        values = np.asarray(stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0), dtype=np.float32)
-    if not np.isfinite(values).all():
+        scaled = np.multiply(stored, slope, dtype=np.float64)
+        scaled += intercept
+        values = scaled.astype(np.float32)
+    largest = abs(slope) * 2.0 ** (8 * stored.dtype.itemsize) + abs(intercept)
+    if largest >= FLOAT32_SAFE and not np.isfinite(values).all():
         raise RejectedInput(Code.NOT_FINITE, "rescaled values lie beyond what a number can hold")
     return values
 
