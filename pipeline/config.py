@@ -6,6 +6,7 @@ The file is the registration, and no configuration can import code from outside 
 """
 
 import importlib
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -179,7 +180,8 @@ def schema(settings: type[Settings]) -> str:
 def explain(settings: type[BaseModel], indent: str = "") -> str:
     """Commented YAML with every key, its default and its description. Required keys show ``REQUIRED``."""
     lines: list[str] = []
-    for name, field in settings.model_fields.items():
+    own = inspect.get_annotations(settings)  # what a class shares with others comes after what is its own
+    for name, field in sorted(settings.model_fields.items(), key=lambda entry: entry[0] not in own):
         lines.extend(f"{indent}# {line}" for line in (field.description or "").splitlines())
         marker = next((item for item in field.metadata if isinstance(item, KindOf)), None)
         default = field.get_default(call_default_factory=True)

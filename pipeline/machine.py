@@ -1,5 +1,6 @@
 """What the machine has that a process may use."""
 
+import os
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,13 @@ WORKERS_SHARE = 0.8
 
 SMALLEST_SHARE = 1024**3
 """A worker may take this much in any case: less would refuse ordinary volumes."""
+
+
+def cores() -> int:
+    """Processors that this process may use: those it is bound to, where the system tells (Linux), else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def memory_limit() -> int:

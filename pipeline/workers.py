@@ -33,6 +33,9 @@ log = logging.getLogger("resdx")
 IN_FLIGHT_PER_WORKER = 3
 """Results that may wait, a worker, for an earlier one: bounds memory while the order is kept."""
 
+SECONDS_PER_CASE = 600.0
+"""An item that takes longer is refused with TIMEOUT where nothing else is said: decoding takes seconds."""
+
 START_SECONDS = 120.0
 """Longest that a worker may take to start and import what it runs."""
 

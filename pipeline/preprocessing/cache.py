@@ -32,14 +32,11 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput, TrainingError
 from pipeline.preprocessing.transforms import PREPARATION_VERSION, prepare
 from pipeline.progress import track
-from pipeline.workers import imap
+from pipeline.workers import SECONDS_PER_CASE, imap
 
 FORMAT_VERSION = 1
 MAGIC = b"RESDXSUM"
 TRAILER = len(MAGIC) + hashlib.sha256().digest_size
-
-SECONDS_PER_CASE = 600.0
-"""A case that takes longer to read and prepare is refused with TIMEOUT."""
 
 Read = Callable[[Case], Volume]
 

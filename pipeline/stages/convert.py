@@ -1,14 +1,13 @@
 """``resdx convert``: every accepted series as NIfTI and JSON, which is what the pipeline sees of it."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from pipeline import __version__, atomic
 from pipeline.cohort.accounting import (
@@ -22,7 +21,6 @@ from pipeline.cohort.accounting import (
 )
 from pipeline.cohort.digests import files_digest
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.config import Settings
 from pipeline.domain.cells import table_bytes
 from pipeline.domain.codes import Code
 from pipeline.domain.frozen import digest
@@ -35,12 +33,12 @@ from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.workers import imap
 from pipeline.writers.nifti import Config as NiftiConfig
 from pipeline.writers.volumes import Fact
 
 REJECTIONS, FILES, SUMMARY = "rejections.csv", "files.csv", "summary.json"
-SECONDS_PER_CASE = 600.0
 LEFT_BEHIND = ".tmp-*"
 """What a worker that was killed leaves of a file that it was writing."""
 
@@ -54,7 +52,7 @@ INTENSITY = {"CT": "Hounsfield units"}
 """What a voxel value means, by modality, where that is one thing on every scanner."""
 
 
-class Config(Settings):
+class Config(WorkerSettings):
     """Settings of ``resdx convert``."""
 
     scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
@@ -71,17 +69,6 @@ class Config(Settings):
     )
     nifti: NiftiConfig = Field(default=NiftiConfig(), description="How volumes are written.")
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
-    processes: NonNegativeInt | None = Field(
-        default=None, description="Worker processes. Default: one for each processor; 0 works without any."
-    )
-    seconds_per_case: PositiveFloat = Field(
-        default=SECONDS_PER_CASE, description="A series that takes longer is refused with TIMEOUT."
-    )
-    memory_bytes: PositiveInt | None = Field(
-        default=None,
-        description="Memory that one worker may take; beyond it the series is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
-    )
 
     @property
     def options(self) -> ReadOptions:
@@ -147,7 +134,7 @@ def _is_done(job: _Job, out: Path) -> bool:
 
 
 def _convert_all(jobs: list[_Job], config: Config) -> Iterator[RefusedSeries]:
-    processes = len(os.sched_getaffinity(0)) if config.processes is None else config.processes
+    processes = config.worker_count
     outcomes = imap(
         partial(_convert, out=config.out, options=config.options, nifti=config.nifti),
         jobs,

@@ -1,7 +1,6 @@
 """``resdx evaluate``: scores a model package on one split of a manifest, with intervals, plots and a page."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from pipeline import __version__, atomic
 from pipeline.cohort.case_reader import CaseReader
@@ -31,10 +30,11 @@ from pipeline.evaluation.settings import EvaluationSettings
 from pipeline.evaluation.summary import flat_metrics, score_lines
 from pipeline.evaluation.table import evaluated_table, rejection_table
 from pipeline.package.package import ModelPackage, load_package
-from pipeline.preprocessing.cache import SECONDS_PER_CASE, PreparedCache
+from pipeline.preprocessing.cache import PreparedCache
 from pipeline.progress import track
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
+from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal, journal_path, read_journal
 from pipeline.tracking.live import load_settings, save_settings
 from pipeline.tracking.locate import SCHEMES, resolve
@@ -47,7 +47,7 @@ log = logging.getLogger("resdx")
 PLOTS = ("roc", "precision_recall", "calibration")
 
 
-class Config(EvaluationSettings):
+class Config(EvaluationSettings, WorkerSettings):
     """Settings of ``resdx evaluate``."""
 
     model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
@@ -61,17 +61,6 @@ class Config(EvaluationSettings):
     )
     cache: Path | None = Field(
         default=None, description="Folder of prepared cases to share with training; null prepares into a temporary one."
-    )
-    processes: NonNegativeInt | None = Field(
-        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
-    )
-    seconds_per_case: PositiveFloat = Field(
-        default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
-    )
-    memory_bytes: PositiveInt | None = Field(
-        default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     track: bool = Field(default=True, description="Add scores and plots to the MLflow run that made the model.")
@@ -126,7 +115,7 @@ def answer(
     """Read, prepare and run cases; return those answered, their logits (n, outputs), and why the others are not."""
     reader = CaseReader(load_files(config.manifest), config.read)
     cache = PreparedCache(config.cache or scratch, package.plan, reader.read)
-    processes = len(os.sched_getaffinity(0)) if config.processes is None else config.processes
+    processes = config.worker_count
     refused = cache.fill(
         cases, processes=processes, timeout_seconds=config.seconds_per_case, memory_bytes=config.memory_bytes
     )

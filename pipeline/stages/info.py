@@ -1,7 +1,6 @@
 """``resdx info``: versions, devices, codecs, and what this machine can do; ``resdx info CODE`` explains a code."""
 
 import difflib
-import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ from pydantic import Field
 from pipeline.config import Settings
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.errors import UsageError
-from pipeline.machine import memory_limit
+from pipeline.machine import cores, memory_limit
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.provenance import commit, versions
 
@@ -73,8 +72,7 @@ def _versions() -> Iterator[str]:
 
 def _devices() -> Iterator[str]:
     yield "Devices"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield f"  CPU: {cores} cores usable, {torch.get_num_threads()} PyTorch threads, {_capability()}"
+    yield f"  CPU: {cores()} cores usable, {torch.get_num_threads()} PyTorch threads, {_capability()}"
     yield f"  memory: {memory_limit() / GIB:.1f} GiB, {psutil.virtual_memory().available / GIB:.1f} GiB free now"
     if not torch.cuda.is_available():
         yield "  GPU: none that PyTorch can use; training and prediction run on the CPU"

@@ -1,6 +1,5 @@
 """``resdx ingest``: from a folder of scans and a label file to a manifest, and a reason for whatever is not in it."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from pipeline.cohort.accounting import Account, RefusedSeries, account
 from pipeline.cohort.case_building import CaseBuilder
@@ -26,7 +25,6 @@ from pipeline.cohort.rehearsal import rehearse
 from pipeline.cohort.splits import SplitSettings, assign_splits
 from pipeline.cohort.tables import beside, load_manifest
 from pipeline.cohort.units import CaseCandidate, cases_of
-from pipeline.config import Settings
 from pipeline.domain.case import Case
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
@@ -41,7 +39,6 @@ from pipeline.errors import (
     RejectedInput,
     UsageError,
 )
-from pipeline.preprocessing.cache import SECONDS_PER_CASE
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
@@ -49,11 +46,12 @@ from pipeline.stages.ingest_copy import Workers, check_copy, make_copy
 from pipeline.stages.ingest_tables import ENDINGS, Ingested, closing_lines, reasons, save, save_refusals
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.stopping import STARTS_AGAIN, stopping_on_sigterm
+from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.workers import Outcome as Read
 from pipeline.workers import imap
 
 
-class Config(Settings):
+class Config(WorkerSettings):
     """Settings of ``resdx ingest``."""
 
     scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
@@ -87,17 +85,6 @@ class Config(Settings):
         default=CopySettings(), description="A copy of the DICOM files of all cases that names no patient."
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
-    processes: NonNegativeInt | None = Field(
-        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
-    )
-    seconds_per_case: PositiveFloat = Field(
-        default=SECONDS_PER_CASE, description="A series that takes longer to read is refused with TIMEOUT."
-    )
-    memory_bytes: PositiveInt | None = Field(
-        default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
-    )
 
     @property
     def options(self) -> ReadOptions:
@@ -264,7 +251,7 @@ def _summaries(series: Sequence[Series], config: Config) -> dict[str, Read[Serie
 
 def _workers(config: Config) -> Workers:
     return Workers(
-        processes=len(os.sched_getaffinity(0)) if config.processes is None else config.processes,
+        processes=config.worker_count,
         timeout_seconds=config.seconds_per_case,
         memory_bytes=config.memory_bytes,
     )

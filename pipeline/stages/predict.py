@@ -1,26 +1,24 @@
 """``resdx predict``: a model over a folder of scans, unattended; killed anywhere, the same command goes on."""
 
 import logging
-import os
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from pipeline import __version__, atomic
 from pipeline.cohort.accounting import files_by_code
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.config import KindOf, Part, Settings
+from pipeline.config import KindOf, Part
 from pipeline.domain.selection import Selection
 from pipeline.engines.engine import Engine
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import ModelPackage, load_package
-from pipeline.preprocessing.cache import SECONDS_PER_CASE
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
@@ -28,6 +26,7 @@ from pipeline.stages.predict_cases import LIMITS, Limits, outstanding, predict_c
 from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, decisions, settle, write_tables
 from pipeline.stages.predict_units import cases_to_ask
 from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.locate import resolve
 from pipeline.tracking.provenance import versions
 from pipeline.tracking.settings import Store, default_store
@@ -39,7 +38,7 @@ LEFT_BEHIND = ".tmp-*"
 """What a process that was killed leaves of a table that it was writing."""
 
 
-class Config(Settings):
+class Config(WorkerSettings):
     """Settings of ``resdx predict``."""
 
     model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
@@ -65,17 +64,6 @@ class Config(Settings):
         default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
-    processes: NonNegativeInt | None = Field(
-        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
-    )
-    seconds_per_case: PositiveFloat = Field(
-        default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
-    )
-    memory_bytes: PositiveInt | None = Field(
-        default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
-    )
     retry: bool = Field(
         default=False,
         description="Try every refused case again. By default only those are that another try may mend: TIMEOUT, "
@@ -93,7 +81,7 @@ class Config(Settings):
     @property
     def limits(self) -> Limits:
         """What a worker may take."""
-        processes = len(os.sched_getaffinity(0)) if self.processes is None else self.processes
+        processes = self.worker_count
         return Limits(processes, self.seconds_per_case, self.memory_bytes)
 
 

@@ -1,45 +1,33 @@
 """``resdx prepare``: fills the cache of prepared cases, and mends what is damaged in it."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline import atomic
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
-from pipeline.config import Settings
 from pipeline.domain.case import Case
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, PlanError
 from pipeline.evaluation.table import rejection_table
-from pipeline.preprocessing.cache import SECONDS_PER_CASE, PreparedCache
+from pipeline.preprocessing.cache import PreparedCache
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
+from pipeline.stages.worker_settings import WorkerSettings
 
 REJECTIONS_FILE = "rejections.csv"
 
 
-class Config(Settings):
+class Config(WorkerSettings):
     """Settings of ``resdx prepare``."""
 
     manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
     plan: Path = Field(description="The plan.json that `resdx plan` wrote.")
     cache: Path = Field(description="Folder of the cache; plans, runs and processes may share one.")
-    processes: NonNegativeInt | None = Field(
-        default=None, description="Worker processes. Default: one for each processor; 0 works without any."
-    )
-    seconds_per_case: PositiveFloat = Field(
-        default=SECONDS_PER_CASE, description="A case that takes longer is refused with TIMEOUT."
-    )
-    memory_bytes: PositiveInt | None = Field(
-        default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
-    )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
 
 
@@ -61,7 +49,7 @@ def run(config: Config) -> Outcome:
 def fill(config: Config, manifest: Manifest, read: Callable[[Case], Volume]) -> Outcome:
     """Prepare the cases of a manifest that is loaded; see :func:`run`."""
     cache = PreparedCache(config.cache, _load_plan(config.plan), read)
-    processes = len(os.sched_getaffinity(0)) if config.processes is None else config.processes
+    processes = config.worker_count
     refused = cache.fill(
         manifest.cases,
         processes=processes,

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from pipeline import atomic
 from pipeline.cohort import leaks
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
-from pipeline.config import Settings, to_yaml
+from pipeline.config import to_yaml
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Case, Split
@@ -34,13 +34,14 @@ from pipeline.evaluation.table import rejection_table
 from pipeline.networks.classifier import build_classifier
 from pipeline.networks.settings import NetworkSettings
 from pipeline.package.package import ModelPackage
-from pipeline.preprocessing.cache import SECONDS_PER_CASE, PreparedCache
+from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.fingerprint import measure
 from pipeline.preprocessing.planning import PlanSettings, make_plan
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
@@ -66,7 +67,7 @@ FREE = frozenset(
 Read = Callable[[Case], Volume]
 
 
-class Config(Settings):
+class Config(WorkerSettings):
     """Settings of ``resdx train``."""
 
     manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
@@ -88,17 +89,6 @@ class Config(Settings):
     tracking: TrackingSettings = Field(default=TrackingSettings(), description="MLflow.")
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     cache: Path | None = Field(default=None, description="Folder of prepared cases; null keeps them in `out`.")
-    processes: NonNegativeInt | None = Field(
-        default=None, description="Worker processes that read scans. Default: one for each processor; 0 uses none."
-    )
-    seconds_per_case: PositiveFloat = Field(
-        default=SECONDS_PER_CASE, description="A case that takes longer to read is refused with TIMEOUT."
-    )
-    memory_bytes: PositiveInt | None = Field(
-        default=None,
-        description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
-    )
     threads: NonNegativeInt = Field(
         default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."
     )
@@ -199,7 +189,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     used = [case for case in manifest.cases if case.split in (Split.TRAIN, Split.VALIDATION)]
     rejections = cache.fill(
         used,
-        processes=len(os.sched_getaffinity(0)) if config.processes is None else config.processes,
+        processes=config.worker_count,
         timeout_seconds=config.seconds_per_case,
         memory_bytes=config.memory_bytes,
     )
