@@ -94,11 +94,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.GAP: Explanation(
         "A slice is missing: one distance between neighbours is a whole multiple of the others.",
-        "Export the series again, complete.",
+        "Export the series again, complete, or have the gap interpolated: `read.mend.spacing`.",
     ),
     Code.SPACING: Explanation(
         "The distance between slices varies, so no single spacing describes the volume.",
-        "Export a reconstruction with even spacing.",
+        "Export a reconstruction with even spacing, or have it resampled: `read.mend.spacing`.",
     ),
     Code.MATRIX: Explanation(
         "Slices of one series differ in rows, columns, pixel spacing or orientation.",
@@ -106,7 +106,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.TILT: Explanation(
         "The gantry was tilted: slices are shifted against their normal, voxels are no cuboids.",
-        "Export an untilted reconstruction.",
+        "Export an untilted reconstruction, or have it resampled: `read.mend.tilt`.",
     ),
     Code.AMBIGUOUS: Explanation(
         "Several different images lie at one position and no tag tells them apart.",
@@ -159,7 +159,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.NOT_3D: Explanation("The file holds a time series or more, not one volume.", "Extract the volume you mean."),
     Code.NOT_REAL: Explanation("Voxels are complex numbers.", "Write magnitude (or phase) as real numbers."),
     Code.NOT_FINITE: Explanation("Voxels hold NaN or infinity.", "Mask or replace them before the export."),
-    Code.SHEAR: Explanation("The affine shears the volume; voxels are no cuboids.", "Resample to a straight grid."),
+    Code.SHEAR: Explanation(
+        "The affine shears the volume; voxels are no cuboids.",
+        "Resample it to a straight grid, or have it done: `read.mend.tilt`.",
+    ),
     Code.INCOMPLETE: Explanation(
         "Another file of the same series was refused, so this one cannot be used.",
         "Follow the remedy of that file; the message names its code.",

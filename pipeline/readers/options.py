@@ -1,8 +1,28 @@
 """Settings of reading, for every verb that reads scans."""
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.config import Settings
+
+
+class MendOptions(Settings):
+    """What may be mended rather than refused. Whatever was mended is noted in the case, beginning with MENDED."""
+
+    tilt: bool = Field(
+        default=False,
+        description="Resample slices of a tilted gantry, or a sheared NIfTI affine, onto a straight grid, linearly. "
+        "The grid grows until it holds every slice; what no slice covers is marked as padding. Off: TILT, SHEAR.",
+    )
+    spacing: bool = Field(
+        default=False,
+        description="Resample slices at uneven distances to an even one, the smallest distance between two of them, "
+        "linearly along their normal: values in a gap are interpolated, not measured. Off: GAP, SPACING.",
+    )
+    largest_gap_mm: PositiveFloat = Field(
+        default=10.0,
+        description="With `spacing`: where two neighbours are further apart than this, in mm, the series is still "
+        "refused, for nothing is known of what lies between them.",
+    )
 
 
 class ReadOptions(Settings):
@@ -13,4 +33,9 @@ class ReadOptions(Settings):
     )
     max_bytes: PositiveInt = Field(
         default=4 * 1024**3, description="Largest volume, decoded, in bytes; a header that claims more is TOO_LARGE."
+    )
+    mend: MendOptions = Field(
+        default=MendOptions(),
+        description="Corrections that are made only when asked for; give the same ones to every verb that reads "
+        "these scans.",
     )

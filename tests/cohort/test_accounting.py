@@ -130,7 +130,8 @@ def test_tables_escape_formulas_and_give_the_remedy_of_the_code() -> None:
         "/scans/a,sha-a,rejected,GAP,,",
     ]
     assert rejections_text(result.rejections).splitlines()[1] == (
-        '/scans/a,sha-a,,GAP,discover,\'=1+1,"Export the series again, complete."'
+        "/scans/a,sha-a,,GAP,discover,'=1+1,"
+        '"Export the series again, complete, or have the gap interpolated: `read.mend.spacing`."'
     )
 
 
@@ -153,7 +154,7 @@ def test_the_closing_lines_count_each_code_and_name_the_table() -> None:
     ended = account(folder(refusals=(*refusals, Refusal(file("d"), Code.DICOMDIR, "x"))), {}, [], pseudonym)
     assert list(refusal_lines(ended, Path("out.csv"))) == [
         "2 x CORRUPT: Copy the file again.",
-        "1 x GAP: Export the series again, complete.",
+        "1 x GAP: Export the series again, complete, or have the gap interpolated: `read.mend.spacing`.",
         "Every refusal with its file and reason: out.csv",
     ]
     assert files_by_code(ended) == {"CORRUPT": 2, "DICOMDIR": 1, "GAP": 1}

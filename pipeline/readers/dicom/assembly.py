@@ -11,15 +11,16 @@ from pipeline.domain.geometry import Geometry
 from pipeline.domain.series import Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import PARSE_ERRORS, read_whole
-from pipeline.readers.dicom.geometry import geometry_of
 from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
+from pipeline.readers.dicom.mending import mended_geometry
 from pipeline.readers.dicom.orientation import check_alike, parallel_groups
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
+from pipeline.readers.resampling import Resampling
 
 COPY = "the same image is present more than once"
 
@@ -43,11 +44,12 @@ ATTRIBUTE_OF_KEY = {
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A stack with its place in the patient."""
+    """A stack with its place in the patient; `resampling` is how it gets there, where it was mended."""
 
     stack: Stack
     geometry: Geometry
     notes: tuple[str, ...]
+    resampling: Resampling | None = None
 
 
 def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
@@ -91,8 +93,7 @@ def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Place
             try:
                 check_alike(stack.slices)
                 _check_size(stack, options.max_bytes)
-                geometry, notes = geometry_of(stack.slices)
-                placed.append(Placed(stack, geometry, notes))
+                placed.append(Placed(stack, *mended_geometry(stack.slices, options)))
             except RejectedInput as error:
                 refusals += refuse_all([one.file for one in stack.slices], error)
     return placed, refusals

@@ -33,8 +33,7 @@ def geometry_of(slices: Sequence[Slice]) -> tuple[Geometry, tuple[str, ...]]:
     """
     first = slices[0]
     assert first.spacing is not None and first.orientation is not None
-    orientation = np.mean(np.array([one.orientation for one in slices], dtype=np.float64), axis=0)
-    row, column = orientation[:3] / np.linalg.norm(orientation[:3]), orientation[3:] / np.linalg.norm(orientation[3:])
+    row, column, _ = frame_of(slices)
     positions = np.array([one.position for one in slices])
     step = _step(slices, positions)
     matrix = np.eye(4)
@@ -45,6 +44,24 @@ def geometry_of(slices: Sequence[Slice]) -> tuple[Geometry, tuple[str, ...]]:
     geometry = sound_geometry((first.columns, first.rows, len(slices)), LPS_TO_RAS @ matrix)
     notes = () if first.frame_of_reference else ("FrameOfReferenceUID is missing",)
     return geometry, notes
+
+
+def frame_of(slices: Sequence[Slice]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean direction of a row and of a column, and the normal of both: unit vectors, LPS+."""
+    mean = np.mean(np.array([one.orientation for one in slices], dtype=np.float64), axis=0)
+    row, column = mean[:3] / np.linalg.norm(mean[:3]), mean[3:] / np.linalg.norm(mean[3:])
+    normal = np.cross(row, column)
+    return row, column, normal / np.linalg.norm(normal)
+
+
+def are_even(heights: NDArray[np.float64]) -> bool:
+    """Whether heights along the normal, mm, in ascending order, are those of evenly spaced slices."""
+    try:
+        check_distances(np.diff(heights))
+    except RejectedInput:
+        return False
+    even = np.linspace(heights[0], heights[-1], len(heights))
+    return bool(np.abs(heights - even).max() <= DRIFT_TOLERANCE * (even[1] - even[0]))
 
 
 def sound_geometry(shape: tuple[int, int, int], matrix: NDArray[np.float64], unit: Unit = Unit.MM) -> Geometry:
@@ -122,8 +139,24 @@ def _check_straight(positions: NDArray[np.float64], step: NDArray[np.float64], n
     if along.max() > DRIFT_TOLERANCE * float(np.linalg.norm(step)):
         message = f"slice {int(along.argmax()) + 1} lies {along.max():.2f} mm off an even spacing"
         raise RejectedInput(Code.SPACING, message)
+    check_sideways(positions, line, normal)
+
+
+def check_sideways(positions: NDArray[np.float64], line: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
+    """Refuse slices that leave the straight line of their stack.
+
+    Parameters
+    ----------
+    positions, line : ndarray, shape (slices, 3)
+        Where each slice is, and where the line has it, mm.
+
+    Raises
+    ------
+    RejectedInput
+        MATRIX.
+    """
+    step = float(np.linalg.norm(line[-1] - line[0])) / (len(line) - 1)
     sideways = np.linalg.norm(np.cross(positions - line, normal), axis=1)
-    allowed = max(SPACING_TOLERANCE * float(np.linalg.norm(step)), SPACING_TOLERANCE_MM)
-    if sideways.max() > allowed:
+    if sideways.max() > max(SPACING_TOLERANCE * step, SPACING_TOLERANCE_MM):
         message = f"slice {int(sideways.argmax()) + 1} is shifted sideways by {sideways.max():.2f} mm"
         raise RejectedInput(Code.MATRIX, message)

@@ -88,10 +88,10 @@ def _sound(header: Header, file: SourceFile) -> Header:
 
 def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Dataset], options: ReadOptions) -> Volume:
     """Fill the volume slice by slice; what a slice needed is let go at once."""
-    i, j, k = placed.geometry.shape
+    slices = placed.stack.slices
+    i, j, k = slices[0].columns, slices[0].rows, len(slices)
     stored_order = np.empty((k, j, i), dtype=np.float32)
     valid: NDArray[np.bool_] | None = None
-    slices = placed.stack.slices
     position = 0
     for file, run in groupby(slices, key=lambda one: one.file):
         members = list(run)
@@ -104,11 +104,14 @@ def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Data
         if len(datasets) > 1:
             del datasets[file]
     voxels = stored_order.transpose(2, 1, 0)[np.newaxis]  # a view: copying it takes longer than all the rest
+    mask = None if valid is None else valid.transpose(2, 1, 0)
+    if placed.resampling is not None:
+        voxels, mask = placed.resampling.apply(voxels, mask)
     return Volume(
         voxels=voxels,
         geometry=placed.geometry,
         modality=series.modality,
-        valid=None if valid is None else valid.transpose(2, 1, 0),
+        valid=mask,
         notes=(*placed.notes, *constant_note(voxels)),
     )
 

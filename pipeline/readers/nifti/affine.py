@@ -30,12 +30,12 @@ SMALLEST_VOXEL = 1e-12
 
 
 def geometry_of(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tuple[str, ...]]:
-    """Geometry by a NIfTI header (a nibabel header object), and notes for a reviewer.
+    """Geometry by a NIfTI header (a nibabel header object), and notes for a reviewer. It may be sheared.
 
     Raises
     ------
     RejectedInput
-        NO_GEOMETRY, BAD_VALUE, SHEAR.
+        NO_GEOMETRY, BAD_VALUE.
     """
     scale, notes = _millimetres(int(header["xyzt_units"]))
     sform = _scaled(_sform(header), scale) if int(header["sform_code"]) > 0 else None
@@ -51,8 +51,6 @@ def geometry_of(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tup
     if _is_singular(matrix[:3, :3]):
         raise RejectedInput(Code.NO_GEOMETRY, "the affine is zero or singular: a voxel has no extent along some axis")
     geometry = Geometry.from_matrix(shape, matrix)
-    if not geometry.is_orthogonal:
-        raise RejectedInput(Code.SHEAR, "the affine is sheared: its axes are not at right angles")
     if sform is not None and int(header["qform_code"]) > 0:
         notes = (*notes, *_disagreement(header, scale, geometry))
     return geometry, notes

@@ -90,7 +90,7 @@ def parse(content: bytes, max_bytes: int) -> NiftiHeader:
     Raises
     ------
     RejectedInput
-        TRUNCATED, BAD_HEADER, TOO_LARGE, NOT_SUPPORTED, NOT_3D, NOT_REAL, NO_GEOMETRY, BAD_VALUE, SHEAR.
+        TRUNCATED, BAD_HEADER, TOO_LARGE, NOT_SUPPORTED, NOT_3D, NOT_REAL, NO_GEOMETRY, BAD_VALUE.
     """
     gzipped = is_gzip(content)
     head = inflate_head(content, LONGEST_HEADER) if gzipped else content[:LONGEST_HEADER]

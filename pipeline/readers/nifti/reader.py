@@ -11,6 +11,7 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.readers.nifti.gzipped import inflate, is_gzip
 from pipeline.readers.nifti.header import NiftiHeader, looks_like_nifti, parse
+from pipeline.readers.nifti.shear import NOTE, straightened
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled, Load
 from pipeline.readers.single_file import Inspected, assemble, constant_note, modality_of
@@ -29,7 +30,9 @@ class NiftiReader:
 
     def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> Inspected:
         """Check the header against the file; see :class:`pipeline.readers.reader.Reader`."""
-        return Inspected(file, parse(content, options.max_bytes).geometry)
+        stored = parse(content, options.max_bytes).geometry
+        resampling = straightened(stored, options)
+        return Inspected(file, stored if resampling is None else resampling.geometry)
 
     def assemble(self, headers: Sequence[Inspected], options: ReadOptions) -> Assembled:
         """Make one series a file."""
@@ -44,10 +47,15 @@ class NiftiReader:
             header = parse(content, options.max_bytes)
             data = inflate(content, header.size) if is_gzip(content) else content
             voxels, notes = _voxels(data, header)
+            resampling = straightened(header.geometry, options)
+            notes = (*header.notes, *notes, *constant_note(voxels))
+            if resampling is None:
+                return Volume(voxels, header.geometry, modality, notes=notes)
+            voxels, valid = resampling.apply(voxels, None)
         except RejectedInput as error:
             error.path = str(file.path)
             raise
-        return Volume(voxels, header.geometry, modality, notes=(*header.notes, *notes, *constant_note(voxels)))
+        return Volume(voxels, resampling.geometry, modality, valid, (NOTE, *notes))
 
 
 def _voxels(data: bytes | bytearray, header: NiftiHeader) -> tuple[NDArray[np.float32], tuple[str, ...]]:
