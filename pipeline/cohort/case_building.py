@@ -20,10 +20,16 @@ class CaseBuilder:
     ----------
     sheet : LabelSheet or None
         None: an inventory, whose cases have no labels and no split.
+
+    Attributes
+    ----------
+    previews : dict of str to bytes
+        Pseudonym of each case built so far that has a preview to the JPEG.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, sheet: LabelSheet | None) -> None:
         self._names, self._sheet = pseudonyms, sheet
+        self.previews: dict[str, bytes] = {}
         self._site = site_namer(pseudonyms.case, lambda raw: pseudonyms.remember(case=raw))
 
     def build(self, candidate: CaseCandidate, summaries: Sequence[SeriesSummary], number: int | None) -> Case:
@@ -45,8 +51,11 @@ class CaseBuilder:
         self._names.remember(patient=patient, study=study, case=candidate.unit_key)
         for series in candidate.chosen:
             self._names.remember(series=series.key)
+        name = self._names.case(candidate.unit_key)
+        if image := next((one.preview for one in summaries if one.preview), b""):
+            self.previews[name] = image
         return Case(
-            case=self._names.case(candidate.unit_key),
+            case=name,
             patient=self._names.patient(patient),
             study=self._names.study(study),
             series=tuple(self._series(candidate, *pair) for pair in zip(candidate.chosen, summaries, strict=True)),

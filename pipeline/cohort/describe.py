@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.cohort.digests import voxels_digest
+from pipeline.cohort.previews import is_shown, preview
 from pipeline.domain.geometry import Geometry, Plane, Unit
 from pipeline.domain.series import Series
 from pipeline.readers.options import ReadOptions
@@ -19,6 +20,8 @@ class SeriesSummary:
         sha256 over shape and voxels: the same for copies of an image, whatever their headers say.
     geometry : Geometry or None
         Where the voxels lie; only what stacks series asks for it.
+    preview : bytes
+        JPEG of the middle slice; empty: none is shown.
     """
 
     modality: str
@@ -30,10 +33,11 @@ class SeriesSummary:
     voxels: str
     notes: tuple[str, ...]
     geometry: Geometry | None = None
+    preview: bytes = b""
 
 
-def describe(series: Series, options: ReadOptions) -> SeriesSummary:
-    """Read one series and keep what fits in a line.
+def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> SeriesSummary:
+    """Read one series and keep what fits in a line, and of the part `shown` of them (0 to 1) a preview.
 
     Raises
     ------
@@ -51,4 +55,5 @@ def describe(series: Series, options: ReadOptions) -> SeriesSummary:
         voxels=voxels_digest(volume),
         notes=volume.notes,
         geometry=volume.geometry,
+        preview=preview(volume) if is_shown(series, shown) else b"",
     )

@@ -1,17 +1,18 @@
 """NAME.html: one page without scripts or outside references; what the cohort holds and what was refused.
 
-It carries counts only: no identifiers, no paths, no free text of headers.
+It carries counts, pseudonyms and small pictures: no identifiers, no paths, no free text of headers.
 """
 
+import base64
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.cohort.accounting import Account
-from pipeline.cohort.tally import Table, by_class, by_shape, by_value, patients, splits_of
+from pipeline.cohort.tally import UNSPLIT, Table, by_class, by_shape, by_value, patients, splits_of
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.manifest import Manifest
 
@@ -33,13 +34,21 @@ class Reason:
     remedy: str
 
 
-def render(manifest: Manifest, account: Account, warnings: Sequence[str], version: str) -> str:
+def render(
+    manifest: Manifest,
+    account: Account,
+    warnings: Sequence[str],
+    version: str,
+    previews: Mapping[str, bytes] | None = None,
+) -> str:
     """Render the page.
 
     Parameters
     ----------
     warnings : sequence of str
         What a reviewer should read first. No patient data.
+    previews : mapping of str to bytes, optional
+        Pseudonym of a case to the JPEG of its middle slice; see :mod:`pipeline.cohort.previews`.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -53,11 +62,22 @@ def render(manifest: Manifest, account: Account, warnings: Sequence[str], versio
         shapes=by_shape(manifest)[:SHOWN_SHAPES],
         notes=sorted(Counter(note for case in manifest.cases for note in case.notes).items()),
         reasons=reasons(account),
+        previews=_pictured(manifest, previews or {}),
         warnings=list(warnings),
         leaks=manifest.acknowledged_leaks,
         digest=manifest.digest,
         version=version,
     )
+
+
+def _pictured(manifest: Manifest, previews: Mapping[str, bytes]) -> dict[str, list[tuple[str, str]]]:
+    """Split to the cases that have a preview, each with its data URI, in the order of the previews."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    of = {case.case: str(case.split or UNSPLIT) for case in manifest.cases}
+    for name, image in previews.items():
+        uri = f"data:image/jpeg;base64,{base64.b64encode(image).decode('ascii')}"
+        found.setdefault(of[name], []).append((name, uri))
+    return found
 
 
 def reasons(account: Account) -> list[Reason]:

@@ -20,6 +20,7 @@ from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
+from pipeline.cohort.previews import PreviewSettings
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.rehearsal import rehearse
 from pipeline.cohort.splits import SplitSettings, assign_splits
@@ -85,6 +86,7 @@ class Config(WorkerSettings):
         default=CopySettings(), description="A copy of the DICOM files of all cases that names no patient."
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    previews: PreviewSettings = Field(default=PreviewSettings(), description="Pictures on the page NAME.html.")
 
     @property
     def options(self) -> ReadOptions:
@@ -154,7 +156,8 @@ def ingest(config: Config) -> Outcome:
     if sheet:
         discovery = sheet.name_modalities(discovery)
     labelled = _labelled(discovery, sheet, config)
-    cases, accepted, refused = _read(labelled, config, CaseBuilder(pseudonyms, sheet))
+    builder = CaseBuilder(pseudonyms, sheet)
+    cases, accepted, refused = _read(labelled, config, builder)
     ended = account(discovery, accepted, (*labelled.refused, *refused), pseudonyms.series)
     if not cases:
         _stop_without_cases(config, ended, sheet, labelled.joined)
@@ -167,8 +170,8 @@ def ingest(config: Config) -> Outcome:
         error.message = "\n".join([*told, f"{len(cases)} cases are left; not used: {reasons(ended)}.", error.message])
         error.remedy = f"{error.remedy} Every refusal with its file and reason: {table}"
         raise
-    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes)
-    save(config.out, done, pseudonyms.series)
+    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes, builder.previews)
+    save(config.out, done, pseudonyms.series, config.previews.count)
     copied = make_copy(
         config.deidentified_copy, config.out, done, pseudonyms, _workers(config), config.options.max_bytes
     )
@@ -241,7 +244,7 @@ def _read(
 def _summaries(series: Sequence[Series], config: Config) -> dict[str, Read[SeriesSummary]]:
     """Outcome of reading each series, by its key."""
     outcomes = imap(
-        partial(describe, options=config.options),
+        partial(describe, options=config.options, shown=config.previews.share(len(series))),
         series,
         **_workers(config),
     )

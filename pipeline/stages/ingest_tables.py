@@ -1,7 +1,7 @@
 """What an ingest leaves on disk and says at its end."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import __version__, atomic
@@ -10,6 +10,7 @@ from pipeline.cohort.label_damage import summary
 from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_sheet import LabelSheet
 from pipeline.cohort.page import render
+from pipeline.cohort.previews import chosen
 from pipeline.cohort.tables import beside, save_manifest
 from pipeline.cohort.tally import by_class, by_shape, classes_of, patients, splits_of
 from pipeline.domain.case import Split
@@ -44,6 +45,8 @@ class Ingested:
         Series key to the pseudonym of its case.
     notes : tuple of str
         What else a reviewer should know. No patient data.
+    previews : mapping of str to bytes
+        Pseudonym of a case to the JPEG of its middle slice.
     """
 
     manifest: Manifest
@@ -53,6 +56,7 @@ class Ingested:
     sheet: LabelSheet | None
     joined: Joined | None
     notes: tuple[str, ...] = ()
+    previews: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def unlabelled(self) -> int:
@@ -65,8 +69,8 @@ class Ingested:
         return self.joined.unmatched if self.joined else 0
 
 
-def save(out: Path, done: Ingested, series_name: Callable[[str], str]) -> None:
-    """Write NAME.csv and what stands beside it."""
+def save(out: Path, done: Ingested, series_name: Callable[[str], str], previews: int = 0) -> None:
+    """Write NAME.csv and what stands beside it; the page shows at most so many previews."""
     tables = {PROBLEMS: _problems(done.joined), INVENTORY: "" if done.sheet else _inventory(done, series_name)}
     tables |= dict.fromkeys(FAILED, "")
     for ending, text in tables.items():
@@ -74,7 +78,8 @@ def save(out: Path, done: Ingested, series_name: Callable[[str], str]) -> None:
             atomic.write_bytes(beside(out, ending), table_bytes(text))
         else:
             beside(out, ending).unlink(missing_ok=True)
-    page = render(done.manifest, done.account, warnings(done, "the label file"), __version__)
+    shown = {one.case: done.previews[one.case] for one in chosen(done.manifest.cases, done.previews, previews)}
+    page = render(done.manifest, done.account, warnings(done, "the label file"), __version__, shown)
     atomic.write_text(beside(out, "html"), page)
     save_manifest(out, done.manifest, done.account)
 

@@ -26,7 +26,7 @@ from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.units import CaseCandidate, Units
-from pipeline.config import explain
+from pipeline.config import Settings, explain
 from pipeline.domain.case import Split
 from pipeline.domain.codes import EXPLANATIONS
 from pipeline.domain.manifest import Manifest
@@ -272,9 +272,9 @@ def test_unlabelled_scans_are_not_read(dicom: Path, monkeypatch: pytest.MonkeyPa
     read: list[str] = []
     describe = ingest.describe
 
-    def counted(series: Series, options: ReadOptions) -> SeriesSummary:
+    def counted(series: Series, options: ReadOptions, shown: float) -> SeriesSummary:
         read.append(series.identity.patient_id)
-        return describe(series, options)
+        return describe(series, options, shown)
 
     monkeypatch.setattr(ingest, "describe", counted)
     run(dicom)
@@ -481,10 +481,10 @@ def test_one_view_that_cannot_be_read_takes_its_case_with_it(dicom: Path, monkey
     write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1)})
     describe, units = ingest.describe, ingest.cases_of
 
-    def refuse_cc(series: Series, options: ReadOptions) -> SeriesSummary:
+    def refuse_cc(series: Series, options: ReadOptions, shown: float) -> SeriesSummary:
         if series.attributes.get("view") == "CC":
             raise RejectedInput("CORRUPT", "a decoder refuses it")
-        return describe(series, options)
+        return describe(series, options, shown)
 
     def join_views(discovery: Discovery, selection: Selection) -> Units:
         found = units(discovery, selection)
@@ -587,12 +587,13 @@ def test_what_is_written_into_fields_of_the_scanner_is_not_shown(
 
 def test_every_setting_that_a_remedy_names_is_one() -> None:
     named = {name for told in EXPLANATIONS.values() for name in re.findall(r"`([a-z_]+\.[a-z_.]+)`", told.remedy)}
-    settings = {"read.max_bytes", "labels.date_rule", "deidentified_copy.allow_burned_in", "select.channels"}
-    assert named == settings
+    assert named >= {"read.max_bytes", "labels.date_rule", "read.mend.tilt", "select.channels"}
     for name in named:
-        first, second = name.split(".")
-        group = ingest.Config.model_fields[first].get_default(call_default_factory=True)
-        assert second in type(group).model_fields, name
+        *groups, last = name.split(".")
+        settings: type[Settings] = ingest.Config
+        for group in groups:
+            settings = type(settings.model_fields[group].get_default(call_default_factory=True))
+        assert last in settings.model_fields, name
 
 
 def test_sigterm_says_that_ingest_starts_again(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -611,3 +612,14 @@ def test_a_split_that_cannot_be_dealt_leaves_the_reasons(dicom: Path) -> None:
         run(dicom)
     assert "cohort.rejections.csv" in str(caught.value)
     assert (dicom / "out" / "cohort.rejections.csv").is_file() and not (dicom / "out" / "cohort.csv").exists()
+
+
+def test_the_page_shows_a_preview_of_each_case_up_to_the_cap(dicom: Path) -> None:
+    page = dicom / "out" / "cohort.html"
+    for settings, expected in (({}, COUNT), ({"previews": {"count": 5}}, 5), ({"previews": {"count": 0}}, 0)):
+        run(dicom, **settings)
+        text = page.read_text()
+        assert text.count('<img loading="lazy" src="data:image/jpeg;base64,') == text.count("<img") == expected
+    names = {case.case for case in manifest_of(dicom).cases}
+    run(dicom)
+    assert set(re.findall(r"<figcaption[^>]*>([^<]*)<", page.read_text())) == names
