@@ -15,6 +15,10 @@ Load = Callable[[SourceFile], bytes]
 """Returns the content of a file of the series, having verified that it is the one that was discovered."""
 
 
+class HeaderCutError(Exception):
+    """The beginning of a file does not tell what it is; its reader asks for the whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assembled:
     """Series of a folder, and the files that joined none. Each inspected file is in one or the other."""
@@ -35,8 +39,15 @@ class Reader(Protocol):
     def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> Any:
         """Read the header; allocates nothing of the size of the pixels.
 
+        Parameters
+        ----------
+        content : bytes
+            The file. Where it is shorter than `file.size` says, its beginning.
+
         Raises
         ------
+        HeaderCutError
+            The beginning does not tell.
         RejectedInput
             With the code of a skip or of a rejection.
         """

@@ -18,8 +18,9 @@ from pipeline.cohort.deidentified.profile import EDITION, SCHEMES, WORDS, Action
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
-from pipeline.readers.dicom.content import HEADER_BYTES, known_vr, read_whole
+from pipeline.readers.dicom.content import HEADER_BYTES, read_whole
 from pipeline.readers.dicom.deflate import deflated_start
+from pipeline.readers.dicom.elements import known_vr
 from pipeline.readers.dicom.header import age_of
 from pipeline.readers.dicom.values import text
 

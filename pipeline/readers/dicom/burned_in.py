@@ -3,6 +3,7 @@
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from pipeline.readers.dicom.elements import numbers_of_tags
 from pipeline.readers.dicom.values import text
 
 ULTRASOUND = frozenset(
@@ -48,6 +49,7 @@ def burned_in_risk(dataset: Dataset) -> str:
     if "SCREEN SAVE" in text(dataset, "ImageType").upper():
         return "a picture of a screen"
     # an overlay without data of its own lies in unused bits of the pixels (PS3.5 8.1.2, retired)
-    if any((group, 0x0100) in dataset and (group, 0x3000) not in dataset for group in OVERLAY_GROUPS):
+    overlays = {tag for tag in numbers_of_tags(dataset) if tag >> 24 == 0x60 and tag >> 16 in OVERLAY_GROUPS}
+    if any(tag & 0xFFFF == 0x0100 and tag + 0x2F00 not in overlays for tag in overlays):
         return "an overlay lies within the pixels"
     return ""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from io import BytesIO
 
 from pydicom.config import IGNORE, settings
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset, read_partial
@@ -18,16 +17,13 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.deflate import check_inflated_size, deflated_start, inflate
+from pipeline.readers.dicom.elements import EXPLICIT_VRS, MAGIC_OFFSET, PIXEL_TAGS, known_vr, plain_header
+from pipeline.readers.reader import HeaderCutError
 
 # What a diagnosis rests on is judged in values.py. pydicom's warnings quote header values, which may name the patient.
 settings.reading_validation_mode = IGNORE
 warnings.filterwarnings("ignore", module="pydicom")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
-"""Pixel Data, Float Pixel Data, Double Float Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
-
-MAGIC_OFFSET = 128
 
 HEADER_BYTES = 64 * 1024**2
 """What a deflated header may inflate to, beside its pixels."""
@@ -49,10 +45,6 @@ PARSE_ERRORS = (
 )
 """What pydicom raises on damaged bytes."""
 
-EXPLICIT_VRS = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
-)
-
 
 def looks_like_dicom(head: bytes) -> bool:
     """Whether a file begins as DICOM: the magic of PS3.10 7.1, or a bare data set that starts in group 2 or 8."""
@@ -66,14 +58,26 @@ def looks_like_dicom(head: bytes) -> bool:
     return bool(length <= 64 and head[8 : 8 + length].isascii())
 
 
-def read_header(content: bytes) -> tuple[Dataset, int]:
+def read_header(content: bytes, size: int | None = None) -> tuple[Dataset, int]:
     """Parse up to the pixel data; return the data set and the offset of the pixel data element.
+
+    Parameters
+    ----------
+    size : int, optional
+        Bytes of the file, where `content` is only its beginning.
 
     Raises
     ------
     RejectedInput
         TRUNCATED, TOO_LARGE (deflated), TOO_DEEP, BAD_HEADER.
+    HeaderCutError
+        `content` is a beginning that tells too little.
     """
+    size = len(content) if size is None else size
+    if (plain := plain_header(content, size)) is not None:
+        return plain
+    if len(content) < size:
+        raise HeaderCutError
     start = deflated_start(content)
     if start is None:
         return _guarded(lambda: _parse_plain(content, pixels=False))
@@ -96,11 +100,13 @@ def read_whole(content: bytes, max_bytes: int) -> Dataset:
     return _guarded(lambda: _parse_deflated(content[:start], inflated.body, pixels=True))[0]
 
 
-def check_pixel_bytes(content: bytes, offset: int, dataset: Dataset, expected: int) -> None:
+def check_pixel_bytes(content: bytes, size: int, offset: int, syntax: UID, expected: int) -> None:
     """Refuse a file whose pixel data is absent or ends before it should.
 
     Parameters
     ----------
+    content : bytes
+        The file, or its beginning, of `size` bytes.
     expected : int
         Bytes that native pixel data must have.
 
@@ -108,18 +114,21 @@ def check_pixel_bytes(content: bytes, offset: int, dataset: Dataset, expected: i
     ------
     RejectedInput
         TRUNCATED, CORRUPT, or TOO_LARGE where it inflates to more than it says.
+    HeaderCutError
+        A beginning does not tell.
     """
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
     start = offset + (8 if syntax == ImplicitVRLittleEndian else 12)
     deflated = deflated_start(content)
     if deflated is not None:
         check_inflated_size(content, deflated, start + expected, HEADER_BYTES)
-    elif offset + 4 > len(content):
+    elif offset + 4 > size:
         raise RejectedInput(Code.TRUNCATED, "the file ends before its pixel data")
     elif syntax.is_encapsulated:
+        if len(content) < size:
+            raise HeaderCutError
         _check_fragments(content, start)
-    elif len(content) - start < expected:
-        have = max(0, len(content) - start)
+    elif size - start < expected:
+        have = max(0, size - start)
         raise RejectedInput(Code.TRUNCATED, f"the pixel data has {have} bytes instead of {expected}")
 
 
@@ -195,8 +204,3 @@ def _touch_sequences(dataset: Dataset) -> None:
         if raw is not None and (raw.VR or known_vr(tag)) == "SQ":
             for nested in dataset[tag].value:
                 _touch_sequences(nested)
-
-
-def known_vr(tag: BaseTag) -> str:
-    """Value representation that the dictionary gives an element of an implicit data set."""
-    return dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"

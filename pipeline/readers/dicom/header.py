@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from pipeline.domain.case import POOLED_AGE
 from pipeline.domain.codes import SKIPS, Code
@@ -18,7 +17,7 @@ from pipeline.readers.dicom.multiframe import frame_slices
 from pipeline.readers.dicom.orientation import check_place
 from pipeline.readers.dicom.pixel_format import check_pixels_present, pixel_format
 from pipeline.readers.dicom.slices import Slice, slice_of
-from pipeline.readers.dicom.values import item, text
+from pipeline.readers.dicom.values import item, syntax_of, text
 from pipeline.readers.options import ReadOptions
 
 UNKNOWN_AGE = "000Y"
@@ -48,26 +47,30 @@ class Header:
 
 
 def read(file: SourceFile, content: bytes, options: ReadOptions) -> Header:
-    """Read the header of one file.
+    """Read the header of one file, of which `content` may be the beginning.
 
     Raises
     ------
     RejectedInput
         Only where the file belongs to no series: it cannot be parsed, or it is to be skipped.
+    HeaderCutError
+        A beginning does not tell.
     """
-    dataset, offset = read_header(content)
-    return header_of(file, dataset, options, (content, offset))
+    size = max(file.size, len(content))
+    dataset, offset = read_header(content, size)
+    return header_of(file, dataset, options, (content, size, offset))
 
 
 def header_of(
-    file: SourceFile, dataset: Dataset, options: ReadOptions, pixels: tuple[bytes, int] | None = None
+    file: SourceFile, dataset: Dataset, options: ReadOptions, pixels: tuple[bytes, int, int] | None = None
 ) -> Header:
     """Judge a parsed header; see :func:`read`.
 
     Parameters
     ----------
-    pixels : tuple of (bytes, int), optional
-        The file and the offset of its pixel data, to check that they are whole; decoding finds that out too.
+    pixels : tuple of (bytes, int, int), optional
+        The file or its beginning, its size and the offset of its pixel data, to check that they are whole; decoding
+        finds that out too.
     """
     kind: Kind | None = None
     slices: tuple[Slice, ...] = ()
@@ -155,7 +158,7 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
         "slice_thickness": text(dataset, "SliceThickness"),
         "rows": text(dataset, "Rows"),
         "columns": text(dataset, "Columns"),
-        "transfer_syntax": UID(str(dataset.file_meta.TransferSyntaxUID)).name,
+        "transfer_syntax": syntax_of(dataset).name,
         "echo": text(dataset, "EchoTime"),
         "contrast": text(dataset, "ContrastBolusAgent"),
         "kernel": text(dataset, "ConvolutionKernel"),

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import check_pixel_bytes
 from pipeline.readers.dicom.kinds import frame_count
-from pipeline.readers.dicom.values import integer, text
+from pipeline.readers.dicom.values import integer, syntax_of, text
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -81,8 +80,10 @@ def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
     return found
 
 
-def check_pixels_present(content: bytes, offset: int, dataset: Dataset, layout: PixelFormat) -> None:
+def check_pixels_present(content: bytes, size: int, offset: int, dataset: Dataset, layout: PixelFormat) -> None:
     """Refuse pixel data that is absent, cut off, or of a kind that is not read.
+
+    `content` is the file, or its beginning, of `size` bytes.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def check_pixels_present(content: bytes, offset: int, dataset: Dataset, layout: 
     tag = content[offset : offset + 4]
     if tag in (b"\xe0\x7f\x08\x00", b"\xe0\x7f\x09\x00"):
         raise RejectedInput(Code.NOT_SUPPORTED, "pixels stored as floating point numbers are not read yet")
-    check_pixel_bytes(content, offset, dataset, layout.native_bytes)
+    check_pixel_bytes(content, size, offset, syntax_of(dataset), layout.native_bytes)
 
 
 def _check(dataset: Dataset, found: PixelFormat) -> None:
@@ -109,7 +110,7 @@ def _check(dataset: Dataset, found: PixelFormat) -> None:
         raise RejectedInput(Code.BAD_HEADER, f"{message} contradict each other")
     if found.is_colour and (found.bits_stored, found.signed) != (8, False):
         raise RejectedInput(Code.NOT_SUPPORTED, "colour of other than 8 unsigned bits is not read yet")
-    if not UID(dataset.file_meta.TransferSyntaxUID).is_transfer_syntax:
+    if not syntax_of(dataset).is_transfer_syntax:
         raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID names no transfer syntax")
 
 

@@ -9,7 +9,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.pixel_format import PixelFormat
-from pipeline.readers.dicom.values import number, numbers, text
+from pipeline.readers.dicom.values import number, numbers, private_value, text
 
 Vector = tuple[float, ...]
 
@@ -108,7 +108,7 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
     RejectedInput
         BAD_VALUE.
     """
-    values = {key: _KEY_READERS.get(key, _plain(key))(dataset) for key in SPLIT_KEYS}
+    values = {key: read(dataset) for key, read in _KEY_READERS.items()}
     times = {key: text(dataset, key) for key in TIME_KEYS}
     return Slice(
         file=file,
@@ -130,8 +130,8 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
 
 def _encoding(file: SourceFile, dataset: Dataset) -> tuple[str, ...]:
     """Values of :data:`ENCODING`; with a Modality LUT no other file has the same."""
-    own = file.sha256 if "ModalityLUTSequence" in dataset else ""
-    return (str(dataset.file_meta.TransferSyntaxUID), own, *(text(dataset, name) for name in ENCODING))
+    own = file.relative if "ModalityLUTSequence" in dataset else ""
+    return (text(dataset.file_meta, "TransferSyntaxUID"), own, *(text(dataset, name) for name in ENCODING))
 
 
 def rescale_attributes(dataset: Dataset) -> tuple[str, ...]:
@@ -171,13 +171,8 @@ def _image_type(dataset: Dataset) -> str:
 def _b_value(dataset: Dataset) -> str:
     if standard := text(dataset, "DiffusionBValue"):
         return standard
-    for creator, group, element in PRIVATE_B_VALUES:
-        try:
-            value = dataset.private_block(group, creator)[element].value
-        except (KeyError, ValueError, TypeError, NotImplementedError):
-            continue
-        return _b_number(value)
-    return ""
+    value = private_value(dataset, PRIVATE_B_VALUES)
+    return "" if value is None else _b_number(value)
 
 
 def _b_number(value: object) -> str:
@@ -193,4 +188,8 @@ def _b_number(value: object) -> str:
         return ""
 
 
-_KEY_READERS: Mapping[str, Callable[[Dataset], str]] = {"ImageType": _image_type, "DiffusionBValue": _b_value}
+_KEY_READERS: Mapping[str, Callable[[Dataset], str]] = {
+    **{key: _plain(key) for key in SPLIT_KEYS},
+    "ImageType": _image_type,
+    "DiffusionBValue": _b_value,
+}

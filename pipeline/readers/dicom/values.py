@@ -1,14 +1,33 @@
 """Header values that geometry and intensity rest on, read strictly: malformed is refused, never repaired."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as PydicomSequence
+from pydicom.uid import UID
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.content import PARSE_ERRORS, known_vr
+from pipeline.readers.dicom.content import PARSE_ERRORS
+from pipeline.readers.dicom.elements import element_of, known_vr, numbers_of_tags
+
+PLAIN_VRS = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI", "DS", "IS"])
+"""Value representations whose text is that of their bytes, several values parted by a backslash (PS3.5 6.2)."""
+
+PLAIN_NUMBER = {
+    "DS": re.compile(r"[+-]?\d{1,18}(\.\d*)?([eE][+-]?\d\d?)?", re.ASCII),
+    "IS": re.compile(r"\d{1,18}", re.ASCII),
+}
+"""Decimal strings in which nothing is odd: what is matched is finite and reads the same everywhere."""
+
+REMEMBERED_BYTES = 128
+
+ESCAPE = b"\x1b"
+"""Begins a switch of the character set (PS3.5 6.1.2.5.3)."""
 
 
 def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
@@ -21,18 +40,20 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
     RejectedInput
         BAD_VALUE: a comma, a word, NaN, infinity, or another number of values than `count`.
     """
-    element = dataset.get_item(keyword) if keyword in dataset else None
+    element = element_of(dataset, keyword)
     if element is None:
         return None
-    raw = element.value
-    if isinstance(raw, bytes) and (element.VR or known_vr(element.tag)) in ("DS", "IS"):
-        items: Sequence[object] = raw.decode("ascii", "replace").strip("\0 ").split("\\")
-    else:
-        value = _converted(dataset, keyword)
-        items = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
-    if all(item is None or str(item).strip() == "" for item in items):
-        return None
-    values = tuple(_number(keyword, item) for item in items)
+    raw, vr = element.value, element.VR or known_vr(element.tag)
+    plain = _plain_numbers(raw, vr) if isinstance(element, RawDataElement) and _is_plain(element) else None
+    if plain is None:
+        if isinstance(raw, bytes) and vr in ("DS", "IS"):
+            items: Sequence[object] = raw.decode("ascii", "replace").strip("\0 ").split("\\")
+        else:
+            value = _converted(dataset, keyword)
+            items = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+        if all(item is None or str(item).strip() == "" for item in items):
+            return None
+    values = plain or tuple(_number(keyword, item) for item in items)
     if count is not None and len(values) != count:
         raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds {len(values)} values instead of {count}")
     return values
@@ -56,8 +77,17 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Text of an attribute, stripped; several values joined by a backslash; empty where absent or unreadable."""
-    if keyword not in dataset:
+    element = element_of(dataset, keyword)
+    if element is None:
         return ""
+    if isinstance(element, RawDataElement):
+        if not element.value:
+            return ""
+        if (
+            _is_plain(element)
+            and (plain := _plain_text(element.value, element.VR or known_vr(element.tag))) is not None
+        ):
+            return plain
     try:
         value = dataset.get(keyword)
     except PARSE_ERRORS:
@@ -71,6 +101,8 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """List the items of a sequence; none where it is absent or, damaged, is no sequence."""
+    if element_of(dataset, keyword) is None:
+        return []
     value = _converted(dataset, keyword)
     return list(value) if isinstance(value, PydicomSequence) else []
 
@@ -79,6 +111,74 @@ def item(dataset: Dataset, keyword: str) -> Dataset | None:
     """First item of a sequence, or None."""
     found = items(dataset, keyword)
     return found[0] if found else None
+
+
+def private_value(dataset: Dataset, elements: Iterable[tuple[str, int, int]]) -> object:
+    """Value of the first private element (PS3.5 7.8.1) that is present and can be read, or None.
+
+    Parameters
+    ----------
+    elements : iterable of (str, int, int)
+        Creator, group, and the last byte of the element.
+    """
+    blocks = [tag for tag in numbers_of_tags(dataset) if tag & 0x1FF00 == 0x10000]
+    for creator, group, element in elements if blocks else ():
+        for tag in blocks:
+            if tag >> 16 == group and _creator(dataset, tag) == creator:
+                found = element_of(dataset, group << 16 | (tag & 0xFF) << 8 | element)
+                if isinstance(found, RawDataElement) and found.VR in ("DS", "IS"):
+                    return found.value
+                try:
+                    return dataset[group, (tag & 0xFF) << 8 | element].value
+                except PARSE_ERRORS:
+                    continue
+    return None
+
+
+def _creator(dataset: Dataset, tag: int) -> str:
+    element = dataset.get_item(tag)
+    value = None if element is None else element.value
+    return value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else str(value or "").strip()
+
+
+def syntax_of(dataset: Dataset) -> UID:
+    """Transfer syntax of a data set; empty where it does not say."""
+    return _uid(text(dataset.file_meta, "TransferSyntaxUID"))
+
+
+@lru_cache
+def _uid(value: str) -> UID:
+    return UID(value)
+
+
+def _is_plain(element: RawDataElement) -> bool:
+    """Whether a value may be read without pydicom, and may be remembered: the files of a series share most."""
+    return element.is_little_endian and element.value is not None and element.length <= REMEMBERED_BYTES
+
+
+@lru_cache(maxsize=8192)
+def _plain_text(raw: bytes, vr: str) -> str | None:
+    """Text of a value that needs no character set and no dictionary, or None: pydicom shall read it."""
+    if vr == "US":
+        return str(int.from_bytes(raw, "little")) if len(raw) == 2 else None
+    if vr not in PLAIN_VRS or not raw.isascii() or ESCAPE in raw:
+        return None
+    whole = raw.decode("ascii").rstrip("\0 ")
+    if "\0" in whole:
+        return None
+    parts = [part.strip() for part in whole.split("\\")]
+    if vr in ("DS", "IS") and not all(PLAIN_NUMBER[vr].fullmatch(part) for part in parts):
+        return None
+    return "\\".join(parts)
+
+
+@lru_cache(maxsize=8192)
+def _plain_numbers(raw: bytes, vr: str) -> tuple[float, ...] | None:
+    """Numbers of a value in which nothing is odd, or None."""
+    if vr not in ("DS", "IS", "US"):
+        return None
+    shown = _plain_text(raw, vr)
+    return tuple(float(part) for part in shown.split("\\")) if shown else None
 
 
 def _converted(dataset: Dataset, keyword: str) -> object:
