@@ -7,7 +7,8 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
-from pipeline.readers.discovery import load, reopen
+from pipeline.readers.discovery import reopen
+from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Load
 from pipeline.readers.reading import read

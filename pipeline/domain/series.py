@@ -39,13 +39,16 @@ class SourceFile:
     size : int
         Bytes.
     sha256 : str
-        Hex digest of the content; empty when it could not be read.
+        Hex digest of the content; empty when it could not be read, or was not asked for.
+    modified_ns : int
+        When it was last modified, as the file system tells; 0: not known.
     """
 
     path: Path
     relative: str
     size: int
     sha256: str = ""
+    modified_ns: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

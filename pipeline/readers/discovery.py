@@ -1,11 +1,9 @@
 """From a folder to series: by content, never by file name; every file ends in a series or in a refusal."""
 
-import hashlib
 import logging
-import os
-import stat
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,11 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput, ResdxError, UsageError, refusal_of
 from pipeline.progress import track
+from pipeline.readers.loading import Beginning, beginnings, load
 from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.reader import HEAD_BYTES, Assembled, Load
+from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
+from pipeline.readers.walking import walk
 
 log = logging.getLogger("resdx")
 
@@ -36,11 +36,16 @@ OTHER_IMAGES = {
 """How images begin that no reader reads: they are rejected, not passed over as if they were none."""
 
 
-def discover(root: Path, options: ReadOptions) -> Discovery:
+def discover(root: Path, options: ReadOptions, *, digests: bool = True) -> Discovery:
     """Find every series below a folder.
 
     Files are visited in name order. Links to files inside the folder are read as copies; links that lead out of it, and
     links to folders, are refused UNREADABLE and not followed.
+
+    Parameters
+    ----------
+    digests : bool
+        Whether to take the sha256 of every file. Without, only their headers are read.
 
     Raises
     ------
@@ -52,35 +57,19 @@ def discover(root: Path, options: ReadOptions) -> Discovery:
     root = root.resolve()
     headers: dict[str, list[Inspected]] = defaultdict(list)
     refusals: list[Refusal] = []
-    paths = sorted(_walk(root))
-    for path in track(paths, "read headers", len(paths)):
-        _inspect(path, root, options, headers, refusals)
+    entries = walk(root)
+    found = beginnings(entries, root, options.max_bytes, lambda _: None if digests else "")
+    for beginning in track(found, "read headers", len(entries)):
+        _inspect(beginning, options, headers, refusals)
     series: list[Series] = []
     for name in sorted(headers):
         assembled = _assemble(name, headers[name], options)
         series.extend(assembled.series)
         refusals.extend(assembled.refusals)
     refusals.sort(key=lambda refusal: refusal.file.relative)
-    found = Discovery(root, tuple(series), tuple(refusals))
-    assert found.file_count == len(paths), f"{len(paths)} files in, {found.file_count} accounted for"
-    return found
-
-
-def load(file: SourceFile) -> bytes:
-    """Read a file whole and verify its sha256 where one is known.
-
-    Raises
-    ------
-    RejectedInput
-        UNREADABLE, or CHANGED.
-    """
-    try:
-        content = file.path.read_bytes()
-    except OSError as error:
-        raise RejectedInput(Code.UNREADABLE, f"cannot be read: {error.strerror}", path=str(file.path)) from error
-    if file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256:
-        raise RejectedInput(Code.CHANGED, "the file is not the one that was discovered", path=str(file.path))
-    return content
+    discovery = Discovery(root, tuple(series), tuple(refusals))
+    assert discovery.file_count == len(entries), f"{len(entries)} files in, {discovery.file_count} accounted for"
+    return discovery
 
 
 def reopen(reader: str, files: Sequence[SourceFile], stack: int, options: ReadOptions, load: Load = load) -> Series:
@@ -103,37 +92,20 @@ def reopen(reader: str, files: Sequence[SourceFile], stack: int, options: ReadOp
     return matching[0]
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Every entry that is no real folder, however deep; folders that cannot be listed are entries too."""
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as listing:
-                entries = [(Path(entry.path), _is_folder(entry)) for entry in listing]
-        except OSError:
-            yield folder
-            continue
-        folders += [path for path, is_folder in entries if is_folder]
-        yield from (path for path, is_folder in entries if not is_folder)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:  # looked at as a file, it is refused with the reason
-        return False
-
-
 def _inspect(
-    path: Path, root: Path, options: ReadOptions, headers: dict[str, list[Inspected]], refusals: list[Refusal]
+    beginning: Beginning, options: ReadOptions, headers: dict[str, list[Inspected]], refusals: list[Refusal]
 ) -> None:
-    file = SourceFile(path, path.relative_to(root).as_posix(), 0)
+    file, content = beginning.file, beginning.content
     try:
-        content = _content(path, root, options)
-        file = SourceFile(path, file.relative, len(content), hashlib.sha256(content).hexdigest())
+        if beginning.error is not None:
+            raise beginning.error
         name = _reader_for(file, content)
-        headers[name].append((file, readers()[name].inspect(file, content, options)))
+        part = readers()[name]
+        try:
+            header = part.inspect(file, content, options)
+        except HeaderCutError:
+            header = part.inspect(file, load(replace(file, sha256="")), options)
+        headers[name].append((file, header))
     except Exception as error:  # noqa: BLE001 - one file may not stop the folder
         refused = _refusal_of(error)
         refusals.append(Refusal(file, Code(refused.code), refused.message))
@@ -155,26 +127,6 @@ def _refusal_of(error: Exception) -> RejectedInput:
         raise error
     log.debug("not foreseen", exc_info=error)
     return refusal_of(error)
-
-
-def _content(path: Path, root: Path, options: ReadOptions) -> bytes:
-    try:
-        target = path.resolve()
-        if not target.is_relative_to(root):
-            raise RejectedInput(Code.UNREADABLE, "a link that leads out of the scan folder is not followed")
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise RejectedInput(
-                Code.UNREADABLE, "is no regular file (a pipe, a device, an unreadable or linked folder)"
-            )
-        if status.st_size > options.max_bytes:
-            raise RejectedInput(
-                Code.TOO_LARGE, f"the file has {status.st_size} bytes, the limit is {options.max_bytes}"
-            )
-        return path.read_bytes()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-        reason = getattr(error, "strerror", None) or "a loop of links"
-        raise RejectedInput(Code.UNREADABLE, f"cannot be read: {reason}") from error
 
 
 def _reader_for(file: SourceFile, content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from pipeline.domain.series import Series
 from pipeline.domain.volume import Volume
-from pipeline.readers.discovery import load
+from pipeline.readers.loading import load
 from pipeline.readers.opening import readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Load

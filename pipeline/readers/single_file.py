@@ -11,7 +11,7 @@ from pipeline.domain.geometry import Geometry
 from pipeline.domain.series import Series, SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.reader import Assembled
+from pipeline.readers.reader import Assembled, HeaderCutError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,17 @@ class Inspected:
 
     file: SourceFile
     geometry: Geometry
+
+
+def check_whole(file: SourceFile, content: bytes) -> None:
+    """Ask for the whole of a file of which only the beginning is at hand.
+
+    Raises
+    ------
+    HeaderCutError
+    """
+    if len(content) < file.size:
+        raise HeaderCutError
 
 
 def assemble(reader: str, headers: Sequence[Inspected], options: ReadOptions) -> Assembled:

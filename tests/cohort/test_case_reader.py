@@ -1,5 +1,6 @@
 import pickle
 from pathlib import Path
+from typing import IO, Any
 
 import nibabel
 import numpy as np
@@ -145,13 +146,13 @@ def test_each_file_is_read_from_disk_once_and_not_held(
     cases, reader = ingested(scans, tmp_path, NIFTI)
     case, volume = cases[0]
     opened: list[Path] = []
-    read_bytes = Path.read_bytes
+    real_open = Path.open
 
-    def counting(path: Path) -> bytes:
+    def counting(path: Path, *arguments: Any) -> IO[Any]:
         opened.append(path)
-        return read_bytes(path)
+        return real_open(path, *arguments)
 
-    monkeypatch.setattr(Path, "read_bytes", counting)
+    monkeypatch.setattr(Path, "open", counting)
     assert_same(reader.read(case), volume)
     assert len(opened) == len(set(opened)) > 0
     assert_same(reader.read(case), volume)

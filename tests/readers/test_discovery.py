@@ -13,7 +13,8 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, SourceFile
 from pipeline.errors import RejectedInput, StoppedBySignal
 from pipeline.readers import discovery
-from pipeline.readers.discovery import discover, load, reopen
+from pipeline.readers.discovery import discover, reopen
+from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
 from pipeline.readers.reading import read

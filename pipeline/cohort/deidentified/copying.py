@@ -19,7 +19,7 @@ from pipeline.domain.series import Series, SourceFile
 from pipeline.errors import RejectedInput, UsageError
 from pipeline.progress import track
 from pipeline.readers.dicom.content import PARSE_ERRORS
-from pipeline.readers.discovery import load
+from pipeline.readers.loading import load
 from pipeline.workers import imap
 
 MARKER = "deidentified.json"

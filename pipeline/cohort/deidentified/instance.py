@@ -20,8 +20,8 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import HEADER_BYTES, read_whole
 from pipeline.readers.dicom.deflate import deflated_start
-from pipeline.readers.dicom.elements import known_vr
 from pipeline.readers.dicom.header import age_of
+from pipeline.readers.dicom.layout import known_vr
 from pipeline.readers.dicom.values import text
 
 Rename = Callable[[str], str]

@@ -18,6 +18,7 @@ from pipeline.readers.dicom.orientation import check_alike, parallel_groups
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
+from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
 from pipeline.readers.resampling import Resampling
@@ -124,14 +125,8 @@ def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
 
 
 def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:
-    first_of: dict[str, Header] = {}
-    refusals: list[Refusal] = []
-    for header in members:
-        if header.file.sha256 and header.file.sha256 in first_of:
-            refusals.append(Refusal(header.file, Code.DUPLICATE, COPY))
-        else:
-            first_of[header.file.sha256 or header.file.relative] = header
-    unique = list(first_of.values())
+    unique, copies = _without_copies_of_files(members)
+    refusals = [Refusal(copy.file, Code.DUPLICATE, COPY) for copy in copies]
     series: list[Series] = []
     slices = [header for header in unique if _is_slice(header)]
     for header in unique:
@@ -254,13 +249,35 @@ def _pixel_digest(one: Slice) -> str:
     return _digest_of_file(one.file, one.frame)
 
 
+def _without_copies_of_files(members: Sequence[Header]) -> tuple[list[Header], list[Header]]:
+    """Part files from copies of them, byte for byte: only what shares size and UID can be one, and is read."""
+    alike = Counter((header.instance_uid, header.file.size) for header in members)
+    first_of: dict[str, Header] = {}
+    copies: list[Header] = []
+    for header in members:
+        is_alone = alike[header.instance_uid, header.file.size] == 1
+        key = header.file.relative if is_alone else header.file.sha256 or _digest_of_bytes(header.file)
+        if key in first_of:
+            copies.append(header)
+        else:
+            first_of[key] = header
+    return list(first_of.values()), copies
+
+
+def _digest_of_bytes(file: SourceFile) -> str:
+    try:
+        return hashlib.sha256(load(file)).hexdigest()
+    except RejectedInput:  # reading its voxels will tell
+        return file.relative
+
+
 @cache
 def _digest_of_file(file: SourceFile, frame: int) -> str:
     """Digest of the encoded pixels of a single-frame file; frames of one file are never copies."""
     if frame:
-        return f"{file.sha256}#{frame}"
+        return f"{file.relative}#{frame}"
     try:
-        content = file.path.read_bytes()
-    except OSError:
-        return file.sha256
+        content = load(file)
+    except RejectedInput:
+        return file.relative
     return hashlib.sha256(read_whole(content, ReadOptions().max_bytes).PixelData).hexdigest()

@@ -17,7 +17,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.deflate import check_inflated_size, deflated_start, inflate
-from pipeline.readers.dicom.elements import EXPLICIT_VRS, MAGIC_OFFSET, PIXEL_TAGS, known_vr, plain_header
+from pipeline.readers.dicom.elements import plain_header
+from pipeline.readers.dicom.layout import EXPLICIT_VRS, MAGIC_OFFSET, PIXEL_TAGS, known_vr
 from pipeline.readers.reader import HeaderCutError
 
 # What a diagnosis rests on is judged in values.py. pydicom's warnings quote header values, which may name the patient.

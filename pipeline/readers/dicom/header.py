@@ -1,7 +1,8 @@
 """What is kept of a file's header until its series is put together."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
@@ -19,6 +20,7 @@ from pipeline.readers.dicom.pixel_format import check_pixels_present, pixel_form
 from pipeline.readers.dicom.slices import Slice, slice_of
 from pipeline.readers.dicom.values import item, syntax_of, text
 from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import HeaderCutError
 
 UNKNOWN_AGE = "000Y"
 """What some exports write where they removed the age; a newborn's is given in days."""
@@ -30,6 +32,8 @@ class Header:
 
     Attributes
     ----------
+    instance_uid : str
+        SOPInstanceUID; where an export has lost it, what tells the file from others: its sha256.
     fault : RejectedInput or None
         Why the file cannot be used, found after it was known which series it belongs to: the series then lacks it.
     """
@@ -58,7 +62,12 @@ def read(file: SourceFile, content: bytes, options: ReadOptions) -> Header:
     """
     size = max(file.size, len(content))
     dataset, offset = read_header(content, size)
-    return header_of(file, dataset, options, (content, size, offset))
+    header = header_of(file, dataset, options, (content, size, offset))
+    if header.instance_uid or file.sha256:
+        return header if header.instance_uid else replace(header, instance_uid=file.sha256)
+    if len(content) < size:
+        raise HeaderCutError
+    return replace(header, instance_uid=hashlib.sha256(content).hexdigest())
 
 
 def header_of(
@@ -103,7 +112,7 @@ def header_of(
         series_uid=series_uid,
         modality=text(dataset, "Modality") or options.modality,
         description=text(dataset, "SeriesDescription"),
-        instance_uid=text(dataset, "SOPInstanceUID") or file.sha256,
+        instance_uid=text(dataset, "SOPInstanceUID"),
         identity=identity_of(dataset),
         attributes=attributes_of(dataset),
         slices=slices,

@@ -1,5 +1,6 @@
 """How slices lie to each other: which are parallel, which lie across, and which cannot be placed at all."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,20 +43,21 @@ def check_place(one: Slice) -> None:
         raise RejectedInput(Code.NO_GEOMETRY, f"{missing} is missing")
     if one.spacing is None:
         raise RejectedInput(Code.NO_SPACING, "PixelSpacing is missing")
-    row, column = np.array(one.orientation[:3]), np.array(one.orientation[3:])
-    lengths = (float(np.linalg.norm(row)), float(np.linalg.norm(column)))
+    row, column = one.orientation[:3], one.orientation[3:]
+    lengths = (math.hypot(*row), math.hypot(*column))
     if max(abs(length - 1) for length in lengths) > ORIENTATION_TOLERANCE:
         message = f"ImageOrientationPatient holds directions of length {lengths[0]:.4g} and {lengths[1]:.4g}, not 1"
         raise RejectedInput(Code.BAD_VALUE, message)
-    if abs(float(row @ column)) > ORIENTATION_TOLERANCE:
+    if abs(sum(along * down for along, down in zip(row, column, strict=True))) > ORIENTATION_TOLERANCE:
         raise RejectedInput(Code.BAD_VALUE, "ImageOrientationPatient: rows and columns are not at a right angle")
 
 
 def normal_of(one: Slice) -> NDArray[np.float64]:
     """Slice normal, LPS+, of unit length: row direction x column direction."""
     assert one.orientation is not None
-    normal = np.cross(one.orientation[:3], one.orientation[3:])
-    return np.asarray(normal / np.linalg.norm(normal))
+    a, b, c, u, v, w = one.orientation
+    normal = (b * w - c * v, c * u - a * w, a * v - b * u)  # numpy's cross product takes ten times as long
+    return np.array(normal) / math.hypot(*normal)
 
 
 def parallel_groups(slices: Sequence[Slice]) -> tuple[list[list[Slice]], list[Refused]]:

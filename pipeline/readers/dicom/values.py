@@ -13,7 +13,8 @@ from pydicom.uid import UID
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import PARSE_ERRORS
-from pipeline.readers.dicom.elements import element_of, known_vr, numbers_of_tags
+from pipeline.readers.dicom.elements import element_of, numbers_of_tags
+from pipeline.readers.dicom.layout import known_vr
 
 PLAIN_VRS = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI", "DS", "IS"])
 """Value representations whose text is that of their bytes, several values parted by a backslash (PS3.5 6.2)."""

@@ -14,7 +14,7 @@ from pipeline.readers.options import ReadOptions
 from pipeline.readers.picture import jpeg, png
 from pipeline.readers.picture.decoding import Header, upright
 from pipeline.readers.reader import Assembled, Load
-from pipeline.readers.single_file import Inspected, assemble, constant_note, modality_of
+from pipeline.readers.single_file import Inspected, assemble, check_whole, constant_note, modality_of
 
 FLOAT32_BYTES = 4
 
@@ -30,6 +30,7 @@ class PictureReader:
 
     def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> Inspected:
         """Check structure and size; see :class:`pipeline.readers.reader.Reader`."""
+        check_whole(file, content)
         return Inspected(file, _geometry(_header(content, options)))
 
     def assemble(self, headers: Sequence[Inspected], options: ReadOptions) -> Assembled:

@@ -1,0 +1,115 @@
+"""The bytes of files: their beginnings, read ahead while the headers before them are judged, and whole files."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
+
+from pipeline.domain.codes import Code
+from pipeline.domain.series import SourceFile
+from pipeline.errors import RejectedInput
+from pipeline.readers.walking import Entry, Stamp
+
+BEGINNING_BYTES = 64 * 1024
+"""Holds the header of nearly every file."""
+
+PIECE_BYTES = 1024**2
+THREADS, FILES_AT_ONCE, PARTS_AHEAD = 4, 32, 8
+"""Threads that read ahead: a folder on the network answers several questions in the time of one."""
+
+NOT_REGULAR = "is no regular file (a pipe, a device, an unreadable or linked folder)"
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a file begins with; or why it cannot be read."""
+
+    file: SourceFile
+    content: bytes = b""
+    error: RejectedInput | None = None
+
+
+def beginnings(
+    entries: Sequence[Entry], root: Path, max_bytes: int, digest_of: Callable[[Entry], str | None]
+) -> Iterator[Beginning]:
+    """Read the first :data:`BEGINNING_BYTES` bytes of each entry, in their order.
+
+    Parameters
+    ----------
+    digest_of : callable
+        Returns the sha256 of an entry where it is known, empty where it is not wanted; None: it is taken, which reads
+        the file to its end.
+    """
+
+    def read(part: Sequence[Entry]) -> list[Beginning]:
+        return [_begin(entry, root, max_bytes, digest_of) for entry in part]
+
+    waiting: deque[Future[list[Beginning]]] = deque()
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resdx-reading")
+    try:
+        for first in range(0, len(entries), FILES_AT_ONCE):
+            waiting.append(pool.submit(read, entries[first : first + FILES_AT_ONCE]))
+            if len(waiting) == PARTS_AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def load(file: SourceFile) -> bytes:
+    """Read a file whole; verify its sha256 where one is known, and that it has not changed since it was discovered.
+
+    Raises
+    ------
+    RejectedInput
+        UNREADABLE, or CHANGED.
+    """
+    try:
+        with file.path.open("rb") as stream:
+            status = os.fstat(stream.fileno())
+            content = stream.read()
+    except OSError as error:
+        raise RejectedInput(Code.UNREADABLE, f"cannot be read: {error.strerror}", path=str(file.path)) from error
+    is_other = file.modified_ns and (file.size, file.modified_ns) != (len(content), status.st_mtime_ns)
+    if is_other or (file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256):
+        raise RejectedInput(Code.CHANGED, "the file is not the one that was discovered", path=str(file.path))
+    return content
+
+
+def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry], str | None]) -> Beginning:
+    path = Path(entry.path)
+    file = SourceFile(path, entry.relative, 0)
+    try:
+        if entry.is_link and not path.resolve().is_relative_to(root):
+            raise RejectedInput(Code.UNREADABLE, "a link that leads out of the scan folder is not followed")
+        stamp = entry.stamp or Stamp.of(path.stat())
+        if not stamp.is_regular:
+            raise RejectedInput(Code.UNREADABLE, NOT_REGULAR)
+        if stamp.size > max_bytes:
+            raise RejectedInput(Code.TOO_LARGE, f"the file has {stamp.size} bytes, the limit is {max_bytes}")
+        with path.open("rb", buffering=0) as stream:
+            known = digest_of(entry)
+            before = Stamp.of(os.fstat(stream.fileno()))
+            content = stream.read(BEGINNING_BYTES)
+            digest = _digest(content, stream) if known is None else known
+            if before != Stamp.of(os.fstat(stream.fileno())) or before != stamp:
+                raise RejectedInput(Code.CHANGED, "the file was written to while it was read")
+        return Beginning(replace(file, size=stamp.size, sha256=digest, modified_ns=stamp.modified_ns), content)
+    except RejectedInput as error:
+        return Beginning(file, error=error)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        reason = getattr(error, "strerror", None) or "a loop of links"
+        return Beginning(file, error=RejectedInput(Code.UNREADABLE, f"cannot be read: {reason}"))
+
+
+def _digest(beginning: bytes, stream: FileIO) -> str:
+    """Hex sha256 of a file of which the beginning is read, in pieces: no file is ever held whole for it."""
+    digest = hashlib.sha256(beginning)
+    while piece := stream.read(PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
