@@ -3,18 +3,21 @@
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from phantoms.niftis import nifti, zipped
 
 from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, SourceFile
 from pipeline.errors import RejectedInput, StoppedBySignal
-from pipeline.readers import discovery
+from pipeline.readers import discovery, loading
 from pipeline.readers.discovery import discover, reopen
-from pipeline.readers.loading import load
+from pipeline.readers.loading import BEGINNING_BYTES, PIECE_BYTES, load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
 from pipeline.readers.reading import read
@@ -127,3 +130,36 @@ def test_reopening_and_reading_take_their_bytes_from_the_caller(scans: Path) -> 
     (scans / "good.nii").write_bytes(zipped(nifti()))
     with pytest.raises(RejectedInput, match="not the one"):
         reopen("nifti", series.files, 0, OPTIONS, noting)
+
+
+def test_headers_without_digests_and_a_change_that_follows(scans: Path) -> None:
+    found = discover(scans, OPTIONS, digests=False)
+    (file,) = found.series[0].files
+    assert (file.sha256, file.size) == ("", len(nifti()))
+    assert load(file) == nifti()
+    stamp = file.path.stat()
+    file.path.write_bytes(nifti()[:-1] + b"\x01")
+    os.utime(file.path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    with pytest.raises(RejectedInput) as refused:
+        load(file)
+    assert refused.value.code == Code.CHANGED
+
+
+def test_the_digest_of_a_long_file_is_that_of_all_its_bytes(scans: Path) -> None:
+    long = nifti(np.arange(3 * 1024**2 // 2, dtype=np.int16).reshape(1024, 512, 3))
+    (scans / "long.nii").write_bytes(long)
+    digests = {series.key: series.files[0].sha256 for series in discover(scans, OPTIONS).series}
+    assert digests == {"good.nii": sha256(nifti()).hexdigest(), "long.nii": sha256(long).hexdigest()}
+    assert len(long) > BEGINNING_BYTES + PIECE_BYTES
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loading._digest
+
+    def growing(beginning: bytes, stream: FileIO) -> str:
+        with (scans / "good.nii").open("ab") as file:
+            file.write(b"more")
+        return real(beginning, stream)
+
+    monkeypatch.setattr(loading, "_digest", growing)
+    assert codes(discover(scans, OPTIONS)) == {"good.nii": Code.CHANGED}
