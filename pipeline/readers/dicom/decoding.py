@@ -13,7 +13,6 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
-    UID,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
@@ -30,6 +29,7 @@ from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.codestream import describe
 from pipeline.readers.dicom.content import PARSE_ERRORS
+from pipeline.readers.dicom.pixel_data import ImageFile
 from pipeline.readers.dicom.pixel_format import PixelFormat
 
 Pixels = NDArray[np.integer]
@@ -56,7 +56,7 @@ DECODERS: dict[str, Callable[[bytes], Pixels]] = {
 """Transfer syntax (PS3.5 10) to decoder."""
 
 
-def stored_frames(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
+def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
     """Decode frames in the order asked for: integers, shape (rows, columns), or (rows, columns, 3) in RGB.
 
     Raises
@@ -64,17 +64,21 @@ def stored_frames(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) 
     RejectedInput
         NO_CODEC, CORRUPT, TRUNCATED, or BAD_PIXELS where what is decoded contradicts the header.
     """
-    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     try:
-        _check_length(dataset, layout, syntax)
-        if not syntax.is_encapsulated and not layout.is_colour:
-            yield from _native(dataset, layout, syntax, frames)
-        elif not syntax.is_encapsulated or syntax == RLELossless:
-            yield from _by_pydicom(dataset, layout, frames)
-        elif syntax in DECODERS:
-            yield from _compressed(dataset, layout, syntax, frames)
+        _check_length(image, layout)
+        if not image.syntax.is_encapsulated and not layout.is_colour:
+            yield from _native(image, layout, frames)
+        elif not image.syntax.is_encapsulated or (image.syntax == RLELossless and layout.is_colour):
+            yield from _by_pydicom(image.dataset, layout, frames)
+        elif image.syntax == RLELossless:
+            yield from _run_lengths(image, layout, frames)
+        elif image.syntax in DECODERS:
+            yield from _compressed(image, layout, frames)
         else:
-            raise RejectedInput(Code.NO_CODEC, f"no decoder is known for {syntax.name}")
+            raise RejectedInput(Code.NO_CODEC, f"no decoder is known for {image.syntax.name}")
+    except ImportError as error:  # how imagecodecs says that it was built without a decoder
+        message = f"the installed imagecodecs has no decoder for {image.syntax.name}: reinstall it from PyPI"
+        raise RejectedInput(Code.NO_CODEC, message) from error
     except PARSE_ERRORS as error:
         if isinstance(error, RejectedInput):
             raise
@@ -90,35 +94,36 @@ def significant(stored: Pixels, layout: PixelFormat) -> Pixels:
     return _extended(unsigned >> shift if shift else unsigned, layout.bits_stored, layout.signed)
 
 
-def _check_length(dataset: Dataset, layout: PixelFormat, syntax: UID) -> None:
+def _check_length(image: ImageFile, layout: PixelFormat) -> None:
     """Refuse more pixels than the header speaks of: another image, or the rest of this one. Zeros may fill up."""
-    if not syntax.is_encapsulated:
-        if any(memoryview(dataset.PixelData)[layout.native_bytes + layout.native_bytes % 2 :]):
-            message = f"the pixel data has {len(dataset.PixelData)} bytes, the header speaks of {layout.native_bytes}"
+    if not image.syntax.is_encapsulated:
+        if any(image.pixels[layout.native_bytes + layout.native_bytes % 2 :]):
+            message = f"the pixel data has {len(image.pixels)} bytes, the header speaks of {layout.native_bytes}"
             raise RejectedInput(Code.BAD_PIXELS, message)
     elif layout.frames == 1:
-        starts = [part[:2] in STREAM_STARTS for part in generate_fragments(dataset.PixelData)]
+        starts = [part[:2] in STREAM_STARTS for part in generate_fragments(image.pixels.tobytes())]
         if sum(starts) > 1:
             raise RejectedInput(Code.BAD_PIXELS, f"the pixel data holds {sum(starts)} images, the header speaks of one")
 
 
-def _native(dataset: Dataset, layout: PixelFormat, syntax: UID, frames: Sequence[int]) -> Iterator[Pixels]:
+def _native(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
     """Uncompressed grey pixels (PS3.5 8.1.1)."""
     size = layout.bits_allocated // 8
-    swapped = not syntax.is_little_endian
-    data = np.frombuffer(dataset.PixelData, dtype=f"{'>' if swapped else '<'}u{size}")
-    if swapped and size == 1 and dataset["PixelData"].VR == "OW":
+    swapped = not image.syntax.is_little_endian
+    data = np.frombuffer(image.pixels, dtype=f"{'>' if swapped else '<'}u{size}")
+    if swapped and size == 1 and image.is_words:
         data = data.view(np.uint16).byteswap().view(np.uint8)
     count = layout.rows * layout.columns
     for frame in frames:
         part = data[frame * count : (frame + 1) * count]
         if part.size < count:
             raise RejectedInput(Code.TRUNCATED, "the pixel data ends early")
-        yield significant(part.astype(f"u{size}").reshape(layout.rows, layout.columns), layout)
+        native = part.astype(f"u{size}", copy=False).reshape(layout.rows, layout.columns)
+        yield significant(native, layout)
 
 
 def _by_pydicom(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
-    """Run lengths, and uncompressed colour in all its orders; colour comes as RGB."""
+    """Colour in runs of bytes, and uncompressed in all its orders, comes as RGB; grey in odd runs of bytes."""
     if not layout.is_colour and layout.high_bit != layout.bits_stored - 1:
         raise RejectedInput(Code.NOT_SUPPORTED, f"HighBit {layout.high_bit} in run-length encoded pixels")
     with warnings.catch_warnings():
@@ -129,8 +134,31 @@ def _by_pydicom(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) ->
             yield native if layout.is_colour else significant(native, layout)
 
 
-def _compressed(dataset: Dataset, layout: PixelFormat, syntax: UID, frames: Sequence[int]) -> Iterator[Pixels]:
-    streams = list(generate_frames(dataset.PixelData, number_of_frames=layout.frames))
+def _run_lengths(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
+    """Grey pixels in runs of bytes (PS3.5 G); pydicom, which is slower, judges what is not as it should be."""
+    streams = list(generate_frames(image.pixels.tobytes(), number_of_frames=layout.frames))
+    for frame in frames:
+        cells = _cells(streams[frame], layout) if len(streams) == layout.frames else None
+        if cells is None:
+            yield from _by_pydicom(image.parsed(), layout, [frame])
+        else:
+            yield significant(cells, layout)
+
+
+def _cells(stream: bytes, layout: PixelFormat) -> Pixels | None:
+    """Pixel cells of runs of bytes; None where the decoder finds a fault, or too many or too few of them."""
+    kind = f"<u{layout.bits_allocated // 8}"
+    try:
+        cells = np.frombuffer(imagecodecs.dicomrle_decode(stream, kind), kind)
+    except (ValueError, RuntimeError, ImportError):
+        return None
+    if cells.size != layout.rows * layout.columns:
+        return None
+    return cells.astype(kind[1:], copy=False).reshape(layout.rows, layout.columns)
+
+
+def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
+    streams = list(generate_frames(image.pixels.tobytes(), number_of_frames=layout.frames))
     for frame in frames:
         if len(streams) != layout.frames:
             code = Code.TRUNCATED if len(streams) < layout.frames else Code.BAD_PIXELS
@@ -143,10 +171,10 @@ def _compressed(dataset: Dataset, layout: PixelFormat, syntax: UID, frames: Sequ
                 f"the compressed pixels are {found}, the header says {claimed[0]} x {claimed[1]} with {claimed[2]}"
             )
             raise RejectedInput(Code.BAD_PIXELS, message)
-        if layout.is_colour and syntax in DCT:
-            yield from _by_pydicom(dataset, layout, [frame])
+        if layout.is_colour and image.syntax in DCT:
+            yield from _by_pydicom(image.dataset, layout, [frame])
             continue
-        decoded = np.asarray(DECODERS[syntax](streams[frame]))
+        decoded = np.asarray(DECODERS[image.syntax](streams[frame]))
         _check_shape(decoded, layout)
         if layout.is_colour:
             yield _rgb(decoded, layout)

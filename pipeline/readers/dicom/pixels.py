@@ -25,8 +25,10 @@ FLOAT32_SAFE = 3e38
 """What is smaller in magnitude becomes no infinity in float32, whose largest value is 3.4e38."""
 
 
-def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: str) -> NDArray[np.float32]:
-    """Turn stored values into output units.
+def rescale_into(
+    out: NDArray[np.float32], stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: str
+) -> None:
+    """Write stored values in output units to `out`, of the same shape.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: st
     table = item(rescale, "ModalityLUTSequence")
     if table is not None:
         values = _looked_up(stored, rescale)
-        return _table_top(table) - values if inverted else values
+        out[...] = _table_top(table) - values if inverted else values
+        return
     if inverted:
         stored = turned_over(stored, layout)
     slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
@@ -53,11 +56,13 @@ def rescaled(stored: Pixels, rescale: Dataset, layout: PixelFormat, modality: st
         raise RejectedInput(Code.BAD_VALUE, f"{missing} is missing, its companion is there")
     if slope == 0:
         raise RejectedInput(Code.BAD_VALUE, "RescaleSlope is 0")
-    return linear(stored, slope or 1.0, intercept or 0.0)
+    linear(stored, slope or 1.0, intercept or 0.0, out)
 
 
-def linear(stored: Pixels, slope: float, intercept: float) -> NDArray[np.float32]:
-    """Compute stored * slope + intercept in float64, rounded once to float32.
+def linear(
+    stored: Pixels, slope: float, intercept: float, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Compute stored * slope + intercept in float64, rounded once to float32, into `out` where it is given.
 
     Integers of 8 or 16 bits that are only moved by a whole number stay whole numbers that float32 holds exactly: they
     are moved in float32, which gives the same bits in a third of the time.
@@ -68,11 +73,12 @@ def linear(stored: Pixels, slope: float, intercept: float) -> NDArray[np.float32
         NOT_FINITE.
     """
     if slope == 1.0 and intercept.is_integer() and abs(intercept) < MOVED_EXACTLY and stored.dtype.itemsize <= 2:
-        return np.add(stored, np.float32(intercept), dtype=np.float32)
+        return np.add(stored, np.float32(intercept), out=out, dtype=np.float32)
     with np.errstate(over="ignore"):
         scaled = np.multiply(stored, slope, dtype=np.float64)
         scaled += intercept
-        values = scaled.astype(np.float32)
+        values = np.empty(stored.shape, np.float32) if out is None else out
+        values[...] = scaled
     largest = abs(slope) * 2.0 ** (8 * stored.dtype.itemsize) + abs(intercept)
     if largest >= FLOAT32_SAFE and not np.isfinite(values).all():
         raise RejectedInput(Code.NOT_FINITE, "rescaled values lie beyond what a number can hold")

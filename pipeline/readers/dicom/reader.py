@@ -1,6 +1,6 @@
 """The DICOM reader: what a file is, which series it makes, and its voxels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -13,13 +13,14 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom import header as file_header
 from pipeline.readers.dicom.assembly import Placed, assemble, stacks_in
-from pipeline.readers.dicom.content import HEADER_BYTES, PARSE_ERRORS, looks_like_dicom, read_whole
+from pipeline.readers.dicom.content import PARSE_ERRORS, looks_like_dicom
 from pipeline.readers.dicom.decoding import stored_frames
 from pipeline.readers.dicom.header import Header, header_of
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.multiframe import groups_of
+from pipeline.readers.dicom.pixel_data import ImageFile, open_image
 from pipeline.readers.dicom.pixel_format import PixelFormat, pixel_format
-from pipeline.readers.dicom.pixels import padding_mask, rescaled
+from pipeline.readers.dicom.pixels import padding_mask, rescale_into
 from pipeline.readers.dicom.planar import planar_geometry
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.values import item, items
@@ -27,8 +28,8 @@ from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled, Load
 from pipeline.readers.single_file import constant_note
 
-Image = tuple[NDArray[np.float32], NDArray[np.bool_] | None]
-"""Rescaled values (rows, columns) or (rows, columns, 3), and where the scanner wrote padding."""
+Padding = NDArray[np.bool_] | None
+"""Where in an image (rows, columns) the scanner wrote padding; None: nowhere."""
 
 
 class DicomReader:
@@ -56,10 +57,10 @@ class DicomReader:
 
     def read(self, series: Series, load: Load, options: ReadOptions) -> Volume:
         """Decode a series: voxels (c, i, j, k), i along a row, j down the rows, k along the slice normal."""
-        datasets = {file: _parse(file, load(file), options) for file in series.files}
-        headers = [_sound(header_of(file, dataset, options), file) for file, dataset in datasets.items()]
+        images = {file: _open(file, load(file), options) for file in series.files}
+        headers = [_sound(header_of(file, image.dataset, options), file) for file, image in images.items()]
         if headers[0].kind is Kind.PLANAR:
-            return _read_planar(series, datasets[headers[0].file], options)
+            return _read_planar(series, images[headers[0].file], options)
         placed, refusals = stacks_in([one for header in headers for one in header.slices], options)
         if refusals or series.stack >= len(placed):
             cause = f" ({refusals[0].code}: {refusals[0].message})" if refusals else ""
@@ -68,12 +69,12 @@ class DicomReader:
         chosen = placed[series.stack]
         if {one.file for one in chosen.stack.slices} != set(series.files):
             raise RejectedInput(Code.CHANGED, "its files make another series now")
-        return _read_volume(series, chosen, datasets, options)
+        return _read_volume(series, chosen, images, options)
 
 
-def _parse(file: SourceFile, content: bytes, options: ReadOptions) -> Dataset:
+def _open(file: SourceFile, content: bytes, options: ReadOptions) -> ImageFile:
     try:
-        return read_whole(content, options.max_bytes + HEADER_BYTES)
+        return open_image(content, options.max_bytes)
     except RejectedInput as error:
         error.path = str(file.path)
         raise
@@ -86,7 +87,7 @@ def _sound(header: Header, file: SourceFile) -> Header:
     return header
 
 
-def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Dataset], options: ReadOptions) -> Volume:
+def _read_volume(series: Series, placed: Placed, images: dict[SourceFile, ImageFile], options: ReadOptions) -> Volume:
     """Fill the volume slice by slice; what a slice needed is let go at once."""
     slices = placed.stack.slices
     i, j, k = slices[0].columns, slices[0].rows, len(slices)
@@ -95,14 +96,14 @@ def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Data
     position = 0
     for file, run in groupby(slices, key=lambda one: one.file):
         members = list(run)
-        for values, padding in _images(file, datasets[file], members, series.modality, options):
-            stored_order[position] = values
+        places = stored_order[position : position + len(members)]
+        for padding in _fill(places, file, images[file], members, series.modality, options):
             if padding is not None:
                 valid = np.ones((k, j, i), dtype=bool) if valid is None else valid
                 valid[position] = ~padding
             position += 1
-        if len(datasets) > 1:
-            del datasets[file]
+        if len(images) > 1:
+            del images[file]
     voxels = stored_order.transpose(2, 1, 0)[np.newaxis]  # a view: copying it takes longer than all the rest
     mask = None if valid is None else valid.transpose(2, 1, 0)
     if placed.resampling is not None:
@@ -116,11 +117,13 @@ def _read_volume(series: Series, placed: Placed, datasets: dict[SourceFile, Data
     )
 
 
-def _read_planar(series: Series, dataset: Dataset, options: ReadOptions) -> Volume:
+def _read_planar(series: Series, image: ImageFile, options: ReadOptions) -> Volume:
     (file,) = series.files
-    layout = pixel_format(dataset, options.max_bytes)
-    geometry, notes = planar_geometry(dataset, layout)
-    ((values, padding),) = _decoded(file, dataset, layout, (0,), [dataset], series.modality)
+    layout = pixel_format(image.dataset, options.max_bytes)
+    geometry, notes = planar_geometry(image.dataset, layout)
+    shape = (layout.rows, layout.columns)
+    values = np.empty((*shape, layout.samples) if layout.is_colour else shape, dtype=np.float32)
+    (padding,) = _decode_into([values], file, image, layout, (0,), [image.dataset], series.modality)
     planes = np.moveaxis(values, -1, 0) if layout.is_colour else values[np.newaxis]
     voxels = np.ascontiguousarray(planes.transpose(0, 2, 1))[..., np.newaxis]
     return Volume(
@@ -132,33 +135,43 @@ def _read_planar(series: Series, dataset: Dataset, options: ReadOptions) -> Volu
     )
 
 
-def _images(
-    file: SourceFile, dataset: Dataset, slices: Sequence[Slice], modality: str, options: ReadOptions
-) -> Iterator[Image]:
-    """Rescaled images of some frames of one file, in the order of `slices`."""
-    layout = pixel_format(dataset, options.max_bytes)
+def _fill(
+    places: Iterable[NDArray[np.float32]],
+    file: SourceFile,
+    image: ImageFile,
+    slices: Sequence[Slice],
+    modality: str,
+    options: ReadOptions,
+) -> Iterator[Padding]:
+    """Write images of one file to `places`, in the order of `slices`; yield where each has padding."""
+    layout = pixel_format(image.dataset, options.max_bytes)
     if layout.is_colour:
         message = "colour in the slices of a volume is not read yet"
         raise RejectedInput(Code.NOT_SUPPORTED, message, path=str(file.path))
-    rescale = [_rescale_of(dataset, one.frame) for one in slices]
-    yield from _decoded(file, dataset, layout, [one.frame for one in slices], rescale, modality)
+    rescale = [_rescale_of(image.dataset, one.frame) for one in slices]
+    yield from _decode_into(places, file, image, layout, [one.frame for one in slices], rescale, modality)
 
 
-def _decoded(
+def _decode_into(
+    places: Iterable[NDArray[np.float32]],
     file: SourceFile,
-    dataset: Dataset,
+    image: ImageFile,
     layout: PixelFormat,
     frames: Sequence[int],
     rescale: Sequence[Dataset],
     modality: str,
-) -> Iterator[Image]:
+) -> Iterator[Padding]:
+    """Decode frames, each right into its place (rows, columns), or (rows, columns, 3) in RGB; yield their padding."""
     try:
-        for stored, transformation in zip(stored_frames(dataset, layout, frames), rescale, strict=True):
+        decoded = stored_frames(image, layout, frames)
+        for place, stored, transformation in zip(places, decoded, rescale, strict=True):
             if layout.is_colour:
-                yield stored.astype(np.float32), None
+                place[...] = stored
+                yield None
             else:
-                padding = padding_mask(stored, dataset, layout)
-                yield rescaled(stored, transformation, layout, modality), padding
+                padding = padding_mask(stored, image.dataset, layout)
+                rescale_into(place, stored, transformation, layout, modality)
+                yield padding
     except RejectedInput as error:
         error.path = str(file.path)
         raise

@@ -1,0 +1,128 @@
+"""Pixel Data is found in a file without parsing it, and is what pydicom finds; what is odd is left to pydicom."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from phantoms.dicom_series import expected_affine, make_voxels, write_series
+from phantoms.readings import assert_all_right, assert_refused, read_folder
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.decoders import RLELosslessDecoder
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom import decoding
+from pipeline.readers.dicom.pixel_data import open_image
+
+SHIPPED = sorted((Path(pydicom.__file__).parent / "data").rglob("*.dcm"))
+SHAPE = (6, 5, 4)
+AFFINE = expected_affine()
+LIMIT = 2**30
+
+
+def test_the_pixel_data_of_real_files_is_that_which_pydicom_finds() -> None:
+    compared = plain = 0
+    for path in SHIPPED:
+        try:
+            dataset = dcmread(path, force=True)
+            image = open_image(path.read_bytes(), LIMIT)
+        except (InvalidDicomError, RejectedInput, EOFError, ValueError, NotImplementedError):
+            continue
+        if "PixelData" not in dataset:
+            continue
+        assert image.pixels == dataset.PixelData, path.name
+        assert image.is_words == (dataset["PixelData"].VR == "OW"), path.name
+        compared += 1
+        plain += "PixelData" not in image.dataset
+    assert compared >= 50
+    assert plain >= 25
+
+
+@pytest.mark.parametrize(
+    ("syntax", "is_plain"),
+    [
+        (ImplicitVRLittleEndian, True),
+        (ExplicitVRLittleEndian, True),
+        (RLELossless, True),
+        (ExplicitVRBigEndian, False),
+    ],
+)
+def test_only_plain_files_are_read_without_pydicom(tmp_path: Path, syntax: UID, is_plain: bool) -> None:
+    path = write_series(tmp_path, make_voxels(SHAPE), transfer_syntax=syntax)[0]
+    image = open_image(path.read_bytes(), LIMIT)
+    assert ("PixelData" not in image.dataset) == is_plain
+    assert image.parsed().PixelData == dcmread(path).PixelData
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless], ids=lambda syntax: syntax.keyword)
+def test_what_follows_the_pixel_data_is_none_of_it(tmp_path: Path, syntax: UID) -> None:
+    def pad(dataset: Dataset, k: int) -> None:
+        dataset.DataSetTrailingPadding = bytes(range(64))
+
+    stored = make_voxels((33, 35, 3))
+    write_series(tmp_path, stored, transfer_syntax=syntax, edit=pad)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def test_run_lengths_with_excess_padding_are_left_to_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = make_voxels(SHAPE)
+    for path in write_series(tmp_path, stored, transfer_syntax=RLELossless):
+        dataset = dcmread(path)
+        stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([stream + bytes(100)])
+        dataset.save_as(path)
+    asked = []
+    whole = decoding._by_pydicom
+    monkeypatch.setattr(decoding, "_by_pydicom", lambda *given: asked.append(1) or whole(*given))
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+    assert len(asked) == SHAPE[2]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_run_lengths_are_those_of_an_independent_decoder(tmp_path: Path, dtype: type) -> None:
+    """Runs, literals and lines of one value, in cells of one and two bytes."""
+    stored = make_voxels((64, 48, 3), high=120, dtype=dtype)
+    stored[:, 7], stored[9] = 5, 111
+    paths = write_series(tmp_path, stored, transfer_syntax=RLELossless)
+    for k, path in enumerate(paths):
+        native, _ = RLELosslessDecoder.as_array(dcmread(path), raw=True)
+        np.testing.assert_array_equal(native, stored[:, :, k].T)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.9])
+def test_run_lengths_that_end_early(tmp_path: Path, kept: float) -> None:
+    for path in write_series(tmp_path, make_voxels(SHAPE), transfer_syntax=RLELossless):
+        dataset = dcmread(path)
+        stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([stream[: int(len(stream) * kept)]])
+        dataset.save_as(path)
+    assert_refused(read_folder(tmp_path), Code.CORRUPT, Code.BAD_PIXELS, Code.TRUNCATED)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless], ids=lambda syntax: syntax.keyword)
+def test_a_missing_codec_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: UID) -> None:
+    """A build of imagecodecs without a decoder raises ImportError when it is called."""
+
+    def missing(stream: bytes) -> None:
+        raise ImportError("could not import name 'codec_decode' from 'imagecodecs'")
+
+    write_series(tmp_path, make_voxels((33, 35, 2)), transfer_syntax=syntax)
+    monkeypatch.setitem(decoding.DECODERS, syntax, missing)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.NO_CODEC)
+    assert "imagecodecs" in reading.messages[0]
+    assert syntax.name in reading.messages[0]
