@@ -1,6 +1,7 @@
 """From a candidate whose series were read to a case: pseudonyms, labels, covariates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.cohort.covariates import burned_in, covariates_of, left_out, site_namer
 from pipeline.cohort.describe import SeriesSummary
@@ -85,7 +86,7 @@ class CaseBuilder:
             unit=summary.unit,
             plane=summary.plane,
             channels=summary.channels,
-            digest=files_digest(series.files),
+            digest=files_digest(replace(file, sha256=summary.digests[str(file.path)]) for file in series.files),
             voxels=summary.voxels,
             channel=candidate.slots.index(series),
             of=len(candidate.slots),

@@ -1,11 +1,14 @@
 """One reading of a series, in a worker process: what the manifest says of it. Voxels do not leave the worker."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from pipeline.cohort.digests import voxels_digest
 from pipeline.cohort.previews import is_shown, preview
 from pipeline.domain.geometry import Geometry, Plane, Unit
-from pipeline.domain.series import Series
+from pipeline.domain.series import Series, SourceFile
+from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
 
@@ -34,6 +37,8 @@ class SeriesSummary:
     notes: tuple[str, ...]
     geometry: Geometry | None = None
     preview: bytes = b""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Path of each of its files to the sha256 of the very bytes that were decoded."""
 
 
 def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> SeriesSummary:
@@ -44,7 +49,14 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
     RejectedInput
         See :func:`pipeline.readers.reading.read`.
     """
-    volume = read(series, options)
+    digests: dict[str, str] = {}
+
+    def noting(file: SourceFile) -> bytes:
+        content = load(file)
+        digests[str(file.path)] = file.sha256 or hashlib.sha256(content).hexdigest()
+        return content
+
+    volume = read(series, options, noting)
     return SeriesSummary(
         modality=volume.modality,
         shape=volume.geometry.shape,
@@ -56,4 +68,10 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
         notes=volume.notes,
         geometry=volume.geometry,
         preview=preview(volume) if is_shown(series, shown) else b"",
+        digests=digests,
     )
+
+
+def digests_in(summaries: Iterable[SeriesSummary | None]) -> dict[str, str]:
+    """Path to sha256 of all files that were read for these summaries."""
+    return {path: digest for one in summaries if one is not None for path, digest in one.digests.items()}

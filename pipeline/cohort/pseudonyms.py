@@ -26,6 +26,7 @@ KEY_BYTES = 32
 PREFIXES = {"patient": "P", "study": "T", "series": "S", "case": "C"}
 MAP_COLUMNS = ("pseudonym", "kind", "identifier")
 MAP_SUFFIX = ".map.csv"
+INDEX_SUFFIX = ".index.sqlite"
 
 Named = dict[str, tuple[str, str]]
 """Pseudonym to (kind, raw identifier)."""
@@ -84,6 +85,11 @@ class Pseudonyms:
     def map_file(self) -> Path:
         """Where :meth:`save_map` keeps the way back."""
         return self.key_file.with_name(f"{self.key_file.name}{MAP_SUFFIX}")
+
+    @property
+    def index_file(self) -> Path:
+        """Where :class:`pipeline.readers.index.FolderIndex` remembers headers, which name patients as the map does."""
+        return self.key_file.with_name(f"{self.key_file.name}{INDEX_SUFFIX}")
 
     def patient(self, raw: str) -> str:
         """Pseudonym of a patient: ``P`` and 16 hex digits."""

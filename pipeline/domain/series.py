@@ -127,7 +127,7 @@ class Discovery:
     refusals: tuple[Refusal, ...]
 
     @property
-    def file_count(self) -> int:
-        """Number of input files; a file that carries two stacks (enhanced multi-frame) counts once."""
-        in_series = {file.path for series in self.series for file in series.files}
-        return len(in_series | {refusal.file.path for refusal in self.refusals})
+    def files(self) -> tuple[SourceFile, ...]:
+        """Every input file once; one that carries two stacks (enhanced multi-frame) too."""
+        found = {file.path: file for series in self.series for file in series.files}
+        return tuple((found | {refusal.file.path: refusal.file for refusal in self.refusals}).values())

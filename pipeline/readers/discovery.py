@@ -1,6 +1,7 @@
 """From a folder to series: by content, never by file name; every file ends in a series or in a refusal."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,11 +12,12 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput, ResdxError, UsageError, refusal_of
 from pipeline.progress import track
+from pipeline.readers.index import FolderIndex
 from pipeline.readers.loading import Beginning, beginnings, load
 from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
-from pipeline.readers.walking import walk
+from pipeline.readers.walking import Entry, walk
 
 log = logging.getLogger("resdx")
 
@@ -36,7 +38,7 @@ OTHER_IMAGES = {
 """How images begin that no reader reads: they are rejected, not passed over as if they were none."""
 
 
-def discover(root: Path, options: ReadOptions, *, digests: bool = True) -> Discovery:
+def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: FolderIndex | None = None) -> Discovery:
     """Find every series below a folder.
 
     Files are visited in name order. Links to files inside the folder are read as copies; links that lead out of it, and
@@ -46,6 +48,8 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True) -> Disco
     ----------
     digests : bool
         Whether to take the sha256 of every file. Without, only their headers are read.
+    index : FolderIndex, optional
+        Remembers what was found, and spares the headers of a folder in which nothing has changed.
 
     Raises
     ------
@@ -55,11 +59,22 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True) -> Disco
     if not root.is_dir():
         raise UsageError(f"{root} is no folder.", "Give the folder that holds the scans.")
     root = root.resolve()
+    began_ns = time.time_ns()
+    entries = walk(root)
+    if index and (remembered := index.recall(root, entries, options, digests=digests)):
+        log.info("nothing has changed in %d files since they were last looked at", len(entries))
+        return remembered
+    found = _discover(root, entries, options, digests=digests)
+    if index:
+        index.remember(found, entries, options, began_ns)
+    return found
+
+
+def _discover(root: Path, entries: Sequence[Entry], options: ReadOptions, *, digests: bool) -> Discovery:
     headers: dict[str, list[Inspected]] = defaultdict(list)
     refusals: list[Refusal] = []
-    entries = walk(root)
-    found = beginnings(entries, root, options.max_bytes, lambda _: None if digests else "")
-    for beginning in track(found, "read headers", len(entries)):
+    begun = beginnings(entries, root, options.max_bytes, lambda _: None if digests else "")
+    for beginning in track(begun, "read headers", len(entries)):
         _inspect(beginning, options, headers, refusals)
     series: list[Series] = []
     for name in sorted(headers):
@@ -67,9 +82,9 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True) -> Disco
         series.extend(assembled.series)
         refusals.extend(assembled.refusals)
     refusals.sort(key=lambda refusal: refusal.file.relative)
-    discovery = Discovery(root, tuple(series), tuple(refusals))
-    assert discovery.file_count == len(entries), f"{len(entries)} files in, {discovery.file_count} accounted for"
-    return discovery
+    found = Discovery(root, tuple(series), tuple(refusals))
+    assert len(found.files) == len(entries), f"{len(entries)} files in, {len(found.files)} accounted for"
+    return found
 
 
 def reopen(reader: str, files: Sequence[SourceFile], stack: int, options: ReadOptions, load: Load = load) -> Series:

@@ -81,6 +81,24 @@ def load(file: SourceFile) -> bytes:
     return content
 
 
+def digests_of(files: Sequence[SourceFile]) -> list[str]:
+    """Hex sha256 of each file, empty where it cannot be read or is no longer the one that was discovered."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="resdx-reading") as pool:
+        return list(pool.map(_digest_of, files))
+
+
+def _digest_of(file: SourceFile) -> str:
+    try:
+        if not file.modified_ns:
+            return ""
+        with file.path.open("rb", buffering=0) as stream:
+            digest = _digest(b"", stream)
+            status = os.fstat(stream.fileno())
+        return digest if (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns) else ""
+    except OSError:
+        return ""
+
+
 def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry], str | None]) -> Beginning:
     path = Path(entry.path)
     file = SourceFile(path, entry.relative, 0)

@@ -33,7 +33,7 @@ from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.stopping import stopping_on_sigterm
-from pipeline.stages.worker_settings import WorkerSettings
+from pipeline.stages.worker_settings import DiscoverySettings
 from pipeline.workers import imap
 from pipeline.writers.nifti import Config as NiftiConfig
 from pipeline.writers.volumes import Fact
@@ -52,7 +52,7 @@ INTENSITY = {"CT": "Hounsfield units"}
 """What a voxel value means, by modality, where that is one thing on every scanner."""
 
 
-class Config(WorkerSettings):
+class Config(DiscoverySettings):
     """Settings of ``resdx convert``."""
 
     scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
@@ -97,7 +97,8 @@ def run(config: Config) -> Outcome:
         raise UsageError(f"{config.out} lies in the folder of scans.", "Give a folder outside of it.")
     with stopping_on_sigterm(GOES_ON):
         pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
-        discovery = discover(config.scans, config.options)
+        index = config.folder_index(pseudonyms)
+        discovery = discover(config.scans, config.options, index=index)
         jobs = [_job(series, pseudonyms.series(series.key), config) for series in discovery.series]
         todo = [job for job in jobs if not _is_done(job, config.out)]
         config.out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """``resdx ingest``: from a folder of scans and a label file to a manifest, and a reason for whatever is not in it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from pipeline.cohort.accounting import Account, RefusedSeries, account
 from pipeline.cohort.case_building import CaseBuilder
 from pipeline.cohort.channels import unstackable
 from pipeline.cohort.deidentified.settings import CopySettings
-from pipeline.cohort.describe import SeriesSummary, describe
+from pipeline.cohort.describe import SeriesSummary, describe, digests_in
+from pipeline.cohort.digests import digested
 from pipeline.cohort.extension import settled_by
 from pipeline.cohort.label_damage import summary
 from pipeline.cohort.label_join import Joined
@@ -47,12 +48,12 @@ from pipeline.stages.ingest_copy import Workers, check_copy, make_copy
 from pipeline.stages.ingest_tables import ENDINGS, Ingested, closing_lines, reasons, save, save_refusals
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.stopping import STARTS_AGAIN, stopping_on_sigterm
-from pipeline.stages.worker_settings import WorkerSettings
+from pipeline.stages.worker_settings import DiscoverySettings
 from pipeline.workers import Outcome as Read
 from pipeline.workers import imap
 
 
-class Config(WorkerSettings):
+class Config(DiscoverySettings):
     """Settings of ``resdx ingest``."""
 
     scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
@@ -152,12 +153,16 @@ def ingest(config: Config) -> Outcome:
     check_copy(config.deidentified_copy, config.scans, (config.out, pseudonyms.key_file))
     sheet = read_sheet(config.labels) if config.labels.file else None
     old = load_manifest(config.extend) if config.extend else None
-    discovery = discover(config.scans, config.options)
-    if sheet:
-        discovery = sheet.name_modalities(discovery)
-    labelled = _labelled(discovery, sheet, config)
+    index = config.folder_index(pseudonyms)
+    found = discover(config.scans, config.options, digests=False, index=index)
+    labelled = _labelled(sheet.name_modalities(found) if sheet else found, sheet, config)
     builder = CaseBuilder(pseudonyms, sheet)
-    cases, accepted, refused = _read(labelled, config, builder)
+    read = _summaries([one for candidate, _ in labelled.candidates for one in candidate.chosen], config)
+    cases, accepted, refused = _cases(labelled, read, builder)
+    found = digested(found, digests_in(outcome.value for outcome in read.values()))
+    if index:
+        index.complete(found, config.options)
+    discovery = sheet.name_modalities(found) if sheet else found
     ended = account(discovery, accepted, (*labelled.refused, *refused), pseudonyms.series)
     if not cases:
         _stop_without_cases(config, ended, sheet, labelled.joined)
@@ -182,7 +187,7 @@ def ingest(config: Config) -> Outcome:
 
 def _rehearse(config: Config) -> Outcome:
     """Try the rules as with labels, where a case is what `select.unit` says."""
-    discovery = discover(config.scans, config.options)
+    discovery = discover(config.scans, config.options, digests=False)
     if config.labels.file:
         discovery = read_sheet(config.labels).name_modalities(discovery)
     return Outcome((*rehearse(discovery, config.select), "Dry run: no pixel was read, nothing was written."))
@@ -218,11 +223,10 @@ def _refused_studies(discovery: Discovery) -> list[Series]:
     return [Series("", who.series_uid, tuple(found), "", identity=who) for who, found in files.items()]
 
 
-def _read(
-    labelled: Labelled, config: Config, builder: CaseBuilder
+def _cases(
+    labelled: Labelled, read: Mapping[str, Read[SeriesSummary]], builder: CaseBuilder
 ) -> tuple[list[Case], dict[str, str], list[RefusedSeries]]:
-    """Read every chosen series once; return cases, series key to case, and what could not be read."""
-    read = _summaries([one for candidate, _ in labelled.candidates for one in candidate.chosen], config)
+    """Make cases of the series that were read; return them, series key to case, and what could not be read."""
     cases: list[Case] = []
     accepted: dict[str, str] = {}
     refused: list[RefusedSeries] = []
@@ -242,7 +246,7 @@ def _read(
 
 
 def _summaries(series: Sequence[Series], config: Config) -> dict[str, Read[SeriesSummary]]:
-    """Outcome of reading each series, by its key."""
+    """Read every chosen series once; the outcomes by their keys."""
     outcomes = imap(
         partial(describe, options=config.options, shown=config.previews.share(len(series))),
         series,

@@ -26,7 +26,7 @@ from pipeline.stages.predict_cases import LIMITS, Limits, outstanding, predict_c
 from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, decisions, settle, write_tables
 from pipeline.stages.predict_units import cases_to_ask
 from pipeline.stages.stopping import stopping_on_sigterm
-from pipeline.stages.worker_settings import WorkerSettings
+from pipeline.stages.worker_settings import DiscoverySettings
 from pipeline.tracking.locate import resolve
 from pipeline.tracking.provenance import versions
 from pipeline.tracking.settings import Store, default_store
@@ -38,7 +38,7 @@ LEFT_BEHIND = ".tmp-*"
 """What a process that was killed leaves of a table that it was writing."""
 
 
-class Config(WorkerSettings):
+class Config(DiscoverySettings):
     """Settings of ``resdx predict``."""
 
     model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
@@ -126,7 +126,8 @@ def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
     """Predict with a loaded package, holding the folder; see :func:`run`."""
     started, clock = datetime.now(UTC), time.monotonic()
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
-    discovery = discover(config.scans, config.options)
+    index = config.folder_index(pseudonyms)
+    discovery = discover(config.scans, config.options, index=index)
     asked = cases_to_ask(discovery, config.select or package.plan.select or Selection(), package.plan.modality)
     requests = requests_for(asked.candidates, pseudonyms, _depends_on(config, package))
     todo = outstanding(requests, ledger, retry=config.retry)

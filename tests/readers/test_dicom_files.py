@@ -387,7 +387,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     reading = read_folder(tmp_path)
     assert_all_right(reading, truths)
     assert digests(tmp_path) == before
-    assert reading.discovery.file_count == len(before)
+    assert len(reading.discovery.files) == len(before)
     again = discover(tmp_path, ReadOptions())
     assert again == reading.discovery
     for series, volume in reading.volumes:
@@ -396,7 +396,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert read_folder(tmp_path / "empty").discovery.file_count == 0
+    assert read_folder(tmp_path / "empty").discovery.files == ()
     with pytest.raises(UsageError):
         discover(tmp_path / "nowhere", ReadOptions())
     (tmp_path / "file").write_bytes(b"")

@@ -597,7 +597,7 @@ def test_every_setting_that_a_remedy_names_is_one() -> None:
 
 
 def test_sigterm_says_that_ingest_starts_again(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(ingest, "discover", stopped)
