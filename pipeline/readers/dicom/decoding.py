@@ -40,6 +40,15 @@ STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f")
 DCT = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
 """Lossy JPEG: its colours are sub-sampled, and Pillow turns them to RGB as every viewer does."""
 
+END_OF_IMAGE = b"\xff\xd9"
+"""Last marker of a JPEG and a JPEG-LS stream (ITU-T T.81 B.1.1.3)."""
+
+PADDING = b"\0\xff"
+"""Bytes that writers append to make the length even."""
+
+WITH_END = DCT | {JPEGLSLossless, JPEGLSNearLossless}
+"""Whose stream is refused where its last marker is missing: libjpeg fills up with grey, CharLS may take seconds."""
+
 DECODERS: dict[str, Callable[[bytes], Pixels]] = {
     JPEGBaseline8Bit: imagecodecs.jpeg_decode,
     JPEGExtended12Bit: imagecodecs.jpeg_decode,
@@ -53,7 +62,8 @@ DECODERS: dict[str, Callable[[bytes], Pixels]] = {
     HTJ2KLosslessRPCL: imagecodecs.jpeg2k_decode,
     HTJ2K: imagecodecs.jpeg2k_decode,
 }
-"""Transfer syntax (PS3.5 10) to decoder."""
+"""Transfer syntax (PS3.5 10) to decoder: of those with a permissive licence, the fastest that refuses a stream which is
+cut off. libjpeg-turbo and OpenJPH, which are faster for lossless JPEG and HTJ2K, fill up with what was never there."""
 
 
 def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
@@ -163,6 +173,8 @@ def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) ->
         if len(streams) != layout.frames:
             code = Code.TRUNCATED if len(streams) < layout.frames else Code.BAD_PIXELS
             raise RejectedInput(code, f"the pixel data holds {len(streams)} frames, the header says {layout.frames}")
+        if image.syntax in WITH_END and not streams[frame].rstrip(PADDING).endswith(END_OF_IMAGE):
+            raise RejectedInput(Code.TRUNCATED, "the compressed pixels end early")
         stream = describe(streams[frame])
         claimed = (layout.columns, layout.rows, layout.samples)
         if (stream.columns, stream.rows, stream.components) != claimed:
