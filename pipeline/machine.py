@@ -1,12 +1,17 @@
 """What the machine has that a process may use."""
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import psutil
 
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit stands: cgroup version 2, version 1."""
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUPS = {
+    "": (Path("/sys/fs/cgroup"), "memory.max"),
+    "memory": (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+}
+"""Where limits stand, by the controller that /proc/self/cgroup names: version 2, version 1."""
 
 WORKERS_SHARE = 0.8
 """Part of the memory that all worker processes may take together; the rest is for this one and for other programs."""
@@ -23,9 +28,9 @@ def cores() -> int:
 
 
 def memory_limit() -> int:
-    """Bytes this process may use: the container's limit where there is one, else the machine's memory."""
+    """Bytes this process may use: the least of the machine's memory and the limits of its control groups."""
     total = int(psutil.virtual_memory().total)
-    for path in CGROUP_LIMITS:
+    for path in _limit_files():
         try:
             text = path.read_text().strip()
         except OSError:
@@ -33,6 +38,22 @@ def memory_limit() -> int:
         if text.isdigit():
             total = min(total, int(text))
     return total
+
+
+def _limit_files() -> Iterator[Path]:
+    """Files of the limits that hold for this process: of its own group and of all above it.
+
+    In a container the groups are often named as the host sees them; its own limit then stands at the top.
+    """
+    try:
+        groups = [line.split(":", 2)[1:] for line in OWN_CGROUPS.read_text().splitlines()]
+    except OSError:
+        groups = []
+    for controllers, group in [*groups, ["", "/"], ["memory", "/"]]:
+        for controller in {"", "memory"} & set(controllers.split(",")):
+            top, name = CGROUPS[controller]
+            inner = PurePosixPath(group.lstrip("/"))
+            yield from (top / folder / name for folder in (inner, *inner.parents))
 
 
 def memory_share(processes: int) -> int:

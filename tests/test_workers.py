@@ -11,7 +11,9 @@ import threading
 import traceback
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,7 +26,7 @@ from pipeline.errors import RejectedInput, UsageError
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
-from pipeline.workers import MOST_RESTARTS, imap
+from pipeline.workers import MOST_RESTARTS, imap, pool, serving
 
 GIB = 1024**3
 
@@ -38,6 +40,12 @@ def behave(item: object) -> object:
             threading.Event().wait()
         case "explode":
             return np.ones((4096, 1024, 1024), dtype=np.float64).sum()
+        case "grow":
+            held = []
+            while True:
+                held.append(np.ones(4 * 1024**2))
+        case "room for some":
+            return int(np.ones(4 * 1024**2).sum())
         case "refuse":
             raise RejectedInput("GAP", "a slice is missing at 12.5 mm", stage="read")
         case "bug":
@@ -125,8 +133,69 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
     whole = psutil.virtual_memory().total
     for text, expected in {"max": whole, "1073741824": GIB, str(2 * whole): whole}.items():
         (tmp_path / "memory.max").write_text(f"{text}\n", encoding="ascii")
-        monkeypatch.setattr(machine, "CGROUP_LIMITS", (tmp_path / "gone", tmp_path / "memory.max"))
+        monkeypatch.setattr(machine, "OWN_CGROUPS", tmp_path / "gone")
+        monkeypatch.setattr(machine, "CGROUPS", {"": (tmp_path, "memory.max"), "memory": (tmp_path, "gone")})
         assert machine.memory_limit() == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "expected"),
+    [
+        ("0::/user.slice/jobs/7", {"user.slice/memory.max": 3, "user.slice/jobs/memory.max": 2}, 2),
+        ("0::/user.slice/jobs/7", {"user.slice/memory.max": 1, "user.slice/jobs/7/memory.max": 2}, 1),
+        ("0::/user.slice", {"other.slice/memory.max": 1, "user.slice/memory.max": 4}, 4),
+        ("0::/docker/as-the-host-says", {"memory.max": 2}, 2),
+        ("5:cpu,memory:/jobs/7\n1:name=systemd:/", {"v1/jobs/memory.limit_in_bytes": 2, "jobs/memory.max": 1}, 2),
+    ],
+)
+def test_the_tightest_of_nested_limits_counts(
+    own: str, limits: dict[str, int], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = {"": (tmp_path, "memory.max"), "memory": (tmp_path / "v1", "memory.limit_in_bytes")}
+    monkeypatch.setattr(machine, "CGROUPS", groups)
+    monkeypatch.setattr(machine, "OWN_CGROUPS", tmp_path / "cgroup")
+    (tmp_path / "cgroup").write_text(f"{own}\n", encoding="ascii")
+    for name, gigabytes in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{gigabytes * GIB}\n", encoding="ascii")
+    assert machine.memory_limit() == expected * GIB
+
+
+def serve_without_limit(*arguments: Any) -> None:
+    """Work as a worker does where the system limits no process."""
+    serving.limit_memory = lambda _: False
+    serving.serve(*arguments)
+
+
+def test_the_parent_ends_a_worker_that_no_system_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "serve", serve_without_limit)
+    assert outcomes([0, "grow", 2, "room for some", 4]) == [0, "TOO_LARGE", 2, 4 * 1024**2, 4]
+
+
+def serve_at_the_third_try(pipe: Connection, *arguments: Any) -> None:
+    """End while starting, twice."""
+    with Path(os.environ["RESDX_TEST_STARTS"]).open("a+", encoding="ascii") as tries:
+        tries.write("x")
+        tries.seek(0)
+        if len(tries.read()) < 3:
+            os._exit(9)
+    serving.serve(pipe, *arguments)
+
+
+def test_a_worker_that_ends_while_it_starts_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESDX_TEST_STARTS", str(tmp_path / "starts"))
+    monkeypatch.setattr(pool, "serve", serve_at_the_third_try)
+    assert outcomes([0, 1, 2], processes=1) == [0, 1, 2]
+
+
+def serve_never(*_: Any) -> None:
+    os._exit(9)
+
+
+def test_workers_that_never_start_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "serve", serve_never)
+    with pytest.raises(RuntimeError, match=r"could not start, 4 times in a row: .*exit status 9"):
+        outcomes([0, 1], processes=1)
 
 
 def test_the_smallest_part_is_enough_to_decode_and_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

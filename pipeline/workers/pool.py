@@ -1,33 +1,25 @@
-"""A pool of worker processes in which a crash, a hang or a memory explosion costs one item.
+"""The parent's side: which worker holds which item, what it may take, and who takes its place."""
 
-``concurrent.futures`` breaks the whole pool when one worker dies, and cannot end a task that hangs; decoders of others'
-files do both. Here each worker has a pipe of its own: the parent knows which item it holds, and replaces it alone.
-Workers are spawned, never forked: a fork of a process with PyTorch's threads can deadlock.
-"""
-
-import errno
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic
 
-from pipeline.errors import RejectedInput, ResdxError, refusal_of
+from pipeline.errors import RejectedInput
 from pipeline.machine import memory_share
+from pipeline.workers.answers import Item, Outcome, Value, attempt, outcome_of
+from pipeline.workers.limits import WATCH_SECONDS, held_bytes
+from pipeline.workers.passing import receive
+from pipeline.workers.serving import serve
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
 log = logging.getLogger("resdx")
 
 IN_FLIGHT_PER_WORKER = 3
@@ -40,19 +32,11 @@ START_SECONDS = 120.0
 """Longest that a worker may take to start and import what it runs."""
 
 MOST_RESTARTS = 3
-"""How often an item is given to another worker because its worker ended before it began."""
+"""How often an item is given to another worker because its worker ended before it began; and how often in a row a
+worker may end while it starts."""
 
-OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-"""System errors that every item would meet: a disk that is full or cannot be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Value]):
-    """What became of one item: its value, or the reason for which it is refused."""
-
-    index: int
-    value: Value | None
-    error: RejectedInput | None = None
+STARTING = -1
+"""Index of no item: what a worker holds until it has started."""
 
 
 def imap(
@@ -78,8 +62,8 @@ def imap(
         Longest that one item may take; beyond it the worker is killed and the item refused with TIMEOUT.
     memory_bytes : int or None
         Address space (RLIMIT_AS) a worker may take beyond what it holds when idle; beyond it the item is refused with
-        TOO_LARGE. Default: see :func:`pipeline.machine.memory_share`. Where the system has no such limit (macOS) it is
-        not enforced.
+        TOO_LARGE. Default: see :func:`pipeline.machine.memory_share`. Where the system has no such limit (macOS) the
+        parent watches how much memory it holds instead.
 
     Raises
     ------
@@ -89,8 +73,8 @@ def imap(
     work = list(items)
     if processes <= 0 or not work:
         for index, item in enumerate(work):
-            value, error = _attempt(function, item, debug=log.isEnabledFor(logging.DEBUG))
-            yield _outcome(index, value, error)
+            value, error = attempt(function, item, debug=log.isEnabledFor(logging.DEBUG))
+            yield outcome_of(index, value, error)
         return
     processes = min(processes, len(work))
     pool = _Pool(function, work, processes, timeout_seconds, memory_bytes or memory_share(processes))
@@ -100,30 +84,14 @@ def imap(
         pool.close()
 
 
-def _attempt(function: Callable[[Item], Value], item: Item, *, debug: bool) -> tuple[Value | None, Exception | None]:
-    """Value of one item; or its refusal; or, where it is not the item's alone, the exception that ends the run."""
-    try:
-        return function(item), None
-    except (RejectedInput, MemoryError) as error:
-        return None, error if isinstance(error, RejectedInput) else refusal_of(error)
-    except Exception as error:  # noqa: BLE001 - one item may not end the run
-        if debug or isinstance(error, ResdxError) or getattr(error, "errno", None) in OF_THE_MACHINE:
-            return None, error
-        return None, refusal_of(error)
-
-
-def _outcome(index: int, value: Value | None, error: Exception | None) -> Outcome[Value]:
-    if error is not None and not isinstance(error, RejectedInput):
-        raise error
-    return Outcome(index, value, error)
-
-
 @dataclass
 class _Worker:
     process: SpawnProcess
     pipe: Connection
     index: int | None = None
     deadline: float = field(default=float("inf"))
+    idle_bytes: int | None = None
+    """What it held when it had started, where nothing but the parent limits it."""
     began: bool = False
     """Whether it has said that it works on its item: only then can the item be to blame for its end."""
 
@@ -159,7 +127,7 @@ class _Pool(Generic[Item, Value]):
     def start(self) -> _Worker:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(
-            target=_serve,
+            target=serve,
             args=(theirs, self.function, self.memory, log.isEnabledFor(logging.DEBUG)),
             name="resdx-worker",
             daemon=True,
@@ -167,7 +135,7 @@ class _Pool(Generic[Item, Value]):
         with _importable_main():
             process.start()
         theirs.close()
-        return _Worker(process, ours, index=-1, deadline=time.monotonic() + START_SECONDS)
+        return _Worker(process, ours, index=STARTING, deadline=time.monotonic() + START_SECONDS)
 
     def hand_out(self, limit: int) -> None:
         for worker in self.workers:
@@ -179,17 +147,21 @@ class _Pool(Generic[Item, Value]):
 
     def collect(self) -> None:
         busy = [worker for worker in self.workers if worker.index is not None]
-        nearest = min(worker.deadline for worker in busy)
-        ready = wait([worker.pipe for worker in busy], timeout=max(0.0, nearest - time.monotonic()))
+        patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
+        if any(worker.idle_bytes is not None for worker in busy):
+            patience = min(patience, WATCH_SECONDS)
+        ready = wait([worker.pipe for worker in busy], timeout=patience)
         for worker in busy:
             if worker.pipe in ready:
                 self.receive(worker)
             elif time.monotonic() >= worker.deadline:
                 self.replace(worker, "TIMEOUT", f"reading took longer than {self.timeout:g} s")
+            elif worker.idle_bytes is not None and held_bytes(worker.process.pid) > worker.idle_bytes + self.memory:
+                self.replace(worker, "TOO_LARGE", f"reading took more than {self.memory} bytes of memory")
 
     def receive(self, worker: _Worker) -> None:
         try:
-            message = worker.pipe.recv()
+            message = receive(worker.pipe)
         except (EOFError, OSError):
             worker.process.join()
             self.replace(worker, "CODEC_CRASH", f"the decoder ended its process ({_ending(worker.process.exitcode)})")
@@ -200,17 +172,22 @@ class _Pool(Generic[Item, Value]):
             worker.deadline, worker.began = time.monotonic() + self.timeout, True
             return
         worker.index, worker.deadline = None, float("inf")
-        if index < 0:  # it has started
+        if index < 0:  # it has started, and says whether the system limits it
+            worker.idle_bytes = None if message else held_bytes(worker.process.pid)
+            self.restarts[STARTING] = 0
             return
+        assert isinstance(message, tuple)
         value, error = message
-        self.done[index] = _outcome(index, value, error)
+        self.done[index] = outcome_of(index, value, error)
 
     def replace(self, worker: _Worker, code: str, reason: str) -> None:
         _end(worker)
         assert worker.index is not None
-        if worker.index < 0:
-            raise RuntimeError(f"a worker process could not start: {reason}")
-        if not worker.began and self.restarts[worker.index] < MOST_RESTARTS:
+        if worker.index == STARTING and self.restarts[STARTING] >= MOST_RESTARTS:
+            raise RuntimeError(f"a worker process could not start, {MOST_RESTARTS + 1} times in a row: {reason}")
+        if worker.index == STARTING:
+            self.restarts[STARTING] += 1
+        elif not worker.began and self.restarts[worker.index] < MOST_RESTARTS:
             self.restarts[worker.index] += 1
             self.todo.appendleft(worker.index)
         else:
@@ -247,41 +224,3 @@ class _importable_main:  # noqa: N801 - used as a statement
 
     def __exit__(self, *_: object) -> None:
         sys.modules["__main__"] = self.main
-
-
-def _serve(pipe: Connection, function: Callable[[Item], Value], memory_bytes: int, debug: bool) -> None:
-    """Answer each item with None when its work begins and with (value, error) when it is done. Runs in the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory(memory_bytes)
-    with suppress(EOFError, OSError):
-        pipe.send(None)
-        while True:
-            item = pipe.recv()
-            pipe.send(None)
-            pipe.send_bytes(_answer(function, item, debug))
-    os._exit(0)
-
-
-def _answer(function: Callable[[Item], Value], item: Item, debug: bool) -> memoryview:
-    """Pickle (value, error); what cannot be pickled is an error too."""
-    value, error = _attempt(function, item, debug=debug)
-    if error is not None and not isinstance(error, RejectedInput):
-        error.add_note("".join(traceback.format_exception(error)))  # a traceback does not cross
-    try:
-        return ForkingPickler.dumps((value, error))
-    except Exception as failure:  # noqa: BLE001 - one item may not end its worker
-        return ForkingPickler.dumps((None, refusal_of(failure)))
-
-
-def _limit_memory(memory_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        log.debug("this system has no memory limit for a process")
-        return
-    try:
-        idle = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        limit = idle + memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (OSError, ValueError) as error:
-        log.debug("the memory limit of a worker is not enforced: %s", error)
