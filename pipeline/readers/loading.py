@@ -70,9 +70,9 @@ def load(file: SourceFile) -> bytes:
         UNREADABLE, or CHANGED.
     """
     try:
-        with file.path.open("rb") as stream:
+        with file.path.open("rb", buffering=0) as stream:
             status = os.fstat(stream.fileno())
-            content = stream.read()
+            content = stream.readall()
     except OSError as error:
         raise RejectedInput(Code.UNREADABLE, f"cannot be read: {error.strerror}", path=str(file.path)) from error
     is_other = file.modified_ns and (file.size, file.modified_ns) != (len(content), status.st_mtime_ns)

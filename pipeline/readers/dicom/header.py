@@ -16,7 +16,7 @@ from pipeline.readers.dicom.content import read_header
 from pipeline.readers.dicom.kinds import Kind, kind_of
 from pipeline.readers.dicom.multiframe import frame_slices
 from pipeline.readers.dicom.orientation import check_place
-from pipeline.readers.dicom.pixel_format import check_pixels_present, pixel_format
+from pipeline.readers.dicom.pixel_format import PixelFormat, check_pixels_present, pixel_format
 from pipeline.readers.dicom.slices import Slice, slice_of
 from pipeline.readers.dicom.values import item, syntax_of, text
 from pipeline.readers.options import ReadOptions
@@ -50,6 +50,16 @@ class Header:
     fault: RejectedInput | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a header says of the image; `fault` says why it cannot be used, and what was not reached is empty."""
+
+    kind: Kind | None
+    layout: PixelFormat | None
+    slices: tuple[Slice, ...]
+    fault: RejectedInput | None = None
+
+
 def read(file: SourceFile, content: bytes, options: ReadOptions) -> Header:
     """Read the header of one file, of which `content` may be the beginning.
 
@@ -73,17 +83,44 @@ def read(file: SourceFile, content: bytes, options: ReadOptions) -> Header:
 def header_of(
     file: SourceFile, dataset: Dataset, options: ReadOptions, pixels: tuple[bytes, int, int] | None = None
 ) -> Header:
-    """Judge a parsed header; see :func:`read`.
+    """Judge a parsed header and keep what a series is made by; see :func:`read` and :func:`judgement_of`."""
+    judged = judgement_of(file, dataset, options, pixels)
+    series_uid = text(dataset, "SeriesInstanceUID")
+    if not series_uid and judged.kind is not Kind.PLANAR:
+        raise judged.fault or RejectedInput(Code.BAD_HEADER, "SeriesInstanceUID is missing")
+    return Header(
+        file=file,
+        kind=judged.kind,
+        series_uid=series_uid,
+        modality=text(dataset, "Modality") or options.modality,
+        description=text(dataset, "SeriesDescription"),
+        instance_uid=text(dataset, "SOPInstanceUID"),
+        identity=identity_of(dataset),
+        attributes=attributes_of(dataset),
+        slices=judged.slices,
+        fault=judged.fault,
+    )
+
+
+def judgement_of(
+    file: SourceFile, dataset: Dataset, options: ReadOptions, pixels: tuple[bytes, int, int] | None = None
+) -> Judgement:
+    """Judge whether a parsed header describes an image that can be read.
 
     Parameters
     ----------
     pixels : tuple of (bytes, int, int), optional
         The file or its beginning, its size and the offset of its pixel data, to check that they are whole; decoding
         finds that out too.
+
+    Raises
+    ------
+    RejectedInput
+        Only where the file is to be skipped.
     """
     kind: Kind | None = None
+    layout: PixelFormat | None = None
     slices: tuple[Slice, ...] = ()
-    fault: RejectedInput | None = None
     try:
         kind = kind_of(dataset)
         if is_localizer(dataset):
@@ -102,22 +139,8 @@ def header_of(
     except RejectedInput as error:
         if error.code in SKIPS:
             raise
-        fault = error
-    series_uid = text(dataset, "SeriesInstanceUID")
-    if not series_uid and kind is not Kind.PLANAR:
-        raise fault or RejectedInput(Code.BAD_HEADER, "SeriesInstanceUID is missing")
-    return Header(
-        file=file,
-        kind=kind,
-        series_uid=series_uid,
-        modality=text(dataset, "Modality") or options.modality,
-        description=text(dataset, "SeriesDescription"),
-        instance_uid=text(dataset, "SOPInstanceUID"),
-        identity=identity_of(dataset),
-        attributes=attributes_of(dataset),
-        slices=slices,
-        fault=fault,
-    )
+        return Judgement(kind, layout, slices, error)
+    return Judgement(kind, layout, slices)
 
 
 def modality_of(dataset: Dataset, options: ReadOptions) -> str:
