@@ -148,9 +148,9 @@ def test_each_file_is_read_from_disk_once_and_not_held(
     opened: list[Path] = []
     real_open = Path.open
 
-    def counting(path: Path, *arguments: Any) -> IO[Any]:
+    def counting(path: Path, *arguments: Any, **named: Any) -> IO[Any]:
         opened.append(path)
-        return real_open(path, *arguments)
+        return real_open(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", counting)
     assert_same(reader.read(case), volume)
