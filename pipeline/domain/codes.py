@@ -93,7 +93,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Convert it, or export the series in a supported form.",
     ),
     Code.GAP: Explanation(
-        "A slice is missing: one distance between neighbours is a whole multiple of the others.",
+        "A slice is missing: one distance between neighbours is a whole multiple of the others, or all are of the one "
+        "that SpacingBetweenSlices states.",
         "Export the series again, complete, or have the gap interpolated: `read.mend.spacing`.",
     ),
     Code.SPACING: Explanation(
@@ -102,7 +103,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.MATRIX: Explanation(
         "Slices of one series differ in rows, columns, pixel spacing or orientation.",
-        "Export the parts as separate series.",
+        "Export the parts as separate series, or have them split: `read.split_by`.",
     ),
     Code.TILT: Explanation(
         "The gantry was tilted: slices are shifted against their normal, voxels are no cuboids.",
@@ -110,7 +111,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.AMBIGUOUS: Explanation(
         "Several different images lie at one position and no tag tells them apart.",
-        "Export the parts (phases, echoes) as separate series.",
+        "Export the parts (phases, echoes) as separate series, or name a key that tells them: `read.split_by`.",
     ),
     Code.MIXED: Explanation(
         "Slices of one volume are of different kinds: another echo, b-value, kernel, unit, modality.",

@@ -1,8 +1,34 @@
 """Settings of reading, for every verb that reads scans."""
 
+from typing import Literal
+
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from pipeline.config import Settings
+
+SplitKey = Literal[
+    "ImageType",
+    "EchoTime",
+    "EchoNumbers",
+    "InversionTime",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "ConvolutionKernel",
+    "KVP",
+    "StackID",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "SliceThickness",
+]
+"""Attributes of a slice that a series may be split by."""
 
 
 class MendOptions(Settings):
@@ -33,6 +59,12 @@ class ReadOptions(Settings):
     )
     max_bytes: PositiveInt = Field(
         default=4 * 1024**3, description="Largest volume, decoded, in bytes; a header that claims more is TOO_LARGE."
+    )
+    split_by: tuple[SplitKey, ...] = Field(
+        default=(),
+        description="Split every DICOM series by these attributes too, each value (also an absent one) a volume of its "
+        "own: `[AcquisitionNumber]` for two passes in one series, `[Rows, Columns]` for slices of two sizes. Echoes, "
+        "phases, b-values and stacks of one series are told apart without it.",
     )
     mend: MendOptions = Field(
         default=MendOptions(),

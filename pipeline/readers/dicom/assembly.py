@@ -4,21 +4,26 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.series import Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.content import PARSE_ERRORS, read_whole
+from pipeline.readers.dicom.content import PARSE_ERRORS
+from pipeline.readers.dicom.copies import (
+    forget_digests,
+    pixel_digest,
+    without_copies_of_files,
+    without_copies_of_images,
+)
 from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.mending import mended_geometry
 from pipeline.readers.dicom.orientation import check_alike, parallel_groups
+from pipeline.readers.dicom.partition import partitions, split_notes
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
-from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
 from pipeline.readers.resampling import Resampling
@@ -70,12 +75,24 @@ def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
             found, refused = [], refuse_all([header.file for header in members], fault)
         series += found
         refusals += refused
-    _digest_of_file.cache_clear()
+    forget_digests()
     return Assembled(tuple(_unique(series)), tuple(refusals))
 
 
 def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Placed], list[Refusal]]:
     """Sort the slices of one series, or the frames of one file, into stacks with an affine each."""
+    placed: list[Placed] = []
+    refusals: list[Refusal] = []
+    for keys, part in partitions(slices, options.split_by):
+        found, refused = _stacks_of_part(part, keys, options)
+        placed += found
+        refusals += refused
+    return placed, refusals
+
+
+def _stacks_of_part(
+    slices: Sequence[Slice], keys: Mapping[str, str], options: ReadOptions
+) -> tuple[list[Placed], list[Refusal]]:
     placed: list[Placed] = []
     refusals: list[Refusal] = []
     groups, refused = parallel_groups(slices)
@@ -84,7 +101,7 @@ def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Place
     for group in groups:
         files = [one.file for one in group]
         try:
-            kept, copies = without_copies(group, _pixel_digest)
+            kept, copies = without_copies(group, pixel_digest)
             stacks = split(kept)
         except RejectedInput as error:
             refusals += refuse_all(files, error)
@@ -94,7 +111,9 @@ def stacks_in(slices: Sequence[Slice], options: ReadOptions) -> tuple[list[Place
             try:
                 check_alike(stack.slices)
                 _check_size(stack, options.max_bytes)
-                placed.append(Placed(stack, *mended_geometry(stack.slices, options)))
+                geometry, notes, resampling = mended_geometry(stack.slices, options)
+                told = replace(stack, keys={**keys, **stack.keys})
+                placed.append(Placed(told, geometry, (*notes, *split_notes(options.split_by)), resampling))
             except RejectedInput as error:
                 refusals += refuse_all([one.file for one in stack.slices], error)
     return placed, refusals
@@ -125,16 +144,17 @@ def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
 
 
 def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:
-    unique, copies = _without_copies_of_files(members)
+    unique, copies = without_copies_of_files(members)
+    whole, again = without_copies_of_images([one for one in unique if not _is_slice(one) and one.fault is None])
+    copies += again
     refusals = [Refusal(copy.file, Code.DUPLICATE, COPY) for copy in copies]
     series: list[Series] = []
     slices = [header for header in unique if _is_slice(header)]
     for header in unique:
-        if _is_slice(header):
-            continue
-        if header.fault is not None:
+        if header.fault is not None and not _is_slice(header):
             refusals += refuse_all([header.file], header.fault)
-        elif header.kind is Kind.FRAMES:
+    for header in whole:
+        if header.kind is Kind.FRAMES:
             found, refused = _volumes([header], options)
             series += found
             refusals += refused
@@ -243,41 +263,3 @@ def _check_size(stack: Stack, max_bytes: int) -> None:
     size = first.rows * first.columns * len(stack.slices) * FLOAT_BYTES
     if size > max_bytes:
         raise RejectedInput(Code.TOO_LARGE, f"the volume takes {size} bytes; the limit is {max_bytes}")
-
-
-def _pixel_digest(one: Slice) -> str:
-    return _digest_of_file(one.file, one.frame)
-
-
-def _without_copies_of_files(members: Sequence[Header]) -> tuple[list[Header], list[Header]]:
-    """Part files from copies of them, byte for byte: only what shares size and UID can be one, and is read."""
-    alike = Counter((header.instance_uid, header.file.size) for header in members)
-    first_of: dict[str, Header] = {}
-    copies: list[Header] = []
-    for header in members:
-        is_alone = alike[header.instance_uid, header.file.size] == 1
-        key = header.file.relative if is_alone else header.file.sha256 or _digest_of_bytes(header.file)
-        if key in first_of:
-            copies.append(header)
-        else:
-            first_of[key] = header
-    return list(first_of.values()), copies
-
-
-def _digest_of_bytes(file: SourceFile) -> str:
-    try:
-        return hashlib.sha256(load(file)).hexdigest()
-    except RejectedInput:  # reading its voxels will tell
-        return file.relative
-
-
-@cache
-def _digest_of_file(file: SourceFile, frame: int) -> str:
-    """Digest of the encoded pixels of a single-frame file; frames of one file are never copies."""
-    if frame:
-        return f"{file.relative}#{frame}"
-    try:
-        content = load(file)
-    except RejectedInput:
-        return file.relative
-    return hashlib.sha256(read_whole(content, ReadOptions().max_bytes).PixelData).hexdigest()

@@ -10,6 +10,7 @@ from pipeline.domain.geometry import ORTHOGONAL_TOLERANCE, Geometry, Unit
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.orientation import normal_of
 from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.stated import check_stated_distance
 
 SPACING_TOLERANCE = 0.01
 """Largest deviation of one slice distance from the median, as a part of it."""
@@ -43,6 +44,8 @@ def geometry_of(slices: Sequence[Slice]) -> tuple[Geometry, tuple[str, ...]]:
     matrix[:3, 3] = positions[0]
     geometry = sound_geometry((first.columns, first.rows, len(slices)), LPS_TO_RAS @ matrix)
     notes = () if first.frame_of_reference else ("FrameOfReferenceUID is missing",)
+    if len(slices) > 1:
+        notes = (*notes, *check_stated_distance(slices, float(np.linalg.norm(step))))
     return geometry, notes
 
 

@@ -84,7 +84,9 @@ def _levels(heights: Vectors, options: ReadOptions, fault: RejectedInput) -> tup
     """Heights of the slices of the straight grid above the first one, mm, and a note where they are mended."""
     distances = np.diff(heights)
     if are_even(heights):
-        return np.linspace(0.0, heights[-1], len(heights)), ()
+        note = f"MENDED: taken as they are: {fault.message}"
+        is_gap = fault.code == Code.GAP and options.mend.spacing
+        return np.linspace(0.0, heights[-1], len(heights)), (note,) if is_gap else ()
     if not options.mend.spacing:
         raise fault
     least, widest = float(distances.min()), float(distances.max())

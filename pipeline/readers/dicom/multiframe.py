@@ -8,7 +8,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.pixel_format import PixelFormat
-from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive, rescale_attributes
+from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive, rescale_attributes, stated_distance
 from pipeline.readers.dicom.values import item, items, numbers, text
 
 Group = Callable[[str], Dataset]
@@ -74,6 +74,7 @@ def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group
         spacing=pixel_spacing(measures),
         thickness=positive(measures, "SliceThickness"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        stated_distance=stated_distance(measures),
         rescale=rescale_attributes(rescale if len(rescale) else dataset),
         frame_type=_first(group, KEYS["ImageType"]),
         keys=_keys(group),

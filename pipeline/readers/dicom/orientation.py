@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.slices import MEANING, Slice
+from pipeline.readers.dicom.slices import LARGEST_POSITION_MM, LARGEST_SPACING_MM, MEANING, SMALLEST_MM, Slice
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of two direction cosines that still count as one orientation (about 0.06 degrees)."""
@@ -36,13 +36,18 @@ def check_place(one: Slice) -> None:
     Raises
     ------
     RejectedInput
-        NO_GEOMETRY, NO_SPACING, or BAD_VALUE for directions that are no unit vectors at a right angle.
+        NO_GEOMETRY, NO_SPACING, or BAD_VALUE for directions that are no unit vectors at a right angle, and for
+        positions and thicknesses beyond all that can be meant.
     """
     if one.orientation is None or one.position is None:
         missing = "ImageOrientationPatient" if one.orientation is None else "ImagePositionPatient"
         raise RejectedInput(Code.NO_GEOMETRY, f"{missing} is missing")
     if one.spacing is None:
         raise RejectedInput(Code.NO_SPACING, "PixelSpacing is missing")
+    if max(map(abs, one.position)) > LARGEST_POSITION_MM:
+        raise RejectedInput(Code.BAD_VALUE, f"ImagePositionPatient is more than {LARGEST_POSITION_MM:g} mm away")
+    if one.thickness is not None and not SMALLEST_MM <= one.thickness <= LARGEST_SPACING_MM:
+        raise RejectedInput(Code.BAD_VALUE, f"SliceThickness is {one.thickness:g} mm")
     row, column = one.orientation[:3], one.orientation[3:]
     lengths = (math.hypot(*row), math.hypot(*column))
     if max(abs(length - 1) for length in lengths) > ORIENTATION_TOLERANCE:

@@ -51,6 +51,9 @@ PRIVATE_B_VALUES = (
 )
 """Private elements that hold the b-value: creator, group, element; see the vendors' conformance statements."""
 
+SMALLEST_MM, LARGEST_SPACING_MM, LARGEST_POSITION_MM = 1e-6, 1e4, 1e6
+"""Bounds of what can be meant: a nanometre and ten metres between voxels, a kilometre from the origin."""
+
 GE_B_VALUE_OFFSET = 1_000_000_000
 """GE adds it to the b-value of some software versions."""
 
@@ -71,6 +74,8 @@ class Slice:
         (between rows, between columns), mm: PixelSpacing as it stands.
     thickness : float or None
         SliceThickness, mm.
+    stated_distance : float or None
+        SpacingBetweenSlices, mm, without its sign; positions go before it.
     rescale : tuple of str
         Which attributes turn its stored values into output units.
     meaning : tuple of str
@@ -92,6 +97,7 @@ class Slice:
     spacing: Vector | None
     thickness: float | None
     frame_of_reference: str
+    stated_distance: float | None = None
     rescale: tuple[str, ...] = ()
     meaning: tuple[str, ...] = ()
     encoding: tuple[str, ...] = ()
@@ -120,6 +126,7 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
         spacing=pixel_spacing(dataset),
         thickness=positive(dataset, "SliceThickness"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        stated_distance=stated_distance(dataset),
         rescale=rescale_attributes(dataset),
         meaning=tuple(text(dataset, name) for name in MEANING),
         encoding=_encoding(file, dataset),
@@ -148,9 +155,19 @@ def pixel_spacing(dataset: Dataset, keyword: str = "PixelSpacing") -> Vector | N
         BAD_VALUE where one is malformed or not positive.
     """
     spacing = numbers(dataset, keyword, 2)
-    if spacing is not None and min(spacing) <= 0:
-        raise RejectedInput(Code.BAD_VALUE, f"{keyword} is {spacing[0]:g}\\{spacing[1]:g}; both must be positive")
+    if spacing is not None and not SMALLEST_MM <= min(spacing) <= max(spacing) <= LARGEST_SPACING_MM:
+        message = f"{keyword} is {spacing[0]:g}\\{spacing[1]:g}; no voxel of a patient is of that size"
+        raise RejectedInput(Code.BAD_VALUE, message)
     return spacing
+
+
+def stated_distance(dataset: Dataset) -> float | None:
+    """SpacingBetweenSlices without its sign, mm; None where it is absent or says nothing: no geometry rests on it."""
+    try:
+        value = abs(float(text(dataset, "SpacingBetweenSlices") or 0.0))
+    except ValueError:
+        return None
+    return value if SMALLEST_MM <= value <= LARGEST_SPACING_MM else None
 
 
 def positive(dataset: Dataset, keyword: str) -> float | None:

@@ -15,6 +15,7 @@ from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.orientation import normal_of
 from pipeline.readers.dicom.slices import SPLIT_KEYS, STRONG_KEYS, TIME_KEYS, Slice
+from pipeline.readers.dicom.stated import wanted_multiple
 
 POSITION_TOLERANCE_MM = 0.01
 """Slices closer than this along the normal lie at one position."""
@@ -87,6 +88,8 @@ def _split_once(slices: Sequence[Slice]) -> list[Stack]:
         keys, classes = _by_kind(slices, places)
     else:
         keys, classes = _by_keys(slices, places, most)
+    if most == 1 and len(classes) == 1:
+        keys, classes = _by_density(slices, places) or (keys, classes)
     if not classes:
         keys, classes = ("pass",), _by_time(slices, places, most)
     if not classes:
@@ -131,6 +134,39 @@ def _by_kind(slices: Sequence[Slice], places: Sequence[int]) -> tuple[tuple[str,
     return (), {(): list(range(len(slices)))}
 
 
+def _by_density(slices: Sequence[Slice], places: Sequence[int]) -> tuple[tuple[str, ...], Classes] | None:
+    """Split passes that lie between each other's slices: the whole is several times as dense as the slices state.
+
+    They are told by an attribute, or by the time of their acquisition; where neither tells, there is one volume.
+    """
+    normal = normal_of(slices[0])
+    times = wanted_multiple(slices, np.sort([float(np.array(one.position) @ normal) for one in slices]))
+    if times == 1 or len(slices) < 2 * times:
+        return None
+    between: Classes = {(str(turn),): [] for turn in range(times)}
+    for index, place in enumerate(places):
+        between[(str(place % times),)].append(index)
+    wanted = sorted(sorted(members) for members in between.values())
+    for key in SPLIT_KEYS:
+        classes = _classes(slices, (key,))
+        if sorted(sorted(members) for members in classes.values()) == wanted:
+            return (key,), classes
+    for key in TIME_KEYS:
+        if _follow_each_other(slices, list(between.values()), key):
+            return ("pass",), between
+    return None
+
+
+def _follow_each_other(slices: Sequence[Slice], passes: Sequence[Sequence[int]], key: str) -> bool:
+    """Whether each pass ends before the next begins, in any order of the passes."""
+    times = [_seconds(one.times.get(key, "")) for one in slices]
+    if None in times:
+        return False
+    known = [time for time in times if time is not None]
+    spans = sorted((min(known[index] for index in one), max(known[index] for index in one)) for one in passes)
+    return all(before[1] < after[0] for before, after in pairwise(spans))
+
+
 def _by_keys(slices: Sequence[Slice], places: Sequence[int], most: int) -> tuple[tuple[str, ...], Classes]:
     """Refine by one key after the other, as long as it tells images at one position apart."""
     chosen: tuple[str, ...] = ()
@@ -160,8 +196,7 @@ def _by_time(slices: Sequence[Slice], places: Sequence[int], most: int) -> Class
             continue
         ranked = [sorted(members, key=lambda index: known[index]) for members in at_place.values()]
         passes = [[members[number] for members in ranked] for number in range(most)]
-        spans = [(min(known[index] for index in one), max(known[index] for index in one)) for one in passes]
-        if all(before[1] < after[0] for before, after in pairwise(spans)):
+        if _follow_each_other(slices, passes, key):
             return {(str(number),): members for number, members in enumerate(passes)}
     return {}
 

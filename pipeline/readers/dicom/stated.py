@@ -1,0 +1,70 @@
+"""What a header states about the distance between slices, beside the positions that geometry rests on.
+
+SpacingBetweenSlices (PS3.3 C.8.3.1.1.1, C.7.6.16.2.1) is measured from centre to centre. Positions go before it: where
+the two contradict each other the case carries a note. But where the positions are a whole multiple of it apart, the
+slices between them were made and are not there; that is a gap.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.slices import Slice
+
+STATED_TOLERANCE, STATED_TOLERANCE_MM = 0.01, 0.02
+"""Deviation of the stated distance from that of the positions that is no contradiction."""
+
+
+def stated_by_all(slices: Sequence[Slice]) -> float | None:
+    """Distance between slices that every slice states, mm; None where they do not agree."""
+    stated = {one.stated_distance for one in slices}
+    return stated.pop() if len(stated) == 1 else None
+
+
+def check_stated_distance(slices: Sequence[Slice], distance: float) -> tuple[str, ...]:
+    """Compare an even distance of positions, mm, with the stated one; return notes for a reviewer.
+
+    Raises
+    ------
+    RejectedInput
+        GAP where positions are two or more stated distances apart.
+    """
+    stated = stated_by_all(slices)
+    if stated is None or _is_near(distance, stated):
+        return ()
+    times, thickness = round(distance / stated), slices[0].thickness
+    # Some scanners state the empty space between slices instead of the distance of their centres.
+    is_space = thickness is not None and _is_near(thickness + stated, distance) and not _is_near(thickness, stated)
+    said = f"SpacingBetweenSlices is {stated:.2f} mm, the positions of the slices are {distance:.2f} mm apart"
+    if times > 1 and _is_near(distance, times * stated) and not is_space:
+        raise RejectedInput(Code.GAP, f"{said}: {times - 1} of {times} slices are missing throughout")
+    return (f"{said}: the positions count",)
+
+
+def wanted_multiple(slices: Sequence[Slice], heights: NDArray[np.float64]) -> int:
+    """How many times as dense the slices lie as one of them says; 1 where they lie as stated, or nothing is stated.
+
+    Parameters
+    ----------
+    heights : ndarray
+        Their positions along the normal, mm, in ascending order.
+
+    Returns
+    -------
+    int
+        By SpacingBetweenSlices, or, where that is absent, SliceThickness.
+    """
+    wanted = stated_by_all(slices) or slices[0].thickness
+    distances = np.diff(heights)
+    if wanted is None or not len(distances):
+        return 1
+    typical = float(np.median(distances))
+    times = round(wanted / typical)
+    return times if times > 1 and _is_near(times * typical, wanted) else 1
+
+
+def _is_near(distance: float, wanted: float) -> bool:
+    return abs(distance - wanted) <= max(STATED_TOLERANCE * abs(wanted), STATED_TOLERANCE_MM)
