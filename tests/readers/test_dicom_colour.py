@@ -108,28 +108,6 @@ def test_ybr_full_422(tmp_path: Path) -> None:
     assert_colour(tmp_path, rgb, 2, Code.NOT_SUPPORTED)
 
 
-@pytest.mark.parametrize("depth", [8, 16])
-def test_palette_colour(tmp_path: Path, depth: int) -> None:
-    """With 16 bits an entry holds its colour in the upper byte."""
-    index = make_voxels((6, 5, 1), high=250, dtype=np.uint8)[:, :, 0]
-    table = make_voxels((256, 3, 1), high=256, dtype=np.uint16)[:, :, 0]
-
-    def palette(dataset: Dataset) -> None:
-        for channel, colour in enumerate(("Red", "Green", "Blue")):
-            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, depth])
-            entries = table[:, channel].astype("<u2") * 257 if depth == 16 else table[:, channel].astype(np.uint8)
-            setattr(dataset, f"{colour}PaletteColorLookupTableData", entries.tobytes())
-
-    write_colour(tmp_path / "a.dcm", index, palette, photometric="PALETTE COLOR")
-    reading = read_folder(tmp_path)
-    if not reading.volumes:
-        assert_refused(reading, Code.NOT_SUPPORTED)
-        return
-    found = np.moveaxis(reading.volume.voxels[..., 0], 0, -1)
-    known = table[index]
-    assert np.array_equal(found, known) or np.array_equal(found, known * 257)
-
-
 @pytest.mark.parametrize(("photometric", "subsampling"), [("YBR_FULL", 0), ("YBR_FULL_422", 1)])
 def test_jpeg_baseline_colour(tmp_path: Path, photometric: str, subsampling: int) -> None:
     rgb = smooth_rgb()

@@ -13,6 +13,7 @@ from phantoms.readings import Reading, read_folder
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.pixels.processing import apply_color_lut
 
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.geometry import Unit
@@ -92,7 +93,7 @@ EXPECTED: dict[str, set[str]] = {
     "empty_charset_LEI.dcm": HEADER_ONLY,
     "examples_jpeg2k.dcm": NOT_YET,
     "examples_overlay.dcm": {READ},
-    "examples_palette.dcm": NOT_YET,
+    "examples_palette.dcm": {READ},
     "examples_rgb_color.dcm": {READ},
     "examples_ybr_color.dcm": CINE,
     "image_dfl.dcm": {READ},
@@ -158,6 +159,9 @@ def decoded(dataset: Dataset) -> NDArray[np.float64]:
         if dataset.PixelRepresentation == 1:
             spare = 16 - dataset.BitsStored
             pixels = (pixels.astype(np.uint16) << spare).view(np.int16) >> spare
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+        pixels = pixels >> 8 if pixels.dtype == np.uint16 else pixels
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         pixels = 2**dataset.BitsStored - 1 - pixels
     values = pixels * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))

@@ -19,8 +19,9 @@ from pipeline.readers.dicom.multiframe import groups_of
 from pipeline.readers.dicom.pixel_data import ImageFile, open_image
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES, PixelFormat
 from pipeline.readers.dicom.pixels import padding_mask, rescale_into
-from pipeline.readers.dicom.planar import planar_geometry
+from pipeline.readers.dicom.planar import colour_notes, planar_geometry
 from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.tables import looked_up, palette_of
 from pipeline.readers.dicom.values import item, items
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Load
@@ -61,7 +62,7 @@ class Filling:
         """Decode frames of a file behind those that are there."""
         if self.voxels.shape[1:] != (opened.layout.rows, opened.layout.columns):
             raise _changed(path=str(opened.file.path))
-        if opened.layout.is_colour:
+        if opened.layout.channels > 1:
             message = "colour in the slices of a volume is not read yet"
             raise RejectedInput(Code.NOT_SUPPORTED, message, path=str(opened.file.path))
         places = self.voxels[len(self.slices) :]
@@ -160,16 +161,17 @@ def _planar(series: Series, opened: Opened) -> Volume:
     layout, dataset = opened.layout, opened.image.dataset
     geometry, notes = planar_geometry(dataset, layout)
     shape = (layout.rows, layout.columns)
-    values = np.empty((*shape, layout.samples) if layout.is_colour else shape, dtype=np.float32)
+    in_colour = layout.channels > 1
+    values = np.empty((*shape, layout.channels) if in_colour else shape, dtype=np.float32)
     (padding,) = _decode_into([values], opened, (0,), [dataset], series.modality)
-    planes = np.moveaxis(values, -1, 0) if layout.is_colour else values[np.newaxis]
+    planes = np.moveaxis(values, -1, 0) if in_colour else values[np.newaxis]
     voxels = np.ascontiguousarray(planes.transpose(0, 2, 1))[..., np.newaxis]
     return Volume(
         voxels=voxels,
         geometry=geometry,
         modality=series.modality,
         valid=None if padding is None else np.ascontiguousarray(~padding.T)[..., np.newaxis],
-        notes=(*notes, *constant_note(voxels)),
+        notes=(*notes, *(colour_notes(dataset) if in_colour else ()), *constant_note(voxels)),
     )
 
 
@@ -187,6 +189,10 @@ def _decode_into(
         for stored, transformation, place in zip(decoded, rescale, places, strict=False):
             if layout.is_colour:
                 place[...] = stored
+                yield None
+            elif layout.is_palette:
+                descriptor, colours = palette_of(opened.image.dataset, signed=layout.signed, little=layout.little)
+                place[...] = looked_up(stored, descriptor, colours)
                 yield None
             else:
                 padding = padding_mask(stored, opened.image.dataset, layout)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
@@ -12,6 +13,14 @@ from pipeline.readers.dicom.values import integer, syntax_of, text
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+PALETTE = frozenset({"PALETTE COLOR"})
+"""One sample a pixel: its place in a table of colours (PS3.3 C.7.6.3.1.2)."""
+
+PRESENTED_IN_COLOUR = frozenset({"COLOR", "MIXED", "TRUE_COLOR"})
+"""PixelPresentation (PS3.3 C.8.16.2.1.1.1) of grey images in which some values stand for colours."""
+
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+"""Transfer syntaxes that change values a little, which is another colour of a palette."""
 
 FLOAT_BYTES = 4
 """A decoded voxel is float32."""
@@ -30,11 +39,22 @@ class PixelFormat:
     bits_stored: int
     high_bit: int
     signed: bool
+    little: bool = True
 
     @property
     def is_colour(self) -> bool:
         """Whether a pixel has three samples."""
         return self.samples == 3
+
+    @property
+    def is_palette(self) -> bool:
+        """Whether a pixel is a place in a table of colours."""
+        return self.photometric in PALETTE
+
+    @property
+    def channels(self) -> int:
+        """Channels of the Volume."""
+        return 3 if self.is_palette else self.samples
 
     @property
     def native_bytes(self) -> int:
@@ -45,7 +65,7 @@ class PixelFormat:
     @property
     def decoded_bytes(self) -> int:
         """Bytes of the Volume."""
-        return self.frames * self.rows * self.columns * self.samples * FLOAT_BYTES
+        return self.frames * self.rows * self.columns * self.channels * FLOAT_BYTES
 
 
 def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
@@ -59,6 +79,7 @@ def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
     photometric = text(dataset, "PhotometricInterpretation")
     stored = _required(dataset, "BitsStored")
     high_bit = integer(dataset, "HighBit")
+    syntax = syntax_of(dataset)
     found = PixelFormat(
         frames=frame_count(dataset),
         rows=_required(dataset, "Rows"),
@@ -69,6 +90,7 @@ def pixel_format(dataset: Dataset, max_bytes: int) -> PixelFormat:
         bits_stored=stored,
         high_bit=stored - 1 if high_bit is None else high_bit,
         signed=_is_signed(dataset),
+        little=syntax.is_little_endian if syntax.is_transfer_syntax else True,
     )
     if found.decoded_bytes > max_bytes:
         raise RejectedInput(
@@ -97,10 +119,10 @@ def check_pixels_present(content: bytes, size: int, offset: int, dataset: Datase
 
 
 def _check(dataset: Dataset, found: PixelFormat) -> None:
-    if found.photometric not in GREY | COLOUR:
+    if found.photometric not in GREY | COLOUR | PALETTE:
         shown = found.photometric or "missing"
         raise RejectedInput(Code.NOT_SUPPORTED, f"PhotometricInterpretation is {shown}, which is not read yet")
-    if found.samples != (1 if found.photometric in GREY else 3):
+    if found.samples != (3 if found.photometric in COLOUR else 1):
         message = f"SamplesPerPixel is {found.samples}, PhotometricInterpretation {found.photometric}"
         raise RejectedInput(Code.BAD_HEADER, message)
     if found.bits_allocated not in (8, 16, 32):
@@ -110,8 +132,21 @@ def _check(dataset: Dataset, found: PixelFormat) -> None:
         raise RejectedInput(Code.BAD_HEADER, f"{message} contradict each other")
     if found.is_colour and (found.bits_stored, found.signed) != (8, False):
         raise RejectedInput(Code.NOT_SUPPORTED, "colour of other than 8 unsigned bits is not read yet")
-    if not syntax_of(dataset).is_transfer_syntax:
+    syntax = syntax_of(dataset)
+    if not syntax.is_transfer_syntax:
         raise RejectedInput(Code.BAD_HEADER, "TransferSyntaxUID names no transfer syntax")
+    if found.is_palette and syntax in LOSSY:
+        raise RejectedInput(Code.NOT_SUPPORTED, "a palette of which the pixels were compressed with loss")
+    if found.photometric in GREY and _has_colours(dataset):
+        raise RejectedInput(Code.NOT_SUPPORTED, "grey pixels of which some stand for colours (supplemental palette)")
+
+
+def _has_colours(dataset: Dataset) -> bool:
+    """Whether values of a grey image stand for colours; a palette that nothing speaks of leaves it open."""
+    presentation = text(dataset, "PixelPresentation")
+    return presentation in PRESENTED_IN_COLOUR or (
+        not presentation and "RedPaletteColorLookupTableDescriptor" in dataset
+    )
 
 
 def _is_signed(dataset: Dataset) -> bool:

@@ -7,13 +7,12 @@ MONOCHROME1 is turned over, so that larger is brighter, in every image whose val
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.decoding import Pixels
 from pipeline.readers.dicom.pixel_format import PixelFormat
+from pipeline.readers.dicom.tables import looked_up, modality_table
 from pipeline.readers.dicom.values import item, number, numbers
 
 WITH_UNIT = frozenset({"CT", "PT"})
@@ -45,8 +44,11 @@ def rescale_into(
         raise RejectedInput(Code.NOT_SUPPORTED, f"MONOCHROME1 in {modality}, whose values have a unit")
     table = item(rescale, "ModalityLUTSequence")
     if table is not None:
-        values = _looked_up(stored, rescale)
-        out[...] = _table_top(table) - values if inverted else values
+        descriptor, entries = modality_table(table, signed=layout.signed, little=layout.little)
+        values = looked_up(stored, descriptor, entries)
+        out[...] = values
+        if inverted:
+            np.subtract(np.float32((1 << descriptor.bits) - 1), out, out=out)
         return
     if inverted:
         stored = turned_over(stored, layout)
@@ -119,18 +121,3 @@ def _pixel_value(dataset: Dataset, keyword: str, layout: PixelFormat) -> int | N
     whole = 1 << layout.bits_allocated
     value = int(values[0]) % whole
     return value - whole if layout.signed and value >= whole // 2 else value
-
-
-def _table_top(table: Dataset) -> np.float32:
-    """Largest value that a Modality LUT can give (third value of LUTDescriptor, PS3.3 C.11.1.1.1)."""
-    descriptor = numbers(table, "LUTDescriptor", 3)
-    if descriptor is None:
-        raise RejectedInput(Code.BAD_VALUE, "the Modality LUT has no LUTDescriptor")
-    return np.float32(2 ** int(descriptor[2]) - 1)
-
-
-def _looked_up(stored: Pixels, rescale: Dataset) -> NDArray[np.float32]:
-    try:
-        return np.asarray(apply_modality_lut(stored, rescale), dtype=np.float32)
-    except (*PARSE_ERRORS, RuntimeError) as error:
-        raise RejectedInput(Code.BAD_VALUE, "the Modality LUT is malformed") from error

@@ -5,6 +5,7 @@ from pydicom.dataset import Dataset
 
 from pipeline.domain.geometry import Geometry, Unit
 from pipeline.domain.series import PROJECTION
+from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.geometry import sound_geometry
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.slices import Vector, pixel_spacing
@@ -16,6 +17,19 @@ CENTIMETRES = 3
 DETECTOR_NOTE = "spacing is that of the detector (ImagerPixelSpacing), not corrected for magnification"
 REGION_NOTE = "spacing is that of the ultrasound region"
 NO_SCALE_NOTE = "the image has no scale: the unit is the pixel"
+
+PROFILE_NOTE = "colours are as stored: the ICC profile of the image, which is not sRGB, was not applied"
+
+
+def colour_notes(dataset: Dataset) -> tuple[str, ...]:
+    """Note where an ICC profile (PS3.3 C.11.15) says that the stored colours are not those of sRGB."""
+    try:
+        profile = dataset.get("ICCProfile")
+    except PARSE_ERRORS:
+        profile = None
+    if not isinstance(profile, bytes) or text(dataset, "ColorSpace") == "SRGB" or b"sRGB" in profile:
+        return ()
+    return (PROFILE_NOTE,)
 
 
 def planar_geometry(dataset: Dataset, layout: PixelFormat) -> tuple[Geometry, tuple[str, ...]]:
