@@ -76,8 +76,10 @@ class FolderIndex:
         if hashlib.sha256(row[0]).hexdigest() != row[1]:
             log.warning("the index %s is damaged; the folder is looked at again", self.path)
             return None
-        found = from_json(_unpacked(row[0]), root)
-        return None if digests and not all(file.sha256 for file in found.files) else found
+        content = _unpacked(row[0])
+        if digests and not all(digest for _, _, digest, _ in content["files"]):
+            return None
+        return from_json(content, root)
 
     def remember(self, found: Discovery, entries: Sequence[Entry], options: ReadOptions, began_ns: int) -> None:
         """Keep what was found, unless it may change without a trace.
@@ -152,7 +154,9 @@ def _folder(root: Path, options: ReadOptions) -> str:
 
 
 def _listing(entries: Sequence[Entry]) -> str:
-    lines = "\0".join(f"{entry.relative}\0{entry.is_link}\0{entry.stamp}" for entry in entries)
+    lines = "\0".join(
+        f"{entry.relative}\0{entry.is_link:d}\0{' '.join(map(str, entry.stamp or ()))}" for entry in entries
+    )
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -35,9 +35,8 @@ def to_json(found: Discovery) -> dict[str, Any]:
 
 def from_json(content: dict[str, Any], root: Path) -> Discovery:
     """Read a discovery of `root` again."""
-    top = str(root).rstrip("/")
     files = [
-        SourceFile(Path(f"{top}/{relative}"), relative, size, sha256, modified_ns)
+        SourceFile(root / relative, relative, size, sha256, modified_ns)
         for relative, size, sha256, modified_ns in content["files"]
     ]
     series = tuple(

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom import content as dicom_content
-from pipeline.readers.dicom import header
+from pipeline.readers.dicom import elements, header
 from pipeline.readers.dicom.content import looks_like_dicom, read_header
 from pipeline.readers.dicom.elements import element_of, numbers_of_tags, plain_header
 from pipeline.readers.options import ReadOptions
@@ -162,3 +162,40 @@ def test_elements_can_be_changed(files: list[bytes]) -> None:
     assert element_of(dataset, "Modality") is None
     assert [element.keyword for element in dataset if element.keyword == "PatientID"] == ["PatientID"]
     assert Dataset(dict(dataset._dict)) == dataset
+
+
+def test_files_of_one_layout_are_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [path.read_bytes() for path in write_series(tmp_path, make_voxels((8, 6, 8)), edit=nested)]
+    for content in contents:
+        plain_header(content, len(content))
+    walks: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(elements, "_layout_of", lambda content: walks.append(1) or layout_of(content))
+        found = [plain_header(content, len(content)) for content in contents]
+    assert not walks
+    assert len({one[0].SOPInstanceUID for one in found if one}) == len(contents)
+    for content in contents:
+        assert_same(content, monkeypatch)
+
+
+layout_of = elements._layout_of
+
+
+def test_another_layout_of_the_same_length_is_walked_anew(files: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tag is another one, at the top, within a sequence, and in the file meta information."""
+    content = files[0]
+    for _ in range(3):
+        plain_header(content, len(content))
+    changes = {
+        b"\x08\x00\x70\x00": b"\x08\x00\x72\x00",  # Manufacturer
+        b"\x08\x00\x04\x01": b"\x08\x00\x06\x01",  # CodeMeaning
+        b"\x08\x00\x60\x00": b"\x08\x00\x64\x00",  # Modality becomes ConversionType
+    }
+    for old, new in changes.items():
+        assert old in content
+        changed = content.replace(old, new)
+        assert plain_header(changed, len(changed)) is not None
+        assert_same(changed, monkeypatch)
+    implicit = content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
+    plain = plain_header(implicit, len(implicit))
+    assert plain is None or plain[0].file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.1"

@@ -5,7 +5,7 @@ parses whatever is anything else or looks odd, and says what is wrong with it: t
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from functools import cache, partial
+from functools import cache, lru_cache
 from struct import error as StructError
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ from pipeline.readers.dicom.layout import (
     walk,
     walk_sequence,
 )
+from pipeline.readers.dicom.templates import MARK_BYTES, Layout, Templates
 from pipeline.readers.reader import HeaderCutError
 
 _NOT_PLAIN = {ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, JPIPHTJ2KReferencedDeflate}
@@ -37,8 +38,7 @@ _IS_IMPLICIT = {str(uid): uid == ImplicitVRLittleEndian for uid in AllTransferSy
 Element = DataElement | RawDataElement
 
 
-_raw = partial(tuple.__new__, RawDataElement)
-"""Makes an element of its nine fields; its constructor takes twice as long."""
+ABSENT = (b"", "")
 
 
 class _Tags(dict[int, BaseTag]):
@@ -50,6 +50,7 @@ class _Tags(dict[int, BaseTag]):
 
 
 _TAGS = _Tags()
+_TEMPLATES = Templates()
 CLASS, SYNTAX = _TAGS[0x00020002], _TAGS[0x00020010]
 """All that is kept of the file meta information."""
 
@@ -64,6 +65,15 @@ def element_of(dataset: Dataset, name: str | int) -> Element | None:
     """Element of a keyword or tag as it stands. For an absent one, pydicom's own look-up takes longer than all else."""
     found: Element | None = dataset._dict.get(_number_of(name))  # type: ignore[call-overload]
     return found
+
+
+def plain_value(dataset: Dataset, keyword: str) -> tuple[bytes, str] | None:
+    """Undecoded bytes of a little endian value and their value representation, empty where the element is absent.
+
+    None where pydicom holds the element: ask :func:`element_of`.
+    """
+    elements = dataset._dict
+    return elements.plain(_number_of(keyword)) if type(elements) is PlainElements else None
 
 
 def numbers_of_tags(dataset: Dataset) -> Iterable[int]:
@@ -89,22 +99,37 @@ def plain_header(content: bytes, size: int) -> tuple[Dataset, int] | None:
     """
     if content[MAGIC_OFFSET : MAGIC_OFFSET + 4] != b"DICM":
         return None
-    meta = PlainElements(content, implicit=False)
-    try:
-        position = walk(content, MAGIC_OFFSET + 4, None, implicit=False, starts=meta.starts, group=2)
-        syntax = _text(meta.get(SYNTAX))
-        if syntax not in _IS_IMPLICIT:
-            return None
-        implicit = _IS_IMPLICIT[syntax]
-        elements = PlainElements(content, implicit=implicit)
-        offset = walk(content, position, None, implicit=implicit, starts=elements.starts)
-        if offset == len(content) < size:
-            raise HeaderCutError
-    except (OddError, StructError):
-        if len(content) < size:
-            raise HeaderCutError from None
+    layout = _TEMPLATES.find(content)
+    if layout is None:
+        try:
+            layout = _layout_of(content)
+        except (OddError, StructError):
+            layout = None
+        if layout is None or layout.offset == len(content):
+            if len(content) < size:
+                raise HeaderCutError
+            if layout is None:
+                return None
+    return _data_set(content, layout), layout.offset
+
+
+def _layout_of(content: bytes) -> Layout | None:
+    """Walk a header; None where its transfer syntax is not plain."""
+    meta: dict[int, int] = {}
+    starts: dict[int, int] = {}
+    marks: list[int] = []
+    position = walk(content, MAGIC_OFFSET + 4, None, implicit=False, marks=marks, starts=meta, group=2)
+    syntax = PlainElements(content, meta, {}, implicit=False).get(SYNTAX)
+    uid = syntax.value.decode("ascii", "replace").strip("\0 ") if syntax and syntax.value else ""
+    if uid not in _IS_IMPLICIT:
         return None
-    return _data_set(meta, elements, implicit=implicit), offset
+    marks += range(syntax.value_tell, syntax.value_tell + syntax.length)  # it tells how the rest is laid out
+    implicit = _IS_IMPLICIT[uid]
+    offset = walk(content, position, None, implicit=implicit, marks=marks, starts=starts)
+    layout = Layout(meta, starts, {}, implicit, offset)
+    if offset + MARK_BYTES <= len(content):
+        _TEMPLATES.learn(content, layout, marks)
+    return layout
 
 
 class PlainElements(MutableMapping[BaseTag, Element]):
@@ -113,15 +138,16 @@ class PlainElements(MutableMapping[BaseTag, Element]):
     Attributes
     ----------
     starts : dict of int to int
-        Where in the bytes each element begins.
+        Where in the bytes each element begins. Others may share it: a change is made to a copy.
     """
 
-    __slots__ = ("_content", "_implicit", "_made", "starts")
+    __slots__ = ("_content", "_implicit", "_made", "_values", "starts")
 
-    def __init__(self, content: bytes, *, implicit: bool) -> None:
-        self._content, self._implicit = content, implicit
+    def __init__(
+        self, content: bytes, starts: dict[int, int], values: dict[int, tuple[str, int, int]], *, implicit: bool
+    ) -> None:
+        self._content, self._implicit, self.starts, self._values = content, implicit, starts, values
         self._made: dict[int, Element] = {}
-        self.starts: dict[int, int] = {}
 
     def get(self, tag: BaseTag, default: Any = None) -> Any:
         """Return the element, or the default; without the detour of an exception."""
@@ -132,6 +158,15 @@ class PlainElements(MutableMapping[BaseTag, Element]):
             found = self._made[tag] = self._make(tag)
         return found
 
+    def plain(self, number: int) -> tuple[bytes, str] | None:
+        """Return value and value representation, empty of an absent element; None of one that was made before."""
+        if number in self._made:
+            return None
+        if number not in self.starts:
+            return ABSENT
+        vr, begin, end = self._values.get(number) or self._place(number)
+        return self._content[begin:end], vr
+
     def __getitem__(self, tag: BaseTag) -> Element:
         found: Element | None = self.get(tag)
         if found is None:
@@ -139,11 +174,14 @@ class PlainElements(MutableMapping[BaseTag, Element]):
         return found
 
     def __setitem__(self, tag: BaseTag, element: Element) -> None:
-        self.starts.setdefault(tag, -1)
+        if tag not in self.starts:
+            self.starts = self.starts | {int(tag): -1}
         self._made[tag] = element
 
     def __delitem__(self, tag: BaseTag) -> None:
-        del self.starts[tag]
+        if tag not in self.starts:
+            raise KeyError(tag)
+        self.starts = {number: start for number, start in self.starts.items() if number != tag}
         self._made.pop(tag, None)
 
     def __contains__(self, tag: object) -> bool:
@@ -155,7 +193,7 @@ class PlainElements(MutableMapping[BaseTag, Element]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    def _make(self, number: int) -> RawDataElement:
+    def _place(self, number: int) -> tuple[str, int, int]:
         content, position, code = self._content, self.starts[number] + 8, b""
         if self._implicit:
             _, _, length = IMPLICIT(content, position - 8)
@@ -166,22 +204,32 @@ class PlainElements(MutableMapping[BaseTag, Element]):
             vr, position, length = long_element(content, position, length, code, number)
         end = position + length
         if vr == "SQ":
-            _, end = walk_sequence(content, position, length, implicit=self._implicit, level=0)
-        elif self._implicit:
-            vr = ""
-        value = content[position:end] if end > position else _empty(vr)
-        return _raw((_TAGS[number], vr or None, end - position, value, position, self._implicit, True, True, False))
+            _, end = walk_sequence(content, position, length, implicit=self._implicit, marks=[], level=0)
+        found = self._values[number] = vr, position, end
+        return found
+
+    def _make(self, number: int) -> RawDataElement:
+        kind, begin, end = self._values.get(number) or self._place(number)
+        vr = kind if kind == "SQ" or not self._implicit else None
+        value = self._content[begin:end] if end > begin else _empty(vr or "")
+        return RawDataElement(_TAGS[number], vr, end - begin, value, begin, self._implicit, True)
 
 
-def _data_set(meta: PlainElements, elements: PlainElements, *, implicit: bool) -> Dataset:
-    whole = Dataset(elements)
-    whole.set_original_encoding(implicit, True)
-    whole.file_meta = FileMetaDataset({tag: meta[tag] for tag in (CLASS, SYNTAX) if tag in meta})
+def _data_set(content: bytes, layout: Layout) -> Dataset:
+    whole = Dataset(PlainElements(content, layout.starts, layout.values, implicit=layout.implicit))
+    whole.set_original_encoding(layout.implicit, True)
+    meta = PlainElements(content, layout.meta, {}, implicit=False)
+    whole.file_meta = _meta(*((tag, meta[tag].value) for tag in (CLASS, SYNTAX) if tag in meta))
     return whole
 
 
-def _text(element: DataElement | RawDataElement | None) -> str:
-    return element.value.decode("ascii", "replace").strip("\0 ") if element and element.value else ""
+@lru_cache(maxsize=64)
+def _meta(*elements: tuple[BaseTag, bytes]) -> FileMetaDataset:
+    """File meta information; few files of an archive have one of their own, and making one takes long."""
+    made: MutableMapping[BaseTag, Element] = {
+        tag: RawDataElement(tag, "UI", len(raw or b""), raw, 0, False, True) for tag, raw in elements
+    }
+    return FileMetaDataset(made)
 
 
 @cache

@@ -46,6 +46,7 @@ def walk(
     end: int | None,
     *,
     implicit: bool,
+    marks: list[int],
     starts: dict[int, int] | None = None,
     group: int = 0,
     level: int = 0,
@@ -55,6 +56,8 @@ def walk(
     Of the file itself (level 0) it ends before the pixel data, with the bytes, or before an element of another `group`
     than the one that is asked for. An item of undefined length ends behind its delimiter. What reaches beyond the
     bytes shows when the next element is unpacked, or at the end.
+
+    `marks` gains the places from which on 8 bytes each were looked at: nothing else tells where the elements lie.
     """
     limit = len(content)
     while position != end:
@@ -63,6 +66,7 @@ def walk(
             upper, lower, length = IMPLICIT(content, position)
         else:
             upper, lower, code, length = EXPLICIT(content, position)
+        marks.append(start)
         number = upper << 16 | lower
         position += 8
         if upper >= PIXEL_GROUP or group:
@@ -75,8 +79,9 @@ def walk(
         kind = SHORT.get(code)
         if kind is None:
             kind, position, length = long_element(content, position, length, code, number)
+            marks.append(position - 8 if code else start)
         if kind == "SQ":
-            position, _ = walk_sequence(content, position, length, implicit=implicit, level=level)
+            position, _ = walk_sequence(content, position, length, implicit=implicit, marks=marks, level=level)
         elif length == UNDEFINED:
             raise OddError
         else:
@@ -96,17 +101,20 @@ def long_element(content: bytes, position: int, length: int, code: bytes, number
         return LONG[code], position + 4, LENGTH(content, position)[0]
     kind = known_vr(number)
     if kind == "UN" and length == UNDEFINED and content[position : position + 4] == ITEM_BYTES:
-        kind = "SQ"  # of a vendor
+        kind = "SQ"  # of a vendor; the walk of its items marks what was looked at
     return kind, position, length
 
 
-def walk_sequence(content: bytes, position: int, length: int, *, implicit: bool, level: int) -> tuple[int, int]:
+def walk_sequence(
+    content: bytes, position: int, length: int, *, implicit: bool, marks: list[int], level: int
+) -> tuple[int, int]:
     """Walk the items of a sequence (PS3.5 7.5); return where the next element begins, and where the last item ends."""
     if level >= MOST_LEVELS:
         raise OddError
     end = None if length == UNDEFINED else position + length
     while end is None or position < end:
         upper, lower, size = IMPLICIT(content, position)
+        marks.append(position)
         number, position = upper << 16 | lower, position + 8
         if number == SEQUENCE_END and end is None:
             return position, position - 8
@@ -115,7 +123,7 @@ def walk_sequence(content: bytes, position: int, length: int, *, implicit: bool,
         last = None if size == UNDEFINED else position + size
         if last is not None and last > len(content):
             raise OddError
-        position = walk(content, position, last, implicit=implicit, level=level + 1)
+        position = walk(content, position, last, implicit=implicit, marks=marks, level=level + 1)
     if position != end:
         raise OddError
     return position, position

@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import PARSE_ERRORS
-from pipeline.readers.dicom.elements import element_of, numbers_of_tags
+from pipeline.readers.dicom.elements import element_of, numbers_of_tags, plain_value
 from pipeline.readers.dicom.layout import known_vr
 
 PLAIN_VRS = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI", "DS", "IS"])
@@ -26,6 +26,7 @@ PLAIN_NUMBER = {
 """Decimal strings in which nothing is odd: what is matched is finite and reads the same everywhere."""
 
 REMEMBERED_BYTES = 128
+"""Longest value of which the reading is remembered: the files of a series share most."""
 
 ESCAPE = b"\x1b"
 """Begins a switch of the character set (PS3.5 6.1.2.5.3)."""
@@ -41,23 +42,29 @@ def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[f
     RejectedInput
         BAD_VALUE: a comma, a word, NaN, infinity, or another number of values than `count`.
     """
-    element = element_of(dataset, keyword)
-    if element is None:
+    plain = plain_value(dataset, keyword)
+    if plain is not None and not plain[0]:
         return None
-    raw, vr = element.value, element.VR or known_vr(element.tag)
-    plain = _plain_numbers(raw, vr) if isinstance(element, RawDataElement) and _is_plain(element) else None
-    if plain is None:
-        if isinstance(raw, bytes) and vr in ("DS", "IS"):
-            items: Sequence[object] = raw.decode("ascii", "replace").strip("\0 ").split("\\")
-        else:
-            value = _converted(dataset, keyword)
-            items = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+    values = _plain_numbers(*plain) if plain is not None and len(plain[0]) <= REMEMBERED_BYTES else None
+    if values is None:
+        items = _items_of(dataset, keyword)
         if all(item is None or str(item).strip() == "" for item in items):
             return None
-    values = plain or tuple(_number(keyword, item) for item in items)
+        values = tuple(_number(keyword, item) for item in items)
     if count is not None and len(values) != count:
         raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds {len(values)} values instead of {count}")
     return values
+
+
+def _items_of(dataset: Dataset, keyword: str) -> Sequence[object]:
+    element = element_of(dataset, keyword)
+    if element is None:
+        return ()
+    raw, vr = element.value, element.VR or known_vr(element.tag)
+    if isinstance(raw, bytes) and vr in ("DS", "IS"):
+        return raw.decode("ascii", "replace").strip("\0 ").split("\\")
+    value = _converted(dataset, keyword)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
@@ -78,17 +85,15 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Text of an attribute, stripped; several values joined by a backslash; empty where absent or unreadable."""
-    element = element_of(dataset, keyword)
-    if element is None:
-        return ""
-    if isinstance(element, RawDataElement):
-        if not element.value:
+    plain = plain_value(dataset, keyword)
+    if plain is not None:
+        raw, vr = plain
+        if not raw:
             return ""
-        if (
-            _is_plain(element)
-            and (plain := _plain_text(element.value, element.VR or known_vr(element.tag))) is not None
-        ):
-            return plain
+        if len(raw) <= REMEMBERED_BYTES and (found := _plain_text(raw, vr)) is not None:
+            return found
+    elif element_of(dataset, keyword) is None:
+        return ""
     try:
         value = dataset.get(keyword)
     except PARSE_ERRORS:
@@ -150,11 +155,6 @@ def syntax_of(dataset: Dataset) -> UID:
 @lru_cache
 def _uid(value: str) -> UID:
     return UID(value)
-
-
-def _is_plain(element: RawDataElement) -> bool:
-    """Whether a value may be read without pydicom, and may be remembered: the files of a series share most."""
-    return element.is_little_endian and element.value is not None and element.length <= REMEMBERED_BYTES
 
 
 @lru_cache(maxsize=8192)
