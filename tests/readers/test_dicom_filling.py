@@ -66,6 +66,16 @@ def test_files_that_now_make_two_series(tmp_path: Path) -> None:
     assert refused.value.code == Code.CHANGED
 
 
+def test_a_file_that_has_become_a_copy_of_another(tmp_path: Path) -> None:
+    """Copies are set aside; what is left is a slice short, and looks like a whole series."""
+    paths = write_series(tmp_path, make_voxels(SHAPE))
+    series = discovered(tmp_path)
+    paths[3].write_bytes(paths[2].read_bytes())
+    with pytest.raises(RejectedInput) as refused:
+        read(series, ReadOptions())
+    assert refused.value.code == Code.CHANGED
+
+
 def test_a_volume_beyond_the_limit_is_refused_before_there_is_room_for_it(tmp_path: Path) -> None:
     write_series(tmp_path, make_voxels(SHAPE))
     series = discovered(tmp_path)

@@ -73,7 +73,8 @@ def test_what_follows_the_pixel_data_is_none_of_it(tmp_path: Path, syntax: UID) 
         dataset.DataSetTrailingPadding = bytes(range(64))
 
     stored = make_voxels((33, 35, 3))
-    write_series(tmp_path, stored, transfer_syntax=syntax, edit=pad)
+    paths = write_series(tmp_path, stored, transfer_syntax=syntax, edit=pad)
+    assert "PixelData" in open_image(paths[0].read_bytes(), LIMIT).dataset, "pydicom judges what follows"
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
 
 
@@ -101,6 +102,15 @@ def test_run_lengths_are_those_of_an_independent_decoder(tmp_path: Path, dtype: 
         native, _ = RLELosslessDecoder.as_array(dcmread(path), raw=True)
         np.testing.assert_array_equal(native, stored[:, :, k].T)
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 6)])
+def test_run_lengths_of_another_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+    for path in write_series(tmp_path, make_voxels((*shape, 3)), transfer_syntax=RLELossless):
+        dataset = dcmread(path)
+        dataset.Rows = SHAPE[1]
+        dataset.save_as(path)
+    assert_refused(read_folder(tmp_path), Code.CORRUPT, Code.BAD_PIXELS, Code.TRUNCATED)
 
 
 @pytest.mark.parametrize("kept", [0.4, 0.9])

@@ -156,13 +156,16 @@ def _run_lengths(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -
 
 
 def _cells(stream: bytes, layout: PixelFormat) -> Pixels | None:
-    """Pixel cells of runs of bytes; None where the decoder finds a fault, or too many or too few of them."""
+    """Pixel cells of runs of bytes; None where the decoder finds a fault, or the number of cells is odd."""
     kind = f"<u{layout.bits_allocated // 8}"
     try:
         cells = np.frombuffer(imagecodecs.dicomrle_decode(stream, kind), kind)
     except (ValueError, RuntimeError, ImportError):
         return None
-    if cells.size != layout.rows * layout.columns:
+    count = layout.rows * layout.columns
+    if cells[count:].any():  # zeros may fill up
+        raise RejectedInput(Code.BAD_PIXELS, f"the runs hold {cells.size} pixels, the header speaks of {count}")
+    if cells.size != count:
         return None
     return cells.astype(kind[1:], copy=False).reshape(layout.rows, layout.columns)
 
