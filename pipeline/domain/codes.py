@@ -143,7 +143,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Install the named package, or export uncompressed.",
     ),
     Code.CONSTANT: Explanation("Every pixel has the same value.", "Check the export; the image is blank."),
-    Code.NO_SUV: Explanation("SUV was asked for and a tag that it needs is missing.", "Export with all PET tags."),
+    Code.NO_SUV: Explanation(
+        "SUV was asked for (`read.suv`) and what it takes is missing from the header, or cannot be meant.",
+        "Export with all PET tags (the message names the one), or read the unit of the scanner.",
+    ),
     Code.TRUNCATED: Explanation("The file ends before its data does.", "Copy or export the file again."),
     Code.CORRUPT: Explanation("The content is damaged: a checksum or a decoder refuses it.", "Copy the file again."),
     Code.TOO_LARGE: Explanation(

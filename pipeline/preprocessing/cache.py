@@ -4,10 +4,10 @@ An entry is a plain ``.npy`` file (format 1.0) of shape (c, *size), followed by 
 sha256 of all bytes before it. ``numpy.load(mmap_mode="r")`` reads it; the trailer lies behind the data. Every entry
 of a plan has the same shape, so that header, offset and file length are known before a file is opened.
 
-The name of an entry is a digest over what its voxels depend on: reader, stack, channel and pixels of each series, the
-plan's preparation, and the versions of this format, of :func:`prepare`, numpy and scipy. A changed scan, plan or
-version is a miss, never a stale hit. Writers write to a temporary file and rename; as content follows from the name,
-any number of them may write one entry at once.
+The name of an entry is a digest over what its voxels depend on: reader, stack, channel, files and decoded voxels of
+each series (these know whether they were read in another unit, or mended), the plan's preparation, and the versions of
+this format, of :func:`prepare`, numpy and scipy. A changed scan, plan or version is a miss, never a stale hit. Writers
+write to a temporary file and rename; as content follows from the name, any number of them may write one entry at once.
 """
 
 import functools
@@ -64,11 +64,11 @@ class PreparedCache:
         self._data_bytes = 4 * math.prod(self.shape)
         self._file_bytes = len(self._header) + self._data_bytes + TRAILER
         self._versions = f"{FORMAT_VERSION}.{PREPARATION_VERSION}.{np.__version__}.{scipy.__version__}"
-        self._paths: dict[tuple[tuple[str, str, int, int, int], ...], Path] = {}
+        self._paths: dict[tuple[tuple[str, str, str, int, int, int], ...], Path] = {}
 
     def path(self, case: Case) -> Path:
         """Where the entry of a case lies. The name holds no identifier."""
-        source = tuple((one.digest, one.reader, one.stack, one.channel, one.of) for one in case.series)
+        source = tuple((one.digest, one.voxels, one.reader, one.stack, one.channel, one.of) for one in case.series)
         if source not in self._paths:
             key = digest([*source, self._preparation, self._versions])
             self._paths[source] = self.folder / key[:2] / f"{key}.npy"

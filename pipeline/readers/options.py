@@ -60,6 +60,12 @@ class ReadOptions(Settings):
     max_bytes: PositiveInt = Field(
         default=4 * 1024**3, description="Largest volume, decoded, in bytes; a header that claims more is TOO_LARGE."
     )
+    suv: bool = Field(
+        default=False,
+        description="Give PET in standardized uptake values by body weight (g/ml) instead of the unit of the scanner, "
+        "noted in the case; a series whose header does not say all that it takes is refused, NO_SUV. Give the same "
+        "value to every verb that reads these scans.",
+    )
     split_by: tuple[SplitKey, ...] = Field(
         default=(),
         description="Split every DICOM series by these attributes too, each value (also an absent one) a volume of its "

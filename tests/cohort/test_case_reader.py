@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_series import Identity, make_voxels, write_series
+from pydicom.dataset import Dataset
 
 from pipeline.cohort.accounting import account
 from pipeline.cohort.case_reader import CaseReader
@@ -19,7 +20,7 @@ from pipeline.domain.manifest import Manifest
 from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.readers.discovery import discover
-from pipeline.readers.options import ReadOptions
+from pipeline.readers.options import MendOptions, ReadOptions
 from pipeline.readers.reading import read
 
 NIFTI = ReadOptions(modality="MR")
@@ -49,6 +50,7 @@ def ingested(scans: Path, out: Path, options: ReadOptions) -> tuple[list[tuple[C
                     voxels=voxels_digest(volume),
                 ),
             ),
+            notes=volume.notes,
         )
         for series, volume in zip(discovery.series, volumes, strict=True)
     ]
@@ -126,6 +128,29 @@ def test_scans_may_move_but_not_take_each_others_place(scans: Path, tmp_path: Pa
     reader = CaseReader(load_files(tmp_path / "cohort.csv"), ReadOptions())
     with pytest.raises(RejectedInput, match="does not list the files of this case"):
         reader.read(done[0][0])
+
+
+def test_a_case_is_not_read_by_other_options_than_at_ingest(tmp_path: Path) -> None:
+    """Mended there and taken as it is here, or the other way round, would be another volume."""
+
+    def uneven(dataset: Dataset, k: int) -> None:
+        dataset.ImagePositionPatient = [0.0, 0.0, float(k + (k > 2))]
+
+    write_series(tmp_path / "even", make_voxels((6, 5, 4)), identity=Identity.numbered(1))
+    write_series(tmp_path / "uneven", make_voxels((6, 5, 6)), identity=Identity.numbered(2), edit=uneven)
+    mending = ReadOptions(mend=MendOptions(spacing=True))
+    ((mended, volume),), reader = ingested(tmp_path / "uneven", tmp_path, mending)
+    reader.options = mending
+    assert_same(reader.read(mended), volume)
+    unmarked = mended.model_copy(update={"notes": ()})
+    with pytest.raises(RejectedInput, match=r"other `read` options .MENDED.") as caught:
+        reader.read(unmarked)
+    assert caught.value.code == Code.CHANGED
+    ((plain, volume),), reader = ingested(tmp_path / "even", tmp_path, ReadOptions())
+    assert_same(reader.read(plain), volume)
+    reader.options = ReadOptions(split_by=("KVP",))
+    with pytest.raises(RejectedInput, match=r"other `read` options .SPLIT."):
+        reader.read(plain)
 
 
 def test_a_second_export_has_other_files_and_the_same_voxels(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def test_another_content_stack_or_plan_is_a_miss_and_labels_are_not(tmp_path: Pa
     path = cache.path(CASES[0])
     assert cache.path(make_case(0, digest="f" * 64)) != path
     assert cache.path(make_case(0, stack=1)) != path
+    assert cache.path(make_case(0, voxels="e" * 64)) != path  # the same files, read in another unit
     assert cache.path(make_case(0, reader="dicom")) != path
     other = PreparedCache(tmp_path, PLAN.model_copy(update={"intensity": Window(low=-100, high=101)}))
     assert other.path(CASES[0]) != path

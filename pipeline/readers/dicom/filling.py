@@ -21,6 +21,7 @@ from pipeline.readers.dicom.pixel_format import FLOAT_BYTES, PixelFormat
 from pipeline.readers.dicom.pixels import padding_mask, rescale_into
 from pipeline.readers.dicom.planar import colour_notes, planar_geometry
 from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.suv import Uptake, to_suv, uptake_of
 from pipeline.readers.dicom.tables import looked_up, palette_of
 from pipeline.readers.dicom.values import item, items
 from pipeline.readers.options import ReadOptions
@@ -93,6 +94,7 @@ def volume_of(series: Series, load: Load, options: ReadOptions) -> Volume:
     RejectedInput
         CHANGED where its files make another series now; whatever judging and decoding raise.
     """
+    wants_suv = options.suv and series.modality == "PT"
     first = _open(series.files[0], load, options)
     if first.kind is Kind.PLANAR:
         return _planar(series, first)
@@ -100,18 +102,20 @@ def volume_of(series: Series, load: Load, options: ReadOptions) -> Volume:
         placed = _placed(series, first.slices, options)
         filling = Filling.of(len(placed.stack.slices), first.layout, options)
         filling.add(first, placed.stack.slices, series.modality)
-        return _volume(series, placed, filling)
+        return _volume(series, placed, filling, [uptake_of(first.image.dataset)] if wants_suv else [])
     filling = Filling.of(len(series.files), first.layout, options)
     filling.add(first, first.slices, series.modality)
+    uptakes = [uptake_of(first.image.dataset)] if wants_suv else []
     del first
     for file in series.files[1:]:
         opened = _open(file, load, options)
         if opened.kind is not Kind.SLICE:
             raise _changed(path=str(file.path))
         filling.add(opened, opened.slices, series.modality)
+        uptakes += [uptake_of(opened.image.dataset)] if wants_suv else []
     placed = _placed(series, filling.slices, options)
     filling.sort(placed.stack.slices)
-    return _volume(series, placed, filling)
+    return _volume(series, placed, filling, uptakes)
 
 
 def _changed(cause: str = "", path: str = "") -> RejectedInput:
@@ -143,17 +147,18 @@ def _placed(series: Series, slices: Sequence[Slice], options: ReadOptions) -> Pl
     return chosen
 
 
-def _volume(series: Series, placed: Placed, filling: Filling) -> Volume:
+def _volume(series: Series, placed: Placed, filling: Filling, uptakes: Sequence[Uptake]) -> Volume:
     voxels = filling.voxels.transpose(2, 1, 0)[np.newaxis]  # a view: copying it takes longer than all the rest
     mask = None if filling.valid is None else filling.valid.transpose(2, 1, 0)
     if placed.resampling is not None:
         voxels, mask = placed.resampling.apply(voxels, mask)
+    suv_notes = to_suv(voxels, uptakes) if uptakes else ()
     return Volume(
         voxels=voxels,
         geometry=placed.geometry,
         modality=series.modality,
         valid=mask,
-        notes=(*placed.notes, *constant_note(voxels)),
+        notes=(*placed.notes, *suv_notes, *constant_note(voxels)),
     )
 
 

@@ -44,6 +44,8 @@ class NiftiReader:
         (file,) = series.files
         try:
             modality = modality_of(series, options)
+            if options.suv and modality == "PT":
+                raise RejectedInput(Code.NO_SUV, "SUV was asked for: a NIfTI file says neither dose nor weight")
             content = load(file)
             header = parse(content, options.max_bytes)
             data = inflate(content, header.size) if is_gzip(content) else content
