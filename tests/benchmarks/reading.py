@@ -1,4 +1,4 @@
-"""Time from files to a checked volume, against others: ``PYTHONPATH=tests python -m benchmarks.reading``.
+"""Time from files to a checked volume, against others: ``python tests/benchmarks/reading.py``.
 
 We read several series with two warm workers, as ingest does; the others read one after the other, as they are. All of
 them take turns, and what is printed is the ratio of medians. It writes its section of RESULTS.md.
@@ -13,7 +13,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import codecs
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import decoders
 from benchmarks.contestants import ours, peers
 from benchmarks.results import table, write_section
 from benchmarks.scans import SYNTAXES, chest, write
@@ -53,8 +55,8 @@ def main(arguments: Sequence[str]) -> None:
             write(folder, chest(given.slices), SYNTAXES[name])
             rows += _rows(name, _race(folder, given.turns, SERIES // (1 if name == "raw" else 3)))
             print(table(heads, rows[-len(peers()) - 1 :]), flush=True)
-    body = f"{_introduction(given.slices, given.turns)}\n\n{table(heads, rows)}\n\n{codecs.section()}"
-    packages = (*PACKAGES, *codecs.PACKAGES)
+    body = f"{_introduction(given.slices, given.turns)}\n\n{table(heads, rows)}\n\n{decoders.section()}"
+    packages = (*PACKAGES, *decoders.PACKAGES)
     print(write_section("reading", "Reading a series", body, packages, remarks=given.remark))
 
 

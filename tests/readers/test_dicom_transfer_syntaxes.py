@@ -183,3 +183,16 @@ def test_a_stream_that_is_cut_off_is_refused(tmp_path: Path, form: Form, kept: f
     streams = write(tmp_path, stored, form)
     write_stream(tmp_path / "1.dcm", stored, 1, form, streams[1][: int(len(streams[1]) * kept)])
     assert_refused(read_folder(tmp_path), Code.TRUNCATED, Code.CORRUPT, Code.BAD_PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [(np.uint8, 0, 256), (np.uint16, 0, 65536), (np.int16, -32768, 32768), (np.int16, -1024, 3072)],
+)
+def test_depth_and_sign_of_high_throughput_jpeg_2000(tmp_path: Path, dtype: type, low: int, high: int) -> None:
+    """Its encoder and our decoder are of two libraries."""
+    stored = np.random.default_rng(4).integers(low, high, SHAPE).astype(dtype)
+    stored[0, 0], stored[1, 0] = low, high - 1
+    form = Form(HTJ2KLossless, 8 * stored.itemsize, htj2k)
+    write(tmp_path, stored, form)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
