@@ -8,6 +8,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 from pydicom.config import IGNORE, settings
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset, read_partial
@@ -168,13 +169,13 @@ def _parse_plain(content: bytes, pixels: bool) -> tuple[Dataset, int]:
     stream = BytesIO(content)
     if pixels:
         return _with_syntax(dcmread(stream, force=True)), 0
-    dataset = read_partial(stream, stop_when=_at_pixels, force=True)
+    dataset = read_partial(stream, stop_when=_before_pixels(), force=True)
     return _with_syntax(dataset), stream.tell()
 
 
 def _parse_deflated(head: bytes, body: bytes, pixels: bool) -> tuple[Dataset, int]:
     stream = BytesIO(body)
-    stop = None if pixels else _at_pixels
+    stop = None if pixels else _before_pixels()
     dataset = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
     whole = Dataset(dataset)
     whole.set_original_encoding(False, True, dataset._character_set)
@@ -194,8 +195,22 @@ def _with_syntax(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return int(tag) in PIXEL_TAGS
+def _before_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+    """Make what stops pydicom at the pixel data, and at an element of the standard that stands a second time.
+
+    PS3.5 7.1 has each element once. Of two, one reader takes the first and another the last.
+    """
+    seen: set[int] = set()
+
+    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        number = int(tag)
+        is_peeked = seen == {number}  # pydicom looks at the first element twice
+        if number in seen and not is_peeked and not tag.is_private:
+            raise RejectedInput(Code.BAD_HEADER, f"{keyword_for_tag(tag) or tag} stands twice in the header")
+        seen.add(number)
+        return number in PIXEL_TAGS
+
+    return stop
 
 
 def _touch_sequences(dataset: Dataset) -> None:

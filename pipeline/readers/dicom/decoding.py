@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
 
 import imagecodecs
 import numpy as np
@@ -48,6 +49,9 @@ PADDING = b"\0\xff"
 
 WITH_END = DCT | {JPEGLSLossless, JPEGLSNearLossless}
 """Whose stream is refused where its last marker is missing: libjpeg fills up with grey, CharLS may take seconds."""
+
+RLE_HEADER = Struct("<16L")
+"""Number of segments, and where each begins (PS3.5 G.5)."""
 
 DECODERS: dict[str, Callable[[bytes], Pixels]] = {
     JPEGBaseline8Bit: imagecodecs.jpeg_decode,
@@ -158,6 +162,8 @@ def _run_lengths(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -
 def _cells(stream: bytes, layout: PixelFormat) -> Pixels | None:
     """Pixel cells of runs of bytes; None where the decoder finds a fault, or the number of cells is odd."""
     kind = f"<u{layout.bits_allocated // 8}"
+    if not _has_segments(stream, layout.bits_allocated // 8):
+        return None
     try:
         cells = np.frombuffer(imagecodecs.dicomrle_decode(stream, kind), kind)
     except (ValueError, RuntimeError, ImportError):
@@ -168,6 +174,15 @@ def _cells(stream: bytes, layout: PixelFormat) -> Pixels | None:
     if cells.size != count:
         return None
     return cells.astype(kind[1:], copy=False).reshape(layout.rows, layout.columns)
+
+
+def _has_segments(stream: bytes, count: int) -> bool:
+    """Whether `count` segments of runs lie one behind the other in a stream (PS3.5 G.5): the decoder trusts that."""
+    if len(stream) < RLE_HEADER.size:
+        return False
+    found, *offsets = RLE_HEADER.unpack_from(stream)
+    starts = [*offsets[:count], len(stream)]
+    return found == count and starts[0] == RLE_HEADER.size and starts == sorted(starts)
 
 
 def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
@@ -217,12 +232,16 @@ def _agreeing(decoded: Pixels, layout: PixelFormat, precision: int, signed: bool
     A stream without sign under a header with one holds two's complement. Bits above BitsStored must repeat the value:
     zeros, or its sign.
     """
+    if layout.high_bit != layout.bits_stored - 1:
+        raise RejectedInput(Code.NOT_SUPPORTED, f"HighBit {layout.high_bit} over compressed pixels")
     if signed and not layout.signed and decoded.min() < 0:
         raise RejectedInput(Code.BAD_PIXELS, "the compressed pixels hold negative values, the header says unsigned")
     if signed:
         values = decoded
     else:
         unsigned = decoded.view(f"u{decoded.dtype.itemsize}")
+        if int(unsigned.max()) >> precision:  # lossless JPEG adds up differences: damage drifts out of the range
+            raise RejectedInput(Code.CORRUPT, f"the compressed pixels leave the range of their {precision} bits")
         values = _extended(unsigned, precision, layout.signed)
     low = -(1 << (layout.bits_stored - 1)) if layout.signed else 0
     high = (1 << (layout.bits_stored - layout.signed)) - 1

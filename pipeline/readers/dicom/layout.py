@@ -87,6 +87,8 @@ def walk(
         else:
             position += length
         if starts is not None:
+            if number in starts:  # which of the two is meant?
+                raise OddError
             starts[number] = start
             if position == limit:
                 return position

@@ -19,6 +19,9 @@ UNIT_MASK = 0x07
 DISAGREEMENT = 0.1
 """Fraction of the smallest spacing by which qform and sform may place a corner voxel apart without a note."""
 
+XFORM_CODES = range(6)
+"""Values of ``qform_code`` and ``sform_code`` (nifti1.h): unknown, scanner, aligned, Talairach, MNI 152, a template."""
+
 QUATERNION_EXCESS = 1e-4
 """How far b2 + c2 + d2 of the quaternion may exceed 1 by rounding."""
 
@@ -37,6 +40,9 @@ def geometry_of(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tup
     RejectedInput
         NO_GEOMETRY, BAD_VALUE.
     """
+    for name in ("sform_code", "qform_code"):
+        if int(header[name]) not in XFORM_CODES:
+            raise RejectedInput(Code.BAD_VALUE, f"{name} is {int(header[name])}, which the standard does not define")
     scale, notes = _millimetres(int(header["xyzt_units"]))
     sform = _scaled(_sform(header), scale) if int(header["sform_code"]) > 0 else None
     qform = _scaled(_qform(header), scale) if int(header["qform_code"]) > 0 and sform is None else None

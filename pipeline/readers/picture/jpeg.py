@@ -9,6 +9,7 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.picture.decoding import Header, decoded, opened, orientation_of
 
 SIGNATURE = b"\xff\xd8\xff"
+END = b"\xff\xd9"
 CHANNELS = {"L": 1, "RGB": 3}
 
 
@@ -20,6 +21,8 @@ def header(content: bytes) -> Header:
     RejectedInput
         TRUNCATED, CORRUPT, NOT_SUPPORTED (four colours, as printers have).
     """
+    if END not in content:
+        raise RejectedInput(Code.TRUNCATED, "the picture lacks its end")
     with opened(JpegImageFile, content) as image:
         if image.mode not in CHANNELS:
             raise RejectedInput(Code.NOT_SUPPORTED, f"it has the colour space {image.mode}")

@@ -20,6 +20,12 @@ NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Colour type (greyscale, truecolour, indexed, greyscale with alpha, truecolour with alpha) to its bit depths."""
 
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Colour type to samples a pixel."""
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, step of rows, step of columns of each pass of an interlaced picture."""
+
 GREY, INDEXED = (0, 4), 3
 
 
@@ -52,6 +58,7 @@ def header(content: bytes) -> Header:
 def samples(content: bytes) -> tuple[NDArray[np.generic], tuple[str, ...]]:
     """Decode samples, shape (rows, columns, channels), at full depth, with notes for a reviewer."""
     png = _parse(content)
+    _check_whole(png)
     notes = ("the alpha channel was dropped",) if png.has_alpha else ()
     if png.depth == 16:
         return _deep(png), notes
@@ -87,10 +94,27 @@ def _deep(png: _Png) -> NDArray[np.generic]:
     return halves[0] * 256 + halves[1]
 
 
+def _check_whole(png: _Png) -> None:
+    """Refuse data that inflate to fewer rows than the header claims: Pillow leaves the others black."""
+    data = b"".join(part for kind, part in _chunks(png.content) if kind == b"IDAT")
+    bits = SAMPLES[png.colour] * png.depth
+    passes = ADAM7 if png.interlace else ((0, 0, 1, 1),)
+    needed = 0
+    for row, column, down, across in passes:
+        rows, columns = -((row - png.height) // down), -((column - png.width) // across)
+        needed += max(rows, 0) * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+    try:
+        have = len(zlib.decompressobj().decompress(data, needed))
+    except zlib.error as error:
+        raise RejectedInput(Code.CORRUPT, "the picture is damaged") from error
+    if have < needed:
+        raise RejectedInput(Code.TRUNCATED, f"the picture holds {have} bytes of the {needed} that its header claims")
+
+
 def _parse(content: bytes) -> _Png:
     chunks = list(_chunks(content))
     kinds = [kind for kind, _ in chunks]
-    if kinds[0] != b"IHDR" or len(chunks[0][1]) != 13 or b"IDAT" not in kinds:
+    if kinds[0] != b"IHDR" or len(chunks[0][1]) != 13 or b"IDAT" not in kinds or kinds.count(b"IHDR") > 1:
         raise RejectedInput(Code.BAD_HEADER, "the chunks of the PNG are not those of a picture")
     if b"acTL" in kinds:
         raise RejectedInput(Code.NOT_SUPPORTED, "it is an animation of several frames")
