@@ -1,5 +1,6 @@
 """Pixel Data is found in a file without parsing it, and is what pydicom finds; what is odd is left to pydicom."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_only_plain_files_are_read_without_pydicom(tmp_path: Path, syntax: UID, 
     path = write_series(tmp_path, make_voxels(SHAPE), transfer_syntax=syntax)[0]
     image = open_image(path.read_bytes(), LIMIT)
     assert ("PixelData" not in image.dataset) == is_plain
-    assert image.parsed().PixelData == dcmread(path).PixelData
+    assert image.pixels == dcmread(path).PixelData
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless], ids=lambda syntax: syntax.keyword)
@@ -78,18 +79,43 @@ def test_what_follows_the_pixel_data_is_none_of_it(tmp_path: Path, syntax: UID) 
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
 
 
-def test_run_lengths_with_excess_padding_are_left_to_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("excess", [b"\0", bytes(100)])
+def test_run_lengths_may_be_filled_up_with_zeros(tmp_path: Path, excess: bytes) -> None:
     stored = make_voxels(SHAPE)
     for path in write_series(tmp_path, stored, transfer_syntax=RLELossless):
         dataset = dcmread(path)
         stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        dataset.PixelData = encapsulate([stream + bytes(100)])
+        dataset.PixelData = encapsulate([stream + excess])
         dataset.save_as(path)
-    asked = []
-    whole = decoding._by_pydicom
-    monkeypatch.setattr(decoding, "_by_pydicom", lambda *given: asked.append(1) or whole(*given))
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
-    assert len(asked) == SHAPE[2]
+
+
+@pytest.mark.parametrize(
+    "header", [[0], [2], [1, 64, 60], [1, 0], [1, 64, 2**31], [3, 64, 70, 80], [2**32 - 1, 64], [2, 64, 64]]
+)
+def test_the_header_of_run_lengths_makes_no_decoder_crash(tmp_path: Path, header: list[int]) -> None:
+    """It has the number of segments, and where each begins; 8 bits are one segment."""
+    (path,) = write_series(tmp_path, make_voxels((6, 5, 1), high=256, dtype=np.uint8), transfer_syntax=RLELossless)
+    dataset = dcmread(path)
+    stream = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([struct.pack("<16L", *header, *[0] * (16 - len(header))) + stream[64:]])
+    dataset.save_as(path)
+    reading = read_folder(tmp_path)
+    if header[:2] == [1, 64]:  # what follows the segments in use means nothing
+        assert len(reading.volumes) == 1
+    else:
+        assert_refused(reading, Code.CORRUPT, Code.TRUNCATED)
+
+
+def test_a_segment_of_run_lengths_that_is_short_beside_one_that_is_long(tmp_path: Path) -> None:
+    """Together they have the right number of bytes."""
+    (path,) = write_series(tmp_path, make_voxels((6, 5, 1)), transfer_syntax=RLELossless)
+    planes = [bytes([27, *range(28)]), bytes([31, *range(32)])]
+    start = 64 + len(planes[0])
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate([struct.pack("<16L", 2, 64, start, *[0] * 13) + b"".join(planes)])
+    dataset.save_as(path)
+    assert_refused(read_folder(tmp_path), Code.TRUNCATED)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16])

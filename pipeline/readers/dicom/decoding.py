@@ -32,6 +32,7 @@ from pipeline.readers.dicom.codestream import describe
 from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.pixel_data import ImageFile
 from pipeline.readers.dicom.pixel_format import PixelFormat
+from pipeline.readers.dicom.run_lengths import cells_of
 
 Pixels = NDArray[np.integer]
 
@@ -83,7 +84,7 @@ def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) 
         if not image.syntax.is_encapsulated and not layout.is_colour:
             yield from _native(image, layout, frames)
         elif not image.syntax.is_encapsulated or (image.syntax == RLELossless and layout.is_colour):
-            yield from _by_pydicom(image.dataset, layout, frames)
+            yield from _colour(image.dataset, layout, frames)
         elif image.syntax == RLELossless:
             yield from _run_lengths(image, layout, frames)
         elif image.syntax in DECODERS:
@@ -136,61 +137,36 @@ def _native(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Ite
         yield significant(native, layout)
 
 
-def _by_pydicom(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
-    """Colour in runs of bytes, and uncompressed in all its orders, comes as RGB; grey in odd runs of bytes."""
-    if not layout.is_colour and layout.high_bit != layout.bits_stored - 1:
-        raise RejectedInput(Code.NOT_SUPPORTED, f"HighBit {layout.high_bit} in run-length encoded pixels")
+def _colour(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
+    """Colour that is uncompressed, in all its orders, in runs of bytes or in lossy JPEG, as RGB."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # excess padding and the like; what matters is checked here
-        for frame in iter_pixels(dataset, indices=list(frames), raw=not layout.is_colour):
+        for frame in iter_pixels(dataset, indices=list(frames)):
             native = frame.astype(frame.dtype.newbyteorder("="))
             _check_shape(native, layout)
-            yield native if layout.is_colour else significant(native, layout)
+            yield native
 
 
 def _run_lengths(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
-    """Grey pixels in runs of bytes (PS3.5 G); pydicom, which is slower, judges what is not as it should be."""
-    streams = list(generate_frames(image.pixels.tobytes(), number_of_frames=layout.frames))
+    """Grey pixels in runs of bytes (PS3.5 G)."""
+    streams = _streams(image, layout)
     for frame in frames:
-        cells = _cells(streams[frame], layout) if len(streams) == layout.frames else None
-        if cells is None:
-            yield from _by_pydicom(image.parsed(), layout, [frame])
-        else:
-            yield significant(cells, layout)
+        cells = cells_of(streams[frame], layout.rows * layout.columns, layout.bits_allocated // 8)
+        yield significant(cells.reshape(layout.rows, layout.columns), layout)
 
 
-def _cells(stream: bytes, layout: PixelFormat) -> Pixels | None:
-    """Pixel cells of runs of bytes; None where the decoder finds a fault, or the number of cells is odd."""
-    kind = f"<u{layout.bits_allocated // 8}"
-    if not _has_segments(stream, layout.bits_allocated // 8):
-        return None
-    try:
-        cells = np.frombuffer(imagecodecs.dicomrle_decode(stream, kind), kind)
-    except (ValueError, RuntimeError, ImportError):
-        return None
-    count = layout.rows * layout.columns
-    if cells[count:].any():  # zeros may fill up
-        raise RejectedInput(Code.BAD_PIXELS, f"the runs hold {cells.size} pixels, the header speaks of {count}")
-    if cells.size != count:
-        return None
-    return cells.astype(kind[1:], copy=False).reshape(layout.rows, layout.columns)
-
-
-def _has_segments(stream: bytes, count: int) -> bool:
-    """Whether `count` segments of runs lie one behind the other in a stream (PS3.5 G.5): the decoder trusts that."""
-    if len(stream) < RLE_HEADER.size:
-        return False
-    found, *offsets = RLE_HEADER.unpack_from(stream)
-    starts = [*offsets[:count], len(stream)]
-    return found == count and starts[0] == RLE_HEADER.size and starts == sorted(starts)
+def _streams(image: ImageFile, layout: PixelFormat) -> list[bytes]:
+    """Compressed frames of a file, which are as many as its header says."""
+    streams = list(generate_frames(image.pixels.tobytes(), number_of_frames=layout.frames))
+    if len(streams) != layout.frames:
+        code = Code.TRUNCATED if len(streams) < layout.frames else Code.BAD_PIXELS
+        raise RejectedInput(code, f"the pixel data holds {len(streams)} frames, the header says {layout.frames}")
+    return streams
 
 
 def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
-    streams = list(generate_frames(image.pixels.tobytes(), number_of_frames=layout.frames))
+    streams = _streams(image, layout)
     for frame in frames:
-        if len(streams) != layout.frames:
-            code = Code.TRUNCATED if len(streams) < layout.frames else Code.BAD_PIXELS
-            raise RejectedInput(code, f"the pixel data holds {len(streams)} frames, the header says {layout.frames}")
         if image.syntax in WITH_END and not streams[frame].rstrip(PADDING).endswith(END_OF_IMAGE):
             raise RejectedInput(Code.TRUNCATED, "the compressed pixels end early")
         stream = describe(streams[frame])
@@ -202,7 +178,7 @@ def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) ->
             )
             raise RejectedInput(Code.BAD_PIXELS, message)
         if layout.is_colour and image.syntax in DCT:
-            yield from _by_pydicom(image.dataset, layout, [frame])
+            yield from _colour(image.dataset, layout, [frame])
             continue
         decoded = np.asarray(DECODERS[image.syntax](streams[frame]))
         _check_shape(decoded, layout)

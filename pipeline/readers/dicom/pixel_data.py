@@ -37,13 +37,6 @@ class ImageFile:
     syntax: UID
     is_words: bool
 
-    def parsed(self) -> Dataset:
-        """Header and pixels, for what pydicom decodes."""
-        if "PixelData" not in self.dataset:
-            self.dataset.add_new("PixelData", "OW" if self.is_words else "OB", self.pixels.tobytes())
-            self.dataset["PixelData"].is_undefined_length = self.syntax.is_encapsulated
-        return self.dataset
-
 
 def open_image(content: bytes, max_bytes: int) -> ImageFile:
     """Find the pixels of a file. Its pixel data may inflate to at most `max_bytes`.
