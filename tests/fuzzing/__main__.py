@@ -36,6 +36,7 @@ def main() -> int:
 def body(verdicts: Verdicts) -> str:
     """The verdicts as text and a table."""
     told = (
+        f"By `PYTHONPATH=.:tests python -W ignore -m fuzzing {verdicts.mutants} --write`. "
         f"Sound DICOM in every transfer syntax, NIfTI, PNG and JPEG, each damaged in one to three ways (seed {SEED}), "
         f"read in processes with {SECONDS:g} s and {MEMORY_BYTES // 1024**2} MB a mutant. What is accepted must have "
         "the place and the voxels that independent readers find. One of several files may be refused, and the rest "
