@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.slices import LARGEST_POSITION_MM, LARGEST_SPACING_MM, MEANING, SMALLEST_MM, Slice
+from pipeline.readers.bounds import LARGEST_POSITION_MM, LARGEST_SPACING_MM, SMALLEST_MM
+from pipeline.readers.dicom.slices import MEANING, Slice
 
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of two direction cosines that still count as one orientation (about 0.06 degrees)."""

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
+from pipeline.readers.bounds import LARGEST_SPACING_MM, SMALLEST_MM
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.values import number, numbers, private_value, text
 
@@ -50,9 +51,6 @@ PRIVATE_B_VALUES = (
     ("GEMS_PARM_01", 0x0043, 0x39),
 )
 """Private elements that hold the b-value: creator, group, element; see the vendors' conformance statements."""
-
-SMALLEST_MM, LARGEST_SPACING_MM, LARGEST_POSITION_MM = 1e-6, 1e4, 1e6
-"""Bounds of what can be meant: a nanometre and ten metres between voxels, a kilometre from the origin."""
 
 GE_B_VALUE_OFFSET = 1_000_000_000
 """GE adds it to the b-value of some software versions."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.domain.codes import Code
 from pipeline.domain.geometry import Geometry
 from pipeline.errors import RejectedInput
+from pipeline.readers.bounds import LARGEST_POSITION_MM, LARGEST_SPACING_MM, SMALLEST_MM
 
 Matrix = NDArray[np.float64]
 
@@ -56,10 +57,19 @@ def geometry_of(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tup
         notes = (*notes, "a single image without thickness: its slice axis takes 1 mm")
     if _is_singular(matrix[:3, :3]):
         raise RejectedInput(Code.NO_GEOMETRY, "the affine is zero or singular: a voxel has no extent along some axis")
+    _check_measure(matrix)
     geometry = Geometry.from_matrix(shape, matrix)
     if sform is not None and int(header["qform_code"]) > 0:
         notes = (*notes, *_disagreement(header, scale, geometry))
     return geometry, notes
+
+
+def _check_measure(matrix: Matrix) -> None:
+    steps = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not SMALLEST_MM <= steps.min() <= steps.max() <= LARGEST_SPACING_MM:
+        raise RejectedInput(Code.BAD_VALUE, f"voxels are {steps.min():g} to {steps.max():g} mm apart")
+    if np.abs(matrix[:3, 3]).max() > LARGEST_POSITION_MM:
+        raise RejectedInput(Code.BAD_VALUE, f"the first voxel is more than {LARGEST_POSITION_MM:g} mm away")
 
 
 def _millimetres(units: int) -> tuple[float, tuple[str, ...]]:

@@ -1,0 +1,1 @@
+"""What goes wrong with scans in hospitals, row by row: phantoms that have it, and what must become of them."""
