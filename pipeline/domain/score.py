@@ -105,6 +105,21 @@ class Subgroup(Frozen):
     score: Score
 
 
+class Shortcut(Frozen):
+    """How well a covariate alone, without the image, tells a finding.
+
+    Attributes
+    ----------
+    question : str
+        The class that is told from the others; of a binary finding the positive one.
+    """
+
+    finding: str
+    question: str
+    covariate: str
+    score: Score
+
+
 class FindingReport(Frozen):
     """Scores of one finding; ``per_class`` for multiclass, multilabel and ordinal findings.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Part
 from pipeline.evaluation.metrics.figure import Figure
-from pipeline.evaluation.metrics.metric import BINARY, Metric, Needs, grouped, ratio, tie_groups
+from pipeline.evaluation.metrics.metric import BINARY, Metric, Needs, pairs, ratio
 from pipeline.evaluation.sample import Sample, Weights
 
 
@@ -34,8 +34,4 @@ class Config(Part):
 
 def auroc(sample: Sample, weights: Weights) -> NDArray[np.float64]:
     """Weighted AUROC, shape (rows,)."""
-    order, starts = tie_groups(sample.score)
-    ordered, positive = weights[:, order], sample.positive[order].astype(float)
-    ups, downs = grouped(ordered * positive, starts), grouped(ordered * (1.0 - positive), starts)
-    above = np.cumsum(ups, axis=1) - 0.5 * ups  # positives that score above a group, half of those within it
-    return ratio(np.sum(downs * above, axis=1), ups.sum(axis=1) * downs.sum(axis=1))
+    return ratio(*pairs(sample, weights))

@@ -67,6 +67,15 @@ def grouped(weights: Weights, starts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.add.reduceat(weights, starts, axis=1) if len(starts) else np.zeros((len(weights), 0))
 
 
+def pairs(sample: Sample, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight of the pairs whose positive case scores above the negative one (ties half), and of all pairs: (rows,)."""
+    order, starts = tie_groups(sample.score)
+    ordered, positive = weights[:, order], sample.positive[order].astype(float)
+    ups, downs = grouped(ordered * positive, starts), grouped(ordered * (1.0 - positive), starts)
+    above = np.cumsum(ups, axis=1) - 0.5 * ups  # positives that score above a group, half of those within it
+    return np.sum(downs * above, axis=1), ups.sum(axis=1) * downs.sum(axis=1)
+
+
 def confusion(sample: Sample, weights: Weights) -> NDArray[np.float64]:
     """Weight of each (truth, decision), shape (rows, classes, classes)."""
     cells = np.zeros((sample.cases, sample.classes**2))
