@@ -7,6 +7,7 @@ from pipeline.cohort.covariates import burned_in, covariates_of, left_out, site_
 from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.digests import files_digest
 from pipeline.cohort.label_sheet import LabelSheet
+from pipeline.cohort.outliers import Levels
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Case, CaseSeries
@@ -26,11 +27,14 @@ class CaseBuilder:
     ----------
     previews : dict of str to bytes
         Pseudonym of each case built so far that has a preview to the JPEG.
+    levels : dict of str to Levels
+        Pseudonym of each series of them to its intensities.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, sheet: LabelSheet | None) -> None:
         self._names, self._sheet = pseudonyms, sheet
         self.previews: dict[str, bytes] = {}
+        self.levels: dict[str, Levels] = {}
         self._site = site_namer(pseudonyms.case, lambda raw: pseudonyms.remember(case=raw))
 
     def build(self, candidate: CaseCandidate, summaries: Sequence[SeriesSummary], number: int | None) -> Case:
@@ -76,8 +80,11 @@ class CaseBuilder:
         )
 
     def _series(self, candidate: CaseCandidate, series: Series, summary: SeriesSummary) -> CaseSeries:
+        name = self._names.series(series.key)
+        if summary.levels is not None:
+            self.levels[name] = summary.levels
         return CaseSeries(
-            series=self._names.series(series.key),
+            series=name,
             reader=series.reader,
             stack=series.stack,
             modality=summary.modality,

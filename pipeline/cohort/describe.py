@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.cohort.digests import voxels_digest
+from pipeline.cohort.outliers import Levels, levels_of
 from pipeline.cohort.previews import is_shown, preview
 from pipeline.domain.geometry import Geometry, Plane, Unit
 from pipeline.domain.series import Series, SourceFile
@@ -37,6 +38,8 @@ class SeriesSummary:
     notes: tuple[str, ...]
     geometry: Geometry | None = None
     preview: bytes = b""
+    levels: Levels | None = None
+    """Intensities of the first channel; see :data:`pipeline.cohort.outliers.Levels`."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Path of each of its files to the sha256 of the very bytes that were decoded."""
 
@@ -68,6 +71,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
         notes=volume.notes,
         geometry=volume.geometry,
         preview=preview(volume) if is_shown(series, shown) else b"",
+        levels=levels_of(volume),
         digests=digests,
     )
 

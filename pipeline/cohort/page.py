@@ -5,22 +5,24 @@ It carries counts, pseudonyms and small pictures: no identifiers, no paths, no f
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.cohort.accounting import Account
-from pipeline.cohort.tally import UNSPLIT, Table, by_class, by_shape, by_value, patients, splits_of
+from pipeline.cohort.facts import Facts
+from pipeline.cohort.flow import LINE
+from pipeline.cohort.outliers import RULE
+from pipeline.cohort.tally import UNSPLIT, by_class, by_shape, patients, splits_of
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.score import TELLING
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-CHARTED = ("vendor", "model", "site", "sex")
-SHOWN_VALUES = 12
-"""Values of a covariate that are shown; the rest is one line."""
 SHOWN_SHAPES = 20
+SHOWN_OUTLIERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Reason:
 def render(
     manifest: Manifest,
     account: Account,
+    facts: Facts,
     warnings: Sequence[str],
     version: str,
     previews: Mapping[str, bytes] | None = None,
@@ -52,16 +55,23 @@ def render(
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    charted = {name: _shortened(by_value(manifest, name)) for name in CHARTED}
     return template.render(
         counts=account.counts,
         patients=patients(manifest.cases),
         splits=[(name, len(cases), patients(cases)) for name, cases in splits_of(manifest).items()],
         findings=[(finding, by_class(manifest, finding)) for finding in manifest.findings],
-        covariates={name: table for name, table in charted.items() if table},
+        flow=facts.flow,
+        line=LINE,
+        characteristics=facts.characteristics,
+        outliers=facts.outliers[:SHOWN_OUTLIERS],
+        more_outliers=max(0, len(facts.outliers) - SHOWN_OUTLIERS),
+        outlier_rule=RULE,
+        shortcuts=facts.shortcuts,
+        telling=TELLING,
         shapes=by_shape(manifest)[:SHOWN_SHAPES],
         notes=sorted(Counter(note for case in manifest.cases for note in case.notes).items()),
         reasons=reasons(account),
+        pictured=frozenset(previews or {}),
         previews=_pictured(manifest, previews or {}),
         warnings=list(warnings),
         leaks=manifest.acknowledged_leaks,
@@ -90,15 +100,3 @@ def reasons(account: Account) -> list[Reason]:
 def _reason(code: Code, count: int) -> Reason:
     disposition = "skipped" if code in SKIPS else "rejected"
     return Reason(code.value, disposition, count, EXPLANATIONS[code].meaning, EXPLANATIONS[code].remedy)
-
-
-def _shortened(table: Table) -> Table:
-    return {split: _first(values.items()) for split, values in table.items()}
-
-
-def _first(values: Iterable[tuple[str, int]]) -> dict[str, int]:
-    items = list(values)
-    rest = sum(count for _, count in items[SHOWN_VALUES:])
-    return dict(items[:SHOWN_VALUES]) | (
-        {f"{len(items) - SHOWN_VALUES} more": rest} if len(items) > SHOWN_VALUES else {}
-    )

@@ -5,6 +5,9 @@ from typing import Literal
 from pipeline.domain.case import Split
 from pipeline.domain.frozen import Frozen
 
+TELLING = 0.6
+"""A covariate is warned of where the whole interval of the AUROC by which it alone tells a finding lies above."""
+
 
 class Score(Frozen):
     """A value with its confidence interval.

@@ -16,7 +16,7 @@ from pipeline.domain.case import UNKNOWN, Case
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.geometry import Unit
 from pipeline.domain.manifest import Manifest
-from pipeline.domain.score import Score, Shortcut
+from pipeline.domain.score import TELLING, Score, Shortcut
 from pipeline.evaluation.intervals import Bootstrap
 from pipeline.evaluation.metrics.figure import Figure
 from pipeline.evaluation.metrics.metric import BINARY, Needs, pairs, ratio
@@ -26,8 +26,6 @@ COVARIATES = ("vendor", "site", "spacing", "age")
 FOLDS = 5
 RESAMPLES = 500
 FEWEST_IN_LEAF = 5
-TELLING = 0.6
-"""A covariate is warned of where the whole interval of its AUROC lies above."""
 
 
 def probe(manifest: Manifest, seed: int = 0) -> tuple[Shortcut, ...]:

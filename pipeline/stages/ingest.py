@@ -41,6 +41,7 @@ from pipeline.errors import (
     RejectedInput,
     UsageError,
 )
+from pipeline.evaluation.shortcuts import probe
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
@@ -175,7 +176,8 @@ def ingest(config: Config) -> Outcome:
         error.message = "\n".join([*told, f"{len(cases)} cases are left; not used: {reasons(ended)}.", error.message])
         error.remedy = f"{error.remedy} Every refusal with its file and reason: {table}"
         raise
-    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes, builder.previews)
+    known = (builder.previews, builder.levels, probe(manifest))
+    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes, *known)
     save(config.out, done, pseudonyms.series, config.previews.count)
     copied = make_copy(
         config.deidentified_copy, config.out, done, pseudonyms, _workers(config), config.options.max_bytes

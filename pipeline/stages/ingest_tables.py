@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pipeline import __version__, atomic
 from pipeline.cohort.accounting import Account, files_by_code, files_text, refusal_lines, rejections_text
+from pipeline.cohort.facts import Facts, facts_text
 from pipeline.cohort.label_damage import summary
 from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_sheet import LabelSheet
+from pipeline.cohort.outliers import Levels
 from pipeline.cohort.page import render
 from pipeline.cohort.previews import chosen
 from pipeline.cohort.tables import beside, save_manifest
@@ -18,7 +20,9 @@ from pipeline.domain.cells import csv_text, table_bytes
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.finding import FindingKind
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.score import Shortcut
 from pipeline.domain.series import Discovery
+from pipeline.evaluation.shortcuts import warnings as shortcut_warnings
 
 PROBLEM_COLUMNS = ("line", "column", "cell", "problem", "message")
 INVENTORY_COLUMNS = ("series", "case", "modality", "description", "plane", "spacing", "slices", "view", "files", "path")
@@ -26,10 +30,13 @@ FILES, REJECTIONS, PROBLEMS = "files.csv", "rejections.csv", "labels.rejections.
 INVENTORY, COPY_REJECTIONS = "inventory.files.csv", "deidentified.rejections.csv"
 """Tables after NAME; their names end as promise 8 asks of what carries identifiers or free text."""
 
+REPORT = "report.json"
+"""What the page says, for machines."""
+
 FAILED = tuple(f"failed.{ending}" for ending in (FILES, REJECTIONS, PROBLEMS))
 """The same of an ingest that left no case, where an older manifest of that name stands."""
 
-ENDINGS = ("csv", "json", "html", FILES, REJECTIONS, PROBLEMS, INVENTORY, COPY_REJECTIONS, *FAILED)
+ENDINGS = ("csv", "json", "html", REPORT, FILES, REJECTIONS, PROBLEMS, INVENTORY, COPY_REJECTIONS, *FAILED)
 """Of all files that ingest writes, after NAME."""
 
 SHOWN_SHAPES = 20
@@ -47,6 +54,10 @@ class Ingested:
         What else a reviewer should know. No patient data.
     previews : mapping of str to bytes
         Pseudonym of a case to the JPEG of its middle slice.
+    levels : mapping of str to Levels
+        Pseudonym of a series to its intensities.
+    shortcuts : tuple of Shortcut
+        How well each covariate alone tells a finding.
     """
 
     manifest: Manifest
@@ -57,6 +68,8 @@ class Ingested:
     joined: Joined | None
     notes: tuple[str, ...] = ()
     previews: Mapping[str, bytes] = field(default_factory=dict)
+    levels: Mapping[str, Levels] = field(default_factory=dict)
+    shortcuts: tuple[Shortcut, ...] = ()
 
     @property
     def unlabelled(self) -> int:
@@ -78,9 +91,11 @@ def save(out: Path, done: Ingested, series_name: Callable[[str], str], previews:
             atomic.write_bytes(beside(out, ending), table_bytes(text))
         else:
             beside(out, ending).unlink(missing_ok=True)
+    facts = Facts.of(done.manifest, done.account, done.levels, done.shortcuts)
+    said = warnings(done, "the label file")
+    atomic.write_text(beside(out, REPORT), facts_text(done.manifest, done.account, facts, said) + "\n")
     shown = {one.case: done.previews[one.case] for one in chosen(done.manifest.cases, done.previews, previews)}
-    page = render(done.manifest, done.account, warnings(done, "the label file"), __version__, shown)
-    atomic.write_text(beside(out, "html"), page)
+    atomic.write_text(beside(out, "html"), render(done.manifest, done.account, facts, said, __version__, shown))
     save_manifest(out, done.manifest, done.account)
 
 
@@ -106,7 +121,7 @@ def warnings(done: Ingested, name: str = "") -> list[str]:
         said.append(f"{done.unlabelled} files are of scans that no row of the label file belongs to.")
     if leaks := done.manifest.acknowledged_leaks:
         said.append(f"{leaks} patients or images stand in two splits; the configuration acknowledges it.")
-    return [*said, *_thin_splits(done.manifest)]
+    return [*said, *_thin_splits(done.manifest), *shortcut_warnings(done.shortcuts)]
 
 
 def closing_lines(out: Path, done: Ingested) -> Iterator[str]:

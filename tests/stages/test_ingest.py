@@ -344,7 +344,8 @@ def test_same_in_same_out_and_workers_change_nothing(dicom: Path) -> None:
     assert run(dicom, processes=2).lines == lines
     assert content_of(dicom / "out") == first
     assert {
-        f"cohort.{end}" for end in ("csv", "json", "html", "files.csv", "rejections.csv", "labels.rejections.csv")
+        f"cohort.{end}"
+        for end in ("csv", "json", "html", "report.json", "files.csv", "rejections.csv", "labels.rejections.csv")
     } == set(first)
 
 
@@ -408,7 +409,7 @@ def test_no_identifier_leaves_its_tables(tmp_path: Path, capfd: pytest.CaptureFi
         for name, text in content_of(tmp_path / "out").items()
         if not name.endswith(("files.csv", "rejections.csv"))
     }
-    assert sorted(public) == ["cohort.csv", "cohort.html", "cohort.json"]
+    assert sorted(public) == ["cohort.csv", "cohort.html", "cohort.json", "cohort.report.json"]
     shown = [*outcome.lines, printed.out, printed.err, *(text.decode() for text in public.values())]
     shown = [text.replace(str(tmp_path), "") for text in shown]
     assert not [text for text in shown if CANARY.lower() in text.lower()]

@@ -1,0 +1,56 @@
+"""What the report of an ingest says beside the manifest: the same facts for the page and for machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pipeline.cohort.accounting import Account, files_by_code
+from pipeline.cohort.characteristics import Characteristics, characteristics
+from pipeline.cohort.flow import Flow, flow
+from pipeline.cohort.outliers import Levels, Outlier, outliers
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.score import Shortcut
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Figures of one cohort.
+
+    Attributes
+    ----------
+    shortcuts : tuple of Shortcut
+        See :mod:`pipeline.evaluation.shortcuts`; none in an inventory.
+    """
+
+    flow: Flow
+    characteristics: Characteristics
+    outliers: tuple[Outlier, ...]
+    shortcuts: tuple[Shortcut, ...]
+
+    @classmethod
+    def of(
+        cls, manifest: Manifest, account: Account, levels: Mapping[str, Levels], shortcuts: Sequence[Shortcut]
+    ) -> Self:
+        """Gather them."""
+        far = tuple(outliers(manifest, levels))
+        return cls(flow(manifest, account), characteristics(manifest), far, tuple(shortcuts))
+
+
+def facts_text(manifest: Manifest, account: Account, facts: Facts, warnings: Sequence[str]) -> str:
+    """JSON of what the page shows, without its pictures. No identifiers, no paths."""
+    table = facts.characteristics
+    content: dict[str, Any] = {
+        "manifest": manifest.digest,
+        "files": account.counts.model_dump(),
+        "files_by_code": files_by_code(account),
+        "acknowledged_leaks": manifest.acknowledged_leaks,
+        "warnings": list(warnings),
+        "characteristics": {
+            "columns": table.columns,
+            "rows": [{"name": row.name, "value": row.value, "cells": row.cells} for row in table.rows],
+        },
+        "outliers": [asdict(one) for one in facts.outliers],
+        "shortcuts": [one.model_dump(mode="json") for one in facts.shortcuts],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
