@@ -39,19 +39,6 @@ def classes_of(cases: Sequence[Case], finding: Finding) -> dict[str, int]:
     return {name: counts[name] for name in finding.classes} | unknown
 
 
-def by_value(manifest: Manifest, covariate: str) -> Table:
-    """Cases of each split and value of a covariate, the most frequent value first; empty where nobody has it."""
-    values = Counter(case.covariates.get(covariate, UNKNOWN_CLASS) for case in manifest.cases)
-    if not values.keys() - {UNKNOWN_CLASS}:
-        return {}
-    order = sorted(values, key=lambda value: (value == UNKNOWN_CLASS, -values[value], value))
-    table: Table = {}
-    for split, cases in splits_of(manifest).items():
-        counts = Counter(case.covariates.get(covariate, UNKNOWN_CLASS) for case in cases)
-        table[split] = {value: counts[value] for value in order}
-    return table
-
-
 def by_shape(manifest: Manifest) -> list[tuple[str, str, str, str, int]]:
     """Modality, plane, spacing, slices and number of series, most frequent first."""
     counts: Counter[tuple[str, str, str, str]] = Counter()

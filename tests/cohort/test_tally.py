@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.cohort.covariates import covariates_of, left_out, pooled
-from pipeline.cohort.tally import by_class, by_shape, by_value, patients
+from pipeline.cohort.tally import by_class, by_shape, patients
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Case, CaseSeries, Split
 from pipeline.domain.finding import Finding, FindingKind
@@ -43,14 +43,6 @@ MANIFEST = Manifest(
 
 def test_a_multilabel_case_counts_in_each_class_that_it_has() -> None:
     assert by_class(MANIFEST, MARKS) == {"train": {"a": 2, "b": 1}, "test": {"a": 0, "b": 0, "not known": 1}}
-
-
-def test_values_of_a_covariate_by_split() -> None:
-    assert by_value(MANIFEST, "vendor") == {
-        "train": {"X": 1, "Y": 1, "not known": 0},
-        "test": {"X": 1, "Y": 0, "not known": 1},
-    }
-    assert by_value(MANIFEST, "site") == {}
 
 
 def test_patients_and_shapes() -> None:
