@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.cohort.tally import UNKNOWN_CLASS, classes_of, patients, splits_of
-from pipeline.domain.case import POOLED_AGE, Case
+from pipeline.domain.case import POOLED_AGE, Case, CaseSeries
 from pipeline.domain.manifest import Manifest
 
 COUNTED = ("sex", "vendor", "model", "site")
@@ -83,16 +83,22 @@ def _counted(covariate: str, groups: Sequence[Sequence[Case]]) -> list[Row]:
 
 
 def _scans(groups: Sequence[Sequence[Case]]) -> Iterator[Row]:
-    unit = str(groups[0][0].series[0].unit)
-    measures: dict[str, Callable[[Case], float]] = {
-        f"pixel spacing, {unit}": lambda case: max(case.series[0].spacing[:2]),
-        f"slice distance, {unit}": lambda case: case.series[0].spacing[2],
-        "slices": lambda case: float(case.series[0].shape[2]),
-    }
-    is_flat = all(case.series[0].shape[2] == 1 for cases in groups for case in cases)
-    for name, measure in measures.items():
-        if not (is_flat and name.startswith("slice")):
-            yield Row(name, "median (range)", tuple(_range([measure(case) for case in cases]) for cases in groups))
+    """Sizes of the first series of each case; lengths in pixels and in millimetres stand apart."""
+    series = [[case.series[0] for case in cases] for cases in groups]
+    is_flat = all(one.shape[2] == 1 for found in series for one in found)
+    for unit in sorted({one.unit for found in series for one in found}):
+        alike = [[one for one in found if one.unit == unit] for found in series]
+        yield _size(f"pixel spacing, {unit}", alike, lambda one: max(one.spacing[:2]))
+        if not is_flat:
+            yield _size(f"slice distance, {unit}", alike, lambda one: one.spacing[2])
+    yield _size("rows", series, lambda one: float(one.shape[1]))
+    yield _size("columns", series, lambda one: float(one.shape[0]))
+    if not is_flat:
+        yield _size("slices", series, lambda one: float(one.shape[2]))
+
+
+def _size(name: str, groups: Sequence[Sequence[CaseSeries]], measure: Callable[[CaseSeries], float]) -> Row:
+    return Row(name, "median (range)", tuple(_range([measure(one) for one in found]) for found in groups))
 
 
 def _quartiles(values: Sequence[float]) -> str:
@@ -103,7 +109,9 @@ def _quartiles(values: Sequence[float]) -> str:
 
 
 def _range(values: Sequence[float]) -> str:
-    return f"{float(np.median(values)):.3g} ({min(values):.3g} to {max(values):.3g})"
+    if not values:
+        return "-"
+    return f"{float(np.median(values)):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 
 def _shares(counts: Sequence[int], groups: Sequence[Sequence[Case]]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ may be burned has none (PS3.15 E.3.1): there a picture would show what the page 
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -82,16 +82,20 @@ def preview(volume: Volume) -> bytes:
     return content.getvalue()
 
 
-def chosen(cases: Sequence[Case], previews: Mapping[str, bytes], count: int) -> list[Case]:
+def chosen(
+    cases: Sequence[Case], previews: Mapping[str, bytes], count: int, first: Collection[str] = ()
+) -> list[Case]:
     """Cases whose previews are shown: at most `count`, the splits in turn, grouped by split.
 
     Parameters
     ----------
     previews : mapping of str to bytes
         By pseudonym of the case.
+    first : collection of str, optional
+        Pseudonyms of the cases that are shown before others.
     """
     splits: dict[str, list[Case]] = {}
-    for case in cases:
+    for case in sorted(cases, key=lambda case: case.case not in first):
         if previews.get(case.case):
             splits.setdefault(str(case.split or ""), []).append(case)
     dealt = [case for case in chain.from_iterable(zip_longest(*splits.values())) if case is not None][:count]

@@ -94,7 +94,8 @@ def save(out: Path, done: Ingested, series_name: Callable[[str], str], previews:
     facts = Facts.of(done.manifest, done.account, done.levels, done.shortcuts)
     said = warnings(done, "the label file")
     atomic.write_text(beside(out, REPORT), facts_text(done.manifest, done.account, facts, said) + "\n")
-    shown = {one.case: done.previews[one.case] for one in chosen(done.manifest.cases, done.previews, previews)}
+    first = {one.case for one in facts.outliers}
+    shown = {one.case: done.previews[one.case] for one in chosen(done.manifest.cases, done.previews, previews, first)}
     atomic.write_text(beside(out, "html"), render(done.manifest, done.account, facts, said, __version__, shown))
     save_manifest(out, done.manifest, done.account)
 

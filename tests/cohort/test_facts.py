@@ -172,7 +172,7 @@ def test_levels_are_percentiles_of_what_is_no_padding(tmp_path: Path) -> None:
         dataset.PixelPaddingValue = 0  # type: ignore[attr-defined]
 
     write_series(tmp_path, np.where(stored < 500, 0, stored).astype(np.int16), edit=pad)
-    (volume,) = read_folder(tmp_path).volumes
+    ((_, volume),) = read_folder(tmp_path).volumes
     levels = levels_of(volume)
     assert levels is not None
     assert levels == pytest.approx(np.percentile(stored[stored >= 500], [1, 99]), abs=3)
