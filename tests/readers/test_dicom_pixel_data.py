@@ -1,11 +1,13 @@
 """Pixel Data is found in a file without parsing it, and is what pydicom finds; what is odd is left to pydicom."""
 
 import struct
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_series import expected_affine, make_voxels, write_series
 from phantoms.readings import assert_all_right, assert_refused, read_folder
 from pydicom import dcmread
@@ -91,7 +93,7 @@ def test_run_lengths_may_be_filled_up_with_zeros(tmp_path: Path, excess: bytes) 
 
 
 @pytest.mark.parametrize(
-    "header", [[0], [2], [1, 64, 60], [1, 0], [1, 64, 2**31], [3, 64, 70, 80], [2**32 - 1, 64], [2, 64, 64]]
+    "header", [[0], [2], [1, 64, 60], [1, 0], [1, 60], [1, 64, 2**31], [3, 64, 70, 80], [2**32 - 1, 64], [2, 64, 64]]
 )
 def test_the_header_of_run_lengths_makes_no_decoder_crash(tmp_path: Path, header: list[int]) -> None:
     """It has the number of segments, and where each begins; 8 bits are one segment."""
@@ -162,3 +164,19 @@ def test_a_missing_codec_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert_refused(reading, Code.NO_CODEC)
     assert "imagecodecs" in reading.messages[0]
     assert syntax.name in reading.messages[0]
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(("claimed", "code"), [(3, Code.BAD_PIXELS), (5, Code.TRUNCATED)])
+def test_another_number_of_compressed_frames_than_the_header_says(
+    tmp_path: Path, syntax: UID, claimed: int, code: Code
+) -> None:
+    path = write_enhanced(tmp_path / "a.dcm", make_frames(make_voxels((33, 35, 4))), transfer_syntax=syntax)
+    dataset = dcmread(path)
+    frames = list(dataset.PerFrameFunctionalGroupsSequence)
+    dataset.PerFrameFunctionalGroupsSequence = [*frames, deepcopy(frames[-1])][:claimed]
+    if claimed > 4:
+        dataset.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 4]
+    dataset.NumberOfFrames = claimed
+    dataset.save_as(path)
+    assert_refused(read_folder(tmp_path), code)
