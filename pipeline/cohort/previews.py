@@ -82,9 +82,7 @@ def preview(volume: Volume) -> bytes:
     return content.getvalue()
 
 
-def chosen(
-    cases: Sequence[Case], previews: Mapping[str, bytes], count: int, first: Collection[str] = ()
-) -> list[Case]:
+def chosen(cases: Sequence[Case], previews: Mapping[str, bytes], count: int, first: Collection[str] = ()) -> list[Case]:
     """Cases whose previews are shown: at most `count`, the splits in turn, grouped by split.
 
     Parameters

@@ -1,5 +1,6 @@
 """A volume is filled file by file, whatever order the files come in, and only if they still are what was discovered."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,3 +85,16 @@ def test_a_volume_beyond_the_limit_is_refused_before_there_is_room_for_it(tmp_pa
         read(series, ReadOptions(max_bytes=int(size) - 1))
     assert refused.value.code == Code.TOO_LARGE
     read(series, ReadOptions(max_bytes=int(size)))
+
+
+def test_files_are_let_go_one_by_one(tmp_path: Path) -> None:
+    """Never the files of a series beside its volume: together they would be half as large again."""
+    write_series(tmp_path, make_voxels((256, 256, 30), dtype=np.int16))
+    series = discovered(tmp_path)
+    read(series, ReadOptions())  # imports and caches
+    tracemalloc.start()
+    volume = read(series, ReadOptions())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    files = sum(file.size for file in series.files)
+    assert peak < volume.voxels.nbytes + files / 3
