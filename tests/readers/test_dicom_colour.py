@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import openjpeg.utils
 import pytest
@@ -21,6 +22,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -135,3 +137,12 @@ def test_jpeg_2000_colour(tmp_path: Path, photometric: str, transform: bool) -> 
     stream = openjpeg.utils.encode_array(rows, bits_stored=8, photometric_interpretation=1, use_mct=transform)
     write_encapsulated(tmp_path / "a.dcm", rgb, bytes(stream), JPEG2000Lossless, photometric)
     assert_colour(tmp_path, rgb, 0, Code.NOT_SUPPORTED)
+
+
+@pytest.mark.parametrize(("photometric", "transform"), [("YBR_RCT", True), ("RGB", False)])
+def test_high_throughput_jpeg_2000_colour(tmp_path: Path, photometric: str, transform: bool) -> None:
+    rgb = make_voxels((64, 48, 3), high=256, dtype=np.uint8)
+    rows = np.ascontiguousarray(rgb.transpose(1, 0, 2))
+    stream = imagecodecs.htj2k_encode(rows, reversible=True, rgb=transform)
+    write_encapsulated(tmp_path / "a.dcm", rgb, bytes(stream), HTJ2KLossless, photometric)
+    assert_colour(tmp_path, rgb, 0)
