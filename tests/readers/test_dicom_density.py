@@ -296,7 +296,7 @@ def test_every_attribute_that_a_slice_carries_may_be_named() -> None:
     ("key", "edit"),
     [
         pytest.param("AcquisitionNumber", {"AcquisitionNumber": 2}, id="acquisition"),
-        pytest.param("SliceThickness", {"SliceThickness": "2.0"}, id="thickness"),
+        pytest.param("SliceThickness", {"SliceThickness": "7.0"}, id="thickness"),
         pytest.param("KVP", {"KVP": "80"}, id="tube voltage"),
     ],
 )

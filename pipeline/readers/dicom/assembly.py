@@ -68,6 +68,10 @@ def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
             fault = RejectedInput(Code.BAD_HEADER, f"{len(patients)} patients share one series of one study")
             refusals += refuse_all([header.file for header in members], fault)
             continue
+        if len({bool(header.identity.study_uid) for header in members}) > 1:
+            fault = RejectedInput(Code.BAD_HEADER, "StudyInstanceUID is missing on some images of the series")
+            refusals += refuse_all([header.file for header in members], fault)
+            continue
         try:
             found, refused = _one_series(members, options)
         except PARSE_ERRORS as error:
@@ -139,8 +143,13 @@ def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
     for header in headers:
         own = header.series_uid or header.file.relative
         groups[header.identity.study_uid, own].append(header)
-    for who in sorted(groups):
-        yield groups[who]
+    lost = {own: members for (study, own), members in groups.items() if not study}
+    named = {own for study, own in groups if study}
+    for study, own in sorted(groups):
+        if study:
+            yield groups[study, own] + lost.pop(own, [])  # which cannot be: the two contradict each other
+        elif own not in named:
+            yield groups[study, own]
 
 
 def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:

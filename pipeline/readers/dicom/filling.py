@@ -16,10 +16,11 @@ from pipeline.readers.dicom.decoding import stored_frames
 from pipeline.readers.dicom.header import judgement_of
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.multiframe import groups_of
+from pipeline.readers.dicom.output_units import unit_notes
 from pipeline.readers.dicom.pixel_data import ImageFile, open_image
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES, PixelFormat
 from pipeline.readers.dicom.pixels import padding_mask, rescale_into
-from pipeline.readers.dicom.planar import colour_notes, planar_geometry
+from pipeline.readers.dicom.planar import colour_notes, planar_geometry, polarity_notes
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.suv import Uptake, to_suv, uptake_of
 from pipeline.readers.dicom.tables import looked_up, palette_of
@@ -152,13 +153,13 @@ def _volume(series: Series, placed: Placed, filling: Filling, uptakes: Sequence[
     mask = None if filling.valid is None else filling.valid.transpose(2, 1, 0)
     if placed.resampling is not None:
         voxels, mask = placed.resampling.apply(voxels, mask)
-    suv_notes = to_suv(voxels, uptakes) if uptakes else ()
+    of_values = to_suv(voxels, uptakes) if uptakes else unit_notes(placed.stack.slices[0], series.modality)
     return Volume(
         voxels=voxels,
         geometry=placed.geometry,
         modality=series.modality,
         valid=mask,
-        notes=(*placed.notes, *suv_notes, *constant_note(voxels)),
+        notes=(*placed.notes, *of_values, *constant_note(voxels)),
     )
 
 
@@ -176,7 +177,11 @@ def _planar(series: Series, opened: Opened) -> Volume:
         geometry=geometry,
         modality=series.modality,
         valid=None if padding is None else np.ascontiguousarray(~padding.T)[..., np.newaxis],
-        notes=(*notes, *(colour_notes(dataset) if in_colour else ()), *constant_note(voxels)),
+        notes=(
+            *notes,
+            *(colour_notes(dataset) if in_colour else polarity_notes(dataset, layout)),
+            *constant_note(voxels),
+        ),
     )
 
 

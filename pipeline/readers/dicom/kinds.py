@@ -1,5 +1,6 @@
 """Which information objects (PS3.4 B.5) hold an image, and of what kind."""
 
+from collections.abc import Sequence
 from enum import Enum
 
 from pydicom import uid
@@ -8,7 +9,7 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.values import integer, text
+from pipeline.readers.dicom.values import integer, private_value, text
 
 
 class Kind(Enum):
@@ -75,6 +76,12 @@ STANDARD_ROOT = "1.2.840.10008."
 MOSAIC_MARKS = frozenset({"MOSAIC", "VFRAME"})
 """Values of ImageType for slices tiled into one image: Siemens' mosaic, UIH's grid."""
 
+TILE_COUNTS = (("SIEMENS MR HEADER", 0x0019, 0x0A), ("Image Private Header", 0x0065, 0x50))
+"""NumberOfImagesInMosaic of Siemens (US), and the number of slices of UIH's grid (DS)."""
+
+BINARY_COUNT = 2
+"""Bytes of a US whose value representation an export has lost."""
+
 
 def kind_of(dataset: Dataset) -> Kind:
     """Kind of an object by its SOP class; by its modality where an export has lost the class.
@@ -94,6 +101,8 @@ def kind_of(dataset: Dataset) -> Kind:
         raise RejectedInput(Code.TRUNCATED, "the header ends before it says how large the image is")
     if MOSAIC_MARKS & set(text(dataset, "ImageType").upper().split("\\")):
         raise RejectedInput(Code.MOSAIC, "slices are tiled into one image")
+    if text(dataset, "Modality") == "MR" and _tiles(dataset) > 1:
+        raise RejectedInput(Code.MOSAIC, "slices are tiled into one image, as a private element says")
     kind = _by_class(sop_class) if sop_class else _by_modality(text(dataset, "Modality"))
     frames = frame_count(dataset)
     if kind is None:
@@ -101,6 +110,19 @@ def kind_of(dataset: Dataset) -> Kind:
     if kind is not Kind.FRAMES and frames > 1:
         raise RejectedInput(Code.NOT_SUPPORTED, f"{frames} frames without a place in the patient: a cine or a stack")
     return kind
+
+
+def _tiles(dataset: Dataset) -> int:
+    """Count the slices in one image by the vendor's private element: exports lose values of ImageType."""
+    value = private_value(dataset, TILE_COUNTS)
+    first = value[0] if isinstance(value, Sequence) and not isinstance(value, str | bytes) and value else value
+    try:
+        if isinstance(first, bytes):
+            is_binary = len(first) == BINARY_COUNT and not first.strip(b" \0").isdigit()
+            return int.from_bytes(first, "little") if is_binary else int(float(first.decode("ascii").strip("\0 ")))
+        return 0 if first is None else int(float(str(first)))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _is_no_image(sop_class: str, dataset: Dataset) -> bool:

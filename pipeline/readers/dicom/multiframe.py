@@ -8,7 +8,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.pixel_format import PixelFormat
-from pipeline.readers.dicom.slices import Slice, pixel_spacing, positive, rescale_attributes, stated_distance
+from pipeline.readers.dicom.slices import MEANING, Slice, pixel_spacing, positive, rescale_attributes, stated_distance
 from pipeline.readers.dicom.values import item, items, numbers, text
 
 Group = Callable[[str], Dataset]
@@ -76,6 +76,7 @@ def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         stated_distance=stated_distance(measures),
         rescale=rescale_attributes(rescale if len(rescale) else dataset),
+        meaning=tuple(text(rescale, name) for name in MEANING),
         frame_type=_first(group, KEYS["ImageType"]),
         keys=_keys(group),
         times=_times(group),

@@ -9,7 +9,7 @@ from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.geometry import sound_geometry
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.slices import Vector, pixel_spacing
-from pipeline.readers.dicom.values import integer, items, number, text
+from pipeline.readers.dicom.values import integer, items, number, numbers, text
 
 CENTIMETRES = 3
 """PhysicalUnitsXDirection of a spatial ultrasound region (PS3.3 C.8.5.5.1.15)."""
@@ -18,6 +18,7 @@ DETECTOR_NOTE = "spacing is that of the detector (ImagerPixelSpacing), not corre
 REGION_NOTE = "spacing is that of the ultrasound region"
 NO_SCALE_NOTE = "the image has no scale: the unit is the pixel"
 
+POLARITY_NOTE = "MONOCHROME2 with an INVERSE PresentationLUTShape contradict each other: larger was taken as brighter"
 PROFILE_NOTE = "colours are as stored: the ICC profile of the image, which is not sRGB, was not applied"
 
 
@@ -30,6 +31,12 @@ def colour_notes(dataset: Dataset) -> tuple[str, ...]:
     if not isinstance(profile, bytes) or text(dataset, "ColorSpace") == "SRGB" or b"sRGB" in profile:
         return ()
     return (PROFILE_NOTE,)
+
+
+def polarity_notes(dataset: Dataset, layout: PixelFormat) -> tuple[str, ...]:
+    """Note where a header says both that larger is brighter and that it is not (PS3.3 C.11.6)."""
+    inverse = text(dataset, "PresentationLUTShape") == "INVERSE"
+    return (POLARITY_NOTE,) if inverse and layout.photometric == "MONOCHROME2" else ()
 
 
 def planar_geometry(dataset: Dataset, layout: PixelFormat) -> tuple[Geometry, tuple[str, ...]]:
@@ -58,7 +65,15 @@ def _spacing(dataset: Dataset) -> tuple[Vector | None, tuple[str, ...]]:
         return spacing, (DETECTOR_NOTE,)
     if modality == "US" and (spacing := _region_spacing(dataset)) is not None:
         return spacing, (REGION_NOTE,)
-    return None, (NO_SCALE_NOTE,)
+    return None, (NO_SCALE_NOTE, *_oblong_notes(dataset))
+
+
+def _oblong_notes(dataset: Dataset) -> tuple[str, ...]:
+    """Note pixels without a scale that are no squares (PixelAspectRatio, PS3.3 C.7.6.3.1.7: vertical, horizontal)."""
+    ratio = numbers(dataset, "PixelAspectRatio", 2)
+    if ratio is None or ratio[0] == ratio[1]:
+        return ()
+    return (f"the pixels are no squares: PixelAspectRatio is {ratio[0]:g}\\{ratio[1]:g}, and was not applied",)
 
 
 def _region_spacing(dataset: Dataset) -> Vector | None:

@@ -17,6 +17,12 @@ from pipeline.readers.dicom.slices import Slice
 STATED_TOLERANCE, STATED_TOLERANCE_MM = 0.01, 0.02
 """Deviation of the stated distance from that of the positions that is no contradiction."""
 
+MOST_OF_A_STEP = 0.1
+"""Part of the stated distance that is a contradiction, however fine the slices are."""
+
+FAR_APART = 1.9
+"""Distance of slices, in parts of their thickness, from which it is noted."""
+
 
 def stated_by_all(slices: Sequence[Slice]) -> float | None:
     """Distance between slices that every slice states, mm; None where they do not agree."""
@@ -33,7 +39,9 @@ def check_stated_distance(slices: Sequence[Slice], distance: float) -> tuple[str
         GAP where positions are two or more stated distances apart.
     """
     stated = stated_by_all(slices)
-    if stated is None or _is_near(distance, stated):
+    if stated is None:
+        return _thin_notes(slices[0].thickness, distance)
+    if _is_near(distance, stated):
         return ()
     times, thickness = round(distance / stated), slices[0].thickness
     # Some scanners state the empty space between slices instead of the distance of their centres.
@@ -42,6 +50,13 @@ def check_stated_distance(slices: Sequence[Slice], distance: float) -> tuple[str
     if times > 1 and _is_near(distance, times * stated) and not is_space:
         raise RejectedInput(Code.GAP, f"{said}: {times - 1} of {times} slices are missing throughout")
     return (f"{said}: the positions count",)
+
+
+def _thin_notes(thickness: float | None, distance: float) -> tuple[str, ...]:
+    """Note slices far apart: acquired so (a sample of the lung), or an export that lacks most of them."""
+    if thickness is None or distance < FAR_APART * thickness:
+        return ()
+    return (f"slices of {thickness:.2f} mm are {distance:.2f} mm apart: what lies between them was not seen",)
 
 
 def wanted_multiple(slices: Sequence[Slice], heights: NDArray[np.float64]) -> int:
@@ -67,4 +82,5 @@ def wanted_multiple(slices: Sequence[Slice], heights: NDArray[np.float64]) -> in
 
 
 def _is_near(distance: float, wanted: float) -> bool:
-    return abs(distance - wanted) <= max(STATED_TOLERANCE * abs(wanted), STATED_TOLERANCE_MM)
+    allowed = max(STATED_TOLERANCE * abs(wanted), min(STATED_TOLERANCE_MM, MOST_OF_A_STEP * abs(wanted)))
+    return abs(distance - wanted) <= allowed

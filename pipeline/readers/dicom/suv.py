@@ -14,10 +14,14 @@ from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.output_units import PET_UNITS, shown
 from pipeline.readers.dicom.values import items, number, private_value, text
 
 CORRECTIONS = frozenset({"ATTN", "DECAY"})
 """Values of CorrectedImage (PS3.3 C.8.9.1) without which values are no activity."""
+
+REFERENCES, SUV_TYPES = frozenset({"NONE", "START", "ADMIN"}), frozenset({"BSA", "BW", "LBM", "LBMJANMA", "IBW"})
+"""Defined terms of DecayCorrection and SUVType (PS3.3 C.8.9.1)."""
 
 GE_SCAN_TIME = (("GEMS_PETD_01", 0x0009, 0x0D),)
 PHILIPS_SUV = (("Philips PET Private Group", 0x7053, 0x00),)
@@ -107,10 +111,10 @@ def _factor(one: Uptake, images: list[Uptake]) -> float:
         missing = " and ".join(sorted(CORRECTIONS - one.corrections))
         raise _refuse(f"CorrectedImage does not hold {missing}")
     if one.reference not in ("START", "ADMIN"):
-        raise _refuse(f"DecayCorrection is {one.reference or 'missing'}, not START or ADMIN")
+        raise _refuse(f"DecayCorrection is {shown(one.reference, REFERENCES)}, not START or ADMIN")
     if one.units == "GML":
         if one.kind not in ("", "BW"):
-            raise _refuse(f"the values are SUV of the type {one.kind}, not by body weight")
+            raise _refuse(f"SUVType is {shown(one.kind, SUV_TYPES)}, not BW: by body weight")
         return 1.0
     if one.units == "CNTS" and one.philips_suv > 0:
         return one.philips_suv
@@ -118,7 +122,7 @@ def _factor(one: Uptake, images: list[Uptake]) -> float:
         return one.philips_activity * _per_dose(one, images)
     if one.units == "BQML":
         return _per_dose(one, images)
-    raise _refuse(f"Units is {one.units or 'missing'}, from which there is no way to SUV")
+    raise _refuse(f"Units is {shown(one.units, PET_UNITS)}, from which there is no way to SUV")
 
 
 def _per_dose(one: Uptake, images: list[Uptake]) -> float:

@@ -20,6 +20,9 @@ UNIT_MASK = 0x07
 DISAGREEMENT = 0.1
 """Fraction of the smallest spacing by which qform and sform may place a corner voxel apart without a note."""
 
+SPACING_DISAGREEMENT = 0.01
+"""Part by which pixdim may differ from the spacing of the sform without a note."""
+
 XFORM_CODES = range(6)
 """Values of ``qform_code`` and ``sform_code`` (nifti1.h): unknown, scanner, aligned, Talairach, MNI 152, a template."""
 
@@ -59,6 +62,8 @@ def geometry_of(header: Any, shape: tuple[int, int, int]) -> tuple[Geometry, tup
         raise RejectedInput(Code.NO_GEOMETRY, "the affine is zero or singular: a voxel has no extent along some axis")
     _check_measure(matrix)
     geometry = Geometry.from_matrix(shape, matrix)
+    if sform is not None:
+        notes = (*notes, *_other_spacing(header, scale, geometry))
     if sform is not None and int(header["qform_code"]) > 0:
         notes = (*notes, *_disagreement(header, scale, geometry))
     return geometry, notes
@@ -131,6 +136,17 @@ def _with_normal(matrix: Matrix) -> Matrix:
     out = matrix.copy()
     out[:3, 2] = normal / length if length else 0.0
     return out
+
+
+def _other_spacing(header: Any, scale: float, used: Geometry) -> tuple[str, ...]:
+    """Compare the spacing of the sform (the one used) with pixdim, which tools that fill in an identity leave alone."""
+    stored = np.abs(np.asarray(header["pixdim"], dtype=np.float64)[1:4]) * scale
+    count = 2 if used.shape[2] == 1 else 3
+    said, here = stored[:count], np.array(used.spacing[:count])
+    if not np.isfinite(said).all() or not said.all() or (np.abs(said - here) <= SPACING_DISAGREEMENT * here).all():
+        return ()
+    shown = " x ".join(f"{value:.4g}" for value in said), " x ".join(f"{value:.4g}" for value in here)
+    return (f"pixdim says voxels of {shown[0]} mm, the sform of {shown[1]} mm; the sform is used",)
 
 
 def _disagreement(header: Any, scale: float, used: Geometry) -> tuple[str, ...]:
