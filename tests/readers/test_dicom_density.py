@@ -342,3 +342,40 @@ def test_positions_of_decimals_are_kept(tmp_path: Path) -> None:
     far: Vector = (-1500.0, 2200.5, -3999.25)
     write(tmp_path, position=far, edit=lambda dataset, k: setattr(dataset, "SliceThickness", decimals([0.05])[0]))
     assert_right(read_folder(tmp_path).volume, (make_voxels(SHAPE), expected_affine(AXIAL, far, SPACING)))
+
+
+def test_a_series_that_was_written_again_at_another_time_is_a_copy(tmp_path: Path) -> None:
+    for part in range(2):
+        write(tmp_path, part=part, edit=lambda dataset, k, part=part: setattr(dataset, "ContentTime", f"1{part}1500"))
+    reading = read_folder(tmp_path)
+    assert_all_right(reading, [(make_voxels(SHAPE), AFFINE)])
+    assert len(reading.refusals(Code.DUPLICATE)) == SHAPE[2]
+
+
+def test_air_that_is_equal_at_two_times_is_no_copy(tmp_path: Path) -> None:
+    sets = [make_voxels(SHAPE, seed=part) for part in range(2)]
+    for part, voxels in enumerate(sets):
+        voxels[:, :, 2:] = 0
+        write(
+            tmp_path,
+            voxels,
+            part=part,
+            edit=lambda dataset, k, part=part: setattr(dataset, "ContentTime", f"1{part}15"),
+        )
+    assert_all_right(read_folder(tmp_path), [(voxels, AFFINE) for voxels in sets])
+
+
+@pytest.mark.parametrize("texts", [("4.6", "4.60"), ("4.6", "4.6000001"), ("+4.6", "46e-1")])
+def test_one_number_written_in_two_ways_is_one_echo(tmp_path: Path, texts: tuple[str, str]) -> None:
+    write(tmp_path, edit=lambda dataset, k: set_text(dataset, 0x00180081, "DS", texts[k % 2]), modality="MR")
+    assert_right(read_folder(tmp_path).volume, (make_voxels(SHAPE), AFFINE))
+
+
+@pytest.mark.parametrize(("other", "is_one"), [("0.75000001", True), ("0.7500", True), ("0.751", False)])
+def test_pixel_spacing_may_be_rounded(tmp_path: Path, other: str, is_one: bool) -> None:
+    write(tmp_path, edit=lambda dataset, k: set_text(dataset, 0x00280030, "DS", f"1.25\\{other if k == 3 else 0.75}"))
+    reading = read_folder(tmp_path)
+    if is_one:
+        assert_right(reading.volume, (make_voxels(SHAPE), AFFINE))
+    else:
+        assert_refused(reading, Code.MATRIX)

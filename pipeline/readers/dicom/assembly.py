@@ -13,6 +13,7 @@ from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.copies import (
     forget_digests,
     pixel_digest,
+    without_copied_stacks,
     without_copies_of_files,
     without_copies_of_images,
 )
@@ -106,7 +107,8 @@ def _stacks_of_part(
         files = [one.file for one in group]
         try:
             kept, copies = without_copies(group, pixel_digest)
-            stacks = split(kept)
+            stacks, again = without_copied_stacks(split(kept))
+            copies += [one for stack in again for one in stack.slices]
         except RejectedInput as error:
             refusals += refuse_all(files, error)
             continue

@@ -12,7 +12,9 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import read_whole
 from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.multiframe import groups_of
+from pipeline.readers.dicom.orientation import FEWEST_SLICES
 from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.splitting import Stack
 from pipeline.readers.dicom.values import item, items, syntax_of
 from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
@@ -67,6 +69,32 @@ def without_copies_of_images(headers: Sequence[Header]) -> tuple[list[Header], l
             (copies if digest in seen else kept).append(header)
             seen.add(digest)
     return kept, copies
+
+
+def without_copied_stacks(stacks: Sequence[Stack]) -> tuple[list[Stack], list[Stack]]:
+    """Part stacks from copies of them at another time: an archive that sends a series again may write it anew.
+
+    A slice of air may be equal at two times; a copy has every slice equal. The middle one is compared first, so that
+    few files are read where nothing is copied.
+    """
+    kept: list[Stack] = []
+    copies: list[Stack] = []
+    for stack in stacks:
+        is_copy = any(_are_copies(stack.slices, other.slices) for other in kept)
+        (copies if is_copy else kept).append(stack)
+    return kept, copies
+
+
+def _are_copies(some: Sequence[Slice], others: Sequence[Slice]) -> bool:
+    if len(some) != len(others) or len(some) < FEWEST_SLICES or any(one.frame for one in (*some, *others)):
+        return False
+    pairs = list(zip(some, others, strict=True))
+    middle = len(pairs) // 2
+    return all(
+        (one.position, one.meaning, one.encoding) == (other.position, other.meaning, other.encoding)
+        and pixel_digest(one) == pixel_digest(other)
+        for one, other in (pairs[middle], *pairs[:middle], *pairs[middle + 1 :])
+    )
 
 
 def _places(header: Header) -> Places:

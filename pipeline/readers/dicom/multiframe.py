@@ -8,7 +8,16 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.pixel_format import PixelFormat
-from pipeline.readers.dicom.slices import MEANING, Slice, pixel_spacing, positive, rescale_attributes, stated_distance
+from pipeline.readers.dicom.slices import (
+    MEANING,
+    NUMBERS,
+    Slice,
+    pixel_spacing,
+    positive,
+    rescale_attributes,
+    stated_distance,
+    tidy,
+)
 from pipeline.readers.dicom.values import item, items, numbers, text
 
 Group = Callable[[str], Dataset]
@@ -84,7 +93,8 @@ def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group
 
 
 def _keys(group: Group) -> dict[str, str]:
-    found = {key: _first(group, places) for key, places in KEYS.items()}
+    told = {key: _first(group, places) for key, places in KEYS.items()}
+    found = {key: tidy(value) if key in NUMBERS else value for key, value in told.items()}
     direction = item(group("MRDiffusionSequence"), "DiffusionGradientDirectionSequence")
     if direction is not None:
         found["DiffusionGradientOrientation"] = text(direction, "DiffusionGradientOrientation")

@@ -16,11 +16,17 @@ from pipeline.readers.dicom.slices import MEANING, Slice
 ORIENTATION_TOLERANCE = 1e-3
 """Largest difference of two direction cosines that still count as one orientation (about 0.06 degrees)."""
 
+SAME_SPACING = 1e-5
+"""Part by which PixelSpacing may differ within a volume: a hundredth of a voxel at the end of a thousand."""
+
 LOCALIZER_DEGREES = 45.0
 """Few slices whose plane is turned by more against the others are a localizer; by less, the series is faulty."""
 
 FEWEST_SLICES = 3
 """A group of parallel slices that is at least this large is a volume in its own right."""
+
+Grid = tuple[int, int, tuple[float, ...]]
+"""Columns, rows, and the spacings between rows and columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +118,16 @@ def check_alike(slices: Sequence[Slice]) -> None:
         missing = ", ".join(sorted(set(scales[-1]) - set(scales[0])))
         raise RejectedInput(Code.BAD_VALUE, f"{missing} is missing on some slices of the series")
     grids = list(dict.fromkeys((one.columns, one.rows, one.spacing or ()) for one in slices))
-    if len(grids) > 1:
+    if not all(_is_one_grid(grids[0], other) for other in grids[1:]):
         spacings = [" x ".join(f"{mm:g}" for mm in spacing) for _, _, spacing in grids]
         shown = " and ".join(f"{i} x {j} at {mm} mm" for (i, j, _), mm in list(zip(grids, spacings, strict=True))[:2])
         raise RejectedInput(Code.MATRIX, f"slices of one series differ in their grid: {shown}")
+
+
+def _is_one_grid(one: Grid, other: Grid) -> bool:
+    """Whether columns and rows are the same, and spacings but for what rounding leaves."""
+    pairs = zip(one[2], other[2], strict=True)
+    return one[:2] == other[:2] and all(math.isclose(a, b, rel_tol=SAME_SPACING) for a, b in pairs)
 
 
 def _by_frame_of_reference(slices: Sequence[Slice]) -> list[list[Slice]]:

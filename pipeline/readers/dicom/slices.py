@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydicom.dataset import Dataset
 
@@ -30,6 +31,14 @@ SPLIT_KEYS = (
     "AcquisitionNumber",
 )
 """What may tell images at one position apart, the most telling first; frames use the names of single-frame images."""
+
+NUMBERS = frozenset(
+    {
+        *("EchoTime", "InversionTime", "DiffusionBValue", "NominalPercentageOfCardiacPhase", "KVP", "TriggerTime"),
+        *("TemporalPositionIdentifier", "AcquisitionNumber"),
+    }
+)
+"""Keys whose values are numbers, which are compared as such."""
 
 STRONG_KEYS = SPLIT_KEYS[:9]
 """Keys whose value differs between volumes and never from slice to slice of one volume."""
@@ -175,7 +184,18 @@ def positive(dataset: Dataset, keyword: str) -> float | None:
 
 
 def _plain(key: str) -> Callable[[Dataset], str]:
+    if key in NUMBERS:
+        return lambda dataset: tidy(text(dataset, key))
     return lambda dataset: text(dataset, key)
+
+
+@lru_cache(maxsize=8192)
+def tidy(value: str) -> str:
+    """Write a number in one way: 2.30 and 2.3 are one echo, as are the 7 digits that a float32 holds."""
+    try:
+        return f"{float(value):.7g}"
+    except ValueError:
+        return value
 
 
 def _image_type(dataset: Dataset) -> str:
@@ -185,7 +205,7 @@ def _image_type(dataset: Dataset) -> str:
 
 def _b_value(dataset: Dataset) -> str:
     if standard := text(dataset, "DiffusionBValue"):
-        return standard
+        return tidy(standard)
     value = private_value(dataset, PRIVATE_B_VALUES)
     return "" if value is None else _b_number(value)
 
