@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cohort.file_row import SEPARATOR, FileRow
+from pipeline.cohort.steps import Steps, steps
 from pipeline.domain.cells import csv_text
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.manifest import Counts
@@ -55,11 +56,14 @@ class Account:
         one row tells the cause, on the guilty file (where none is known, on the first); its other files are INCOMPLETE.
         In the order of the files.
     counts : Counts
+    steps : Steps
+        Where on the way the files left.
     """
 
     files: tuple[FileRow, ...]
     rejections: tuple[Rejection, ...]
     counts: Counts
+    steps: Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ def account(
     for file in sorted(files.values(), key=lambda file: file.relative):
         rows.append(_row(file, used[file.path], verdicts[file.path], accepted, series_name))
         rejections += _rejections(file, verdicts[file.path], is_used=bool(used[file.path]))
-    return Account(tuple(rows), tuple(rejections), _count(rows, len(set(accepted.values()))))
+    left = steps(rows, discovery.series, ((one.series, one.stage, one.code) for one in refused))
+    return Account(tuple(rows), tuple(rejections), _count(rows, len(set(accepted.values()))), left)
 
 
 def files_text(rows: Iterable[FileRow]) -> str:

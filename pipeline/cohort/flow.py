@@ -3,13 +3,14 @@
 The form is that of STARD's flow diagram (Bossuyt et al. 2015, *BMJ* 351:h5527).
 """
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.cohort.accounting import Account
+from pipeline.cohort.steps import Left
 from pipeline.cohort.tally import UNSPLIT, patients, splits_of
+from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
-from pipeline.domain.series import Disposition
 
 SHOWN_CODES = 6
 """Reasons that a box names; the rest is one line."""
@@ -55,23 +56,11 @@ class Flow:
 
 def flow(manifest: Manifest, account: Account) -> Flow:
     """Lay the drawing out. What leaves a box and what arrives in the next adds up to it."""
-    counts = account.counts
-    assert counts.inputs == counts.used + counts.skipped + counts.rejected
-    splits = splits_of(manifest)
-    assert sum(map(len, splits.values())) == counts.cases == len(manifest.cases)
-    series = sum(len(case.series) for case in manifest.cases)
-    arrived = [
-        (f"{_count(counts.inputs, 'file')} found",),
-        (f"{_count(counts.inputs - counts.skipped, 'file')} of scans",),
-        (f"{_count(counts.used, 'file')} used", f"in {series} series"),
-        (_count(counts.cases, "case"), f"of {_count(patients(manifest.cases), 'patient')}"),
-    ]
-    left_behind = [_left(account, Disposition.SKIPPED), _left(account, Disposition.REJECTED), (), ()]
     boxes: list[Box] = []
-    last: Box | None = None
     arrows: list[tuple[int, int, int, int]] = []
+    last: Box | None = None
     y = 0
-    for lines, leaving in zip(arrived, left_behind, strict=True):
+    for lines, leaving in _way(manifest, account):
         box = Box(0, y, BOX_WIDTH, lines)
         if last is not None:
             arrows.append((box.middle, last.bottom, box.middle, box.y))
@@ -84,7 +73,7 @@ def flow(manifest: Manifest, account: Account) -> Flow:
             y = max(y, side.bottom + GAP // 2)
         last = box
     assert last is not None
-    named = {name: cases for name, cases in splits.items() if name != UNSPLIT}
+    named = {name: cases for name, cases in splits_of(manifest).items() if name != UNSPLIT}
     width = (WIDTH - GAP * (len(named) - 1)) // max(1, len(named))
     for number, (name, cases) in enumerate(named.items()):
         lines = (name, f"{_count(len(cases), 'case')} of {_count(patients(cases), 'patient')}")
@@ -94,16 +83,48 @@ def flow(manifest: Manifest, account: Account) -> Flow:
     return Flow(WIDTH, max(box.bottom for box in boxes), tuple(boxes), tuple(arrows))
 
 
-def _left(account: Account, disposition: Disposition) -> tuple[str, ...]:
-    """Lines of the files that were skipped, or rejected: how many, and why."""
-    codes = Counter(row.code for row in account.files if row.disposition is disposition)
-    if not codes:
+Lines = tuple[str, ...]
+
+
+def _way(manifest: Manifest, account: Account) -> Iterator[tuple[Lines, Lines]]:
+    """Lines of each box on the way, and of what leaves there."""
+    way, counts = account.steps, account.counts
+    assert way.found_files == counts.inputs and way.used_files == counts.used, "files are lost"
+    assert way.used_series == sum(len(case.series) for case in manifest.cases), "series are lost"
+    assert counts.cases == len(manifest.cases) == sum(map(len, splits_of(manifest).values())), "cases are lost"
+    files, series = way.found_files - way.unsorted.files, way.found_series
+    yield (
+        (f"{_count(way.found_files, 'file')} found",),
+        _left(f"{_count(way.unsorted.files, 'file')} in no series", way.unsorted),
+    )
+    yield (
+        (f"{_series(series)} found", f"of {_count(files, 'file')}"),
+        _left(f"{_series(way.unchosen.series)} not chosen, {_count(way.unchosen.files, 'file')}", way.unchosen),
+    )
+    yield (
+        (f"{_series(series - way.unchosen.series)} chosen", f"of {_count(files - way.unchosen.files, 'file')}"),
+        _left(f"{_series(way.unread.series)} refused, {_count(way.unread.files, 'file')}", way.unread),
+    )
+    yield (f"{_series(way.used_series)} used", f"of {_count(way.used_files, 'file')}"), ()
+    yield (_count(counts.cases, "case"), f"of {_count(patients(manifest.cases), 'patient')}"), ()
+
+
+def _left(heading: str, left: Left) -> Lines:
+    """Lines of what left: how many, and why; none where nothing did."""
+    if not left.by_code:
         return ()
-    order = sorted(codes, key=lambda code: (-codes[code], code))
-    shown = [f"{codes[code]} x {code}" for code in order[:SHOWN_CODES]]
-    if rest := order[SHOWN_CODES:]:
-        shown.append(f"{sum(codes[code] for code in rest)} for {len(rest)} other reasons")
-    return f"{_count(codes.total(), 'file')} {disposition}", *shown
+    told = [
+        f"{count} x {code}, {'skipped' if Code(code) in SKIPS else 'rejected'}" for code, count in left.by_code.items()
+    ]
+    shown = told[:SHOWN_CODES]
+    if len(told) > SHOWN_CODES:
+        rest = list(left.by_code.values())[SHOWN_CODES:]
+        shown.append(f"{sum(rest)} for {_count(len(rest), 'other reason')}")
+    return heading, *shown
+
+
+def _series(number: int) -> str:
+    return f"{number:,} series".replace(",", "\u2009")
 
 
 def _count(number: int, noun: str) -> str:

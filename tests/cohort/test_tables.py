@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.cohort.accounting import Account
 from pipeline.cohort.columns import join, split
 from pipeline.cohort.file_row import FileRow
+from pipeline.cohort.steps import Left, Steps
 from pipeline.cohort.tables import (
     FilesTable,
     ManifestHeader,
@@ -76,6 +77,7 @@ CASES = st.lists(
     max_size=3,
     unique_by=lambda case: case.case,
 )
+NOTHING_LEFT = Left(0, 0, {})
 ACCOUNT = Account(
     files=(
         FileRow(path="/scans/a.dcm", sha256="1" * 64, disposition=Disposition.USED, series="S1|S2", case="C1|C2"),
@@ -84,6 +86,7 @@ ACCOUNT = Account(
     ),
     rejections=(Rejection(path="/scans/c.dcm", code=Code.GAP, stage="read", message="a gap of 5 mm"),),
     counts=Counts(inputs=3, used=2, skipped=0, rejected=1, cases=2),
+    steps=Steps(NOTHING_LEFT, NOTHING_LEFT, Left(1, 1, {"GAP": 1}), used_files=2, used_series=2),
 )
 
 
