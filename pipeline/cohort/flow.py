@@ -59,19 +59,20 @@ def flow(manifest: Manifest, account: Account) -> Flow:
     boxes: list[Box] = []
     arrows: list[tuple[int, int, int, int]] = []
     last: Box | None = None
-    y = 0
+    y = beside = 0
     for lines, leaving in _way(manifest, account):
-        box = Box(0, y, BOX_WIDTH, lines)
+        box = Box(0, max(y, beside) if leaving else y, BOX_WIDTH, lines)
         if last is not None:
             arrows.append((box.middle, last.bottom, box.middle, box.y))
-        y = box.bottom + GAP
         boxes.append(box)
         if leaving:
             side = Box(WIDTH - SIDE_WIDTH, box.y, SIDE_WIDTH, leaving)
             boxes.append(side)
-            arrows.append((box.width, box.y + box.height // 2, side.x, box.y + box.height // 2))
-            y = max(y, side.bottom + GAP // 2)
-        last = box
+            level = box.y + min(box.height, side.height) // 2
+            arrows.append((box.width, level, side.x, level))
+            beside = side.bottom + GAP // 2
+        y, last = box.bottom + GAP, box
+    y = max(y, beside)
     assert last is not None
     named = {name: cases for name, cases in splits_of(manifest).items() if name != UNSPLIT}
     width = (WIDTH - GAP * (len(named) - 1)) // max(1, len(named))
