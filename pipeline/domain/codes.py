@@ -156,7 +156,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.TOO_DEEP: Explanation("Sequences are nested deeper than any real file.", "Check where the file came from."),
     Code.CODEC_CRASH: Explanation("The decoder crashed on this file; only its case is lost.", "Export it again."),
     Code.TIMEOUT: Explanation("Reading took longer than the limit.", "Check the file and the disk, then run again."),
-    Code.UNREADABLE: Explanation("The operating system does not let us read it.", "Check permissions and the mount."),
+    Code.UNREADABLE: Explanation(
+        "The operating system does not let us read it; or it lies in an archive encrypted, as a link, or under a path "
+        "that leads out.",
+        "Check permissions and the mount; unpack the archive.",
+    ),
     Code.CHANGED: Explanation(
         "The file is not the one that was ingested: its sha256 differs.", "Run `resdx ingest` again."
     ),

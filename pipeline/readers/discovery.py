@@ -17,7 +17,7 @@ from pipeline.readers.loading import Beginning, beginnings, load
 from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
-from pipeline.readers.walking import Entry, walk
+from pipeline.readers.walking import Entry, is_scans, walk
 
 log = logging.getLogger("resdx")
 
@@ -42,7 +42,7 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: F
     """Find every series below a folder.
 
     Files are visited in name order. Links to files inside the folder are read as copies; links that lead out of it, and
-    links to folders, are refused UNREADABLE and not followed.
+    links to folders, are refused UNREADABLE and not followed. A ZIP archive is read as a folder.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: F
     Raises
     ------
     UsageError
-        If `root` is no folder.
+        If `root` is neither a folder nor a ZIP archive.
     """
-    if not root.is_dir():
-        raise UsageError(f"{root} is no folder.", "Give the folder that holds the scans.")
+    if not is_scans(root):
+        raise UsageError(f"{root} is no folder and no ZIP archive.", "Give what holds the scans.")
     root = root.resolve()
     began_ns = time.time_ns()
     entries = walk(root)

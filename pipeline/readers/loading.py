@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from io import FileIO
+from io import RawIOBase
 from pathlib import Path
 
 from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
+from pipeline.readers.archive import archive_of, member_size, open_member
 from pipeline.readers.walking import Entry, Stamp
 
 BEGINNING_BYTES = 64 * 1024
@@ -70,12 +71,15 @@ def load(file: SourceFile) -> bytes:
         UNREADABLE, or CHANGED.
     """
     try:
-        with file.path.open("rb", buffering=0) as stream:
-            status = os.fstat(stream.fileno())
+        with _open(file.path) as stream:
+            stamp = _stamp_of(stream)
             content = stream.readall()
     except OSError as error:
         raise RejectedInput(Code.UNREADABLE, f"cannot be read: {error.strerror}", path=str(file.path)) from error
-    is_other = file.modified_ns and (file.size, file.modified_ns) != (len(content), status.st_mtime_ns)
+    except RejectedInput as error:  # of an archive
+        error.path = str(file.path)
+        raise
+    is_other = file.modified_ns and (file.size, file.modified_ns) != (len(content), stamp.modified_ns)
     if is_other or (file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256):
         raise RejectedInput(Code.CHANGED, "the file is not the one that was discovered", path=str(file.path))
     return content
@@ -91,11 +95,11 @@ def _digest_of(file: SourceFile) -> str:
     try:
         if not file.modified_ns:
             return ""
-        with file.path.open("rb", buffering=0) as stream:
+        with _open(file.path) as stream:
             digest = _digest(b"", stream)
-            status = os.fstat(stream.fileno())
-        return digest if (status.st_size, status.st_mtime_ns) == (file.size, file.modified_ns) else ""
-    except OSError:
+            stamp = _stamp_of(stream)
+        return digest if (stamp.size, stamp.modified_ns) == (file.size, file.modified_ns) else ""
+    except (OSError, RejectedInput):
         return ""
 
 
@@ -103,6 +107,8 @@ def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry]
     path = Path(entry.path)
     file = SourceFile(path, entry.relative, 0)
     try:
+        if entry.refused is not None:
+            raise entry.refused
         if entry.is_link and not path.resolve().is_relative_to(root):
             raise RejectedInput(Code.UNREADABLE, "a link that leads out of the scan folder is not followed")
         stamp = entry.stamp or Stamp.of(path.stat())
@@ -110,12 +116,10 @@ def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry]
             raise RejectedInput(Code.UNREADABLE, NOT_REGULAR)
         if stamp.size > max_bytes:
             raise RejectedInput(Code.TOO_LARGE, f"the file has {stamp.size} bytes, the limit is {max_bytes}")
-        with path.open("rb", buffering=0) as stream:
-            known = digest_of(entry)
-            before = Stamp.of(os.fstat(stream.fileno()))
-            content = stream.read(BEGINNING_BYTES)
-            digest = _digest(content, stream) if known is None else known
-            if before != Stamp.of(os.fstat(stream.fileno())) or before != stamp:
+        with _open(path) as stream:
+            before = _stamp_of(stream)
+            content, digest = _beginning(stream, digest_of(entry))
+            if before != _stamp_of(stream) or before != stamp:
                 raise RejectedInput(Code.CHANGED, "the file was written to while it was read")
         return Beginning(replace(file, size=stamp.size, sha256=digest, modified_ns=stamp.modified_ns), content)
     except RejectedInput as error:
@@ -125,7 +129,35 @@ def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry]
         return Beginning(file, error=RejectedInput(Code.UNREADABLE, f"cannot be read: {reason}"))
 
 
-def _digest(beginning: bytes, stream: FileIO) -> str:
+def _beginning(stream: RawIOBase, known: str | None) -> tuple[bytes, str]:
+    """Read what a file begins with, and take its digest.
+
+    Damage of an archive shows at the end of a member. What precedes it tells which series lacks the file, so that none
+    passes for whole without it; reading finds the damage again.
+    """
+    content = stream.read(BEGINNING_BYTES) or b""
+    try:
+        return content, _digest(content, stream) if known is None else known
+    except RejectedInput:
+        return content, ""
+
+
+def _open(path: Path) -> RawIOBase:
+    """Open a file of the system, or a member of an archive."""
+    try:
+        return path.open("rb", buffering=0)
+    except (NotADirectoryError, FileNotFoundError):
+        if archive_of(path) is None:
+            raise
+        return open_member(path)
+
+
+def _stamp_of(stream: RawIOBase) -> Stamp:
+    stamp, size = Stamp.of(os.fstat(stream.fileno())), member_size(stream)
+    return stamp if size is None else stamp._replace(size=size)
+
+
+def _digest(beginning: bytes, stream: RawIOBase) -> str:
     """Hex sha256 of a file of which the beginning is read, in pieces: no file is ever held whole for it."""
     digest = hashlib.sha256(beginning)
     while piece := stream.read(PIECE_BYTES):

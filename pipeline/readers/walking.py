@@ -1,10 +1,14 @@
-"""Every file below a folder, however deep, without following a link to a folder."""
+"""Every file below a folder, however deep, and in its archives, without following a link to a folder."""
 
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+from pipeline.readers.archive import is_archive, members
 
 
 class Stamp(NamedTuple):
@@ -37,19 +41,55 @@ class Entry(NamedTuple):
     relative : str
         Below the folder, with forward slashes.
     stamp : Stamp or None
-        Of the target, where it is a link; None where it has none.
+        Of the target, where it is a link; None where it has none. Of what lies in an archive that of the archive, with
+        its own size.
+    refused : RejectedInput or None
+        Why it may not be read, where the archive says so.
     """
 
     path: str
     relative: str
     is_link: bool
     stamp: Stamp | None
+    refused: RejectedInput | None = None
+
+
+def is_scans(root: Path) -> bool:
+    """Whether scans can be looked for in a place: a folder, or a ZIP archive, which is read as one."""
+    return root.is_dir() or is_archive(root)
 
 
 def walk(root: Path) -> list[Entry]:
-    """Every entry, in the order of the parts of their paths; folders that cannot be listed are entries too."""
+    """Every entry, in the order of the parts of their paths; folders that cannot be listed are entries too.
+
+    An archive is a folder of its members. One that cannot be trusted, or holds nothing, is an entry itself.
+    """
     start = len(str(root).rstrip(os.sep)) + 1
-    return sorted(_entries(str(root), start), key=lambda entry: entry.relative.split("/"))
+    if root.is_dir():
+        entries = _entries(str(root), start)
+    else:
+        entries = iter([Entry(str(root), ".", is_link=False, stamp=Stamp.of(root.stat()))])
+    found = (inside for entry in entries for inside in _opened(entry, start))
+    return sorted(found, key=lambda entry: entry.relative.split("/"))
+
+
+def _opened(entry: Entry, start: int) -> Iterator[Entry]:
+    """Yield what lies in an archive, or the entry itself. A link to an archive is a copy and is not opened."""
+    if entry.stamp is None or entry.is_link or not is_archive(Path(entry.path)):
+        yield entry
+        return
+    try:
+        listed = members(Path(entry.path))
+    except RejectedInput as error:
+        yield entry._replace(refused=error)
+        return
+    for member in listed:
+        path = f"{entry.path}{os.sep}{member.name}"
+        yield _entry(path, start, is_link=False, stamp=entry.stamp._replace(size=member.size))._replace(
+            refused=member.refused
+        )
+    if not listed:
+        yield entry._replace(refused=RejectedInput(Code.NOT_AN_IMAGE, "an archive that holds no file"))
 
 
 def _entries(root: str, start: int) -> Iterator[Entry]:

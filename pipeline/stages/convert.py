@@ -55,7 +55,9 @@ INTENSITY = {"CT": "Hounsfield units"}
 class Config(DiscoverySettings):
     """Settings of ``resdx convert``."""
 
-    scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
+    scans: Path = Field(
+        description="Folder of scans; nothing is ever written in it. A ZIP archive counts as a folder, here and below."
+    )
     out: Path = Field(
         description="Folder for SERIES.nii.gz and SERIES.json (named by pseudonym), files.csv, rejections.csv and "
         "summary.json; volumes of another folder of scans are removed from it."

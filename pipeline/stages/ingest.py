@@ -45,6 +45,7 @@ from pipeline.evaluation.shortcuts import probe
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
+from pipeline.readers.walking import is_scans
 from pipeline.stages.ingest_copy import Workers, check_copy, make_copy
 from pipeline.stages.ingest_tables import ENDINGS, Ingested, closing_lines, reasons, save, save_refusals
 from pipeline.stages.outcome import Outcome
@@ -57,7 +58,9 @@ from pipeline.workers import imap
 class Config(DiscoverySettings):
     """Settings of ``resdx ingest``."""
 
-    scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
+    scans: Path = Field(
+        description="Folder of scans; nothing is ever written in it. A ZIP archive counts as a folder, here and below."
+    )
     out: Path = Field(description="Manifest to write: NAME.csv; its companions stand beside it.")
     labels: LabelSettings = Field(
         default=LabelSettings(), description="The label file; without `file` an inventory of the scans is made."
@@ -133,8 +136,8 @@ def check_places(config: Config) -> None:
     ------
     UsageError
     """
-    if not config.scans.is_dir():
-        raise UsageError(f"{config.scans} is no folder.", "Give the folder that holds the scans.")
+    if not is_scans(config.scans):
+        raise UsageError(f"{config.scans} is no folder and no ZIP archive.", "Give what holds the scans.")
     if config.out.suffix != ".csv":
         raise UsageError(f"--out {config.out} does not end in .csv.", f"Write --out {config.out}.csv.")
     scans = config.scans.resolve()

@@ -21,6 +21,7 @@ from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
+from pipeline.readers.walking import is_scans
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict_cases import LIMITS, Limits, outstanding, predict_cases, requests_for
 from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, decisions, settle, write_tables
@@ -42,7 +43,9 @@ class Config(DiscoverySettings):
     """Settings of ``resdx predict``."""
 
     model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
-    scans: Path = Field(description="Folder of scans; nothing is ever written in it.")
+    scans: Path = Field(
+        description="Folder of scans; nothing is ever written in it. A ZIP archive counts as a folder, here and below."
+    )
     out: Path = Field(
         description="Folder for predictions.csv, .jsonl and .parquet, rejections.csv, retry.csv, summary.json and the "
         "ledger by which the same command goes on where it stopped."
@@ -116,8 +119,8 @@ def check_folders(config: Config) -> None:
     ------
     UsageError
     """
-    if not config.scans.is_dir():
-        raise UsageError(f"{config.scans} is no folder.", "Give the folder that holds the scans.")
+    if not is_scans(config.scans):
+        raise UsageError(f"{config.scans} is no folder and no ZIP archive.", "Give what holds the scans.")
     if config.out.resolve().is_relative_to(config.scans.resolve()):
         raise UsageError(f"{config.out} lies in the folder of scans.", "Give --out a place outside of it.")
 
