@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import openjpeg.utils
 import pytest
@@ -136,6 +137,26 @@ def test_lossless_jpeg_is_read_out_of_the_box(
     streams = [jpeg_lossless.encode(cells[:, :, k].T, depth) for k in range(SHAPE[2])]
     write_streams(tmp_path, stored, streams, bits_stored=depth, syntax=syntax)
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize(("dtype", "depth"), [(np.uint8, 8), (np.uint16, 12), (np.uint16, 16)])
+def test_every_predictor_of_lossless_jpeg(tmp_path: Path, dtype: type, depth: int, predictor: int) -> None:
+    """As an independent decoder gives it, and as it was written."""
+    stored = make_voxels((17, 13, 3), high=2**depth, dtype=dtype)
+    rows = [np.ascontiguousarray(stored[:, :, k].T) for k in range(3)]
+    form = {"lossless": True, "predictor": predictor, "bitspersample": depth}
+    streams = [bytes(imagecodecs.jpeg8_encode(one, **form)) for one in rows]
+    np.testing.assert_array_equal(imagecodecs.jpegsof3_decode(streams[0]), rows[0])
+    write_streams(tmp_path, stored, streams, bits_stored=depth, syntax=JPEGLossless)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def test_lossless_jpeg_without_its_last_marker_is_left_to_the_decoder_that_sees_what_is_missing(tmp_path: Path) -> None:
+    stored = make_voxels(SHAPE, high=4096)
+    streams = [jpeg_lossless.encode(stored[:, :, k].T, 12)[:-2] for k in range(SHAPE[2])]
+    write_streams(tmp_path, stored, streams, bits_stored=12, syntax=JPEGLosslessSV1)
+    assert_right_or_refused(read_folder(tmp_path), [(stored, AFFINE)], Code.CORRUPT, Code.TRUNCATED)
 
 
 def test_lossless_jpeg_of_another_size(tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
 STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 """Markers without a length."""
 
+END_OF_IMAGE = b"\xff\xd9"
+"""Last marker of a JPEG and a JPEG-LS stream (ITU-T T.81 B.1.1.3)."""
+
+PADDING = b"\0\xff"
+"""Bytes that writers append to make the length even."""
+
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
@@ -75,3 +81,8 @@ def _jpeg_2000(stream: bytes) -> Codestream | None:
         return None
     depth = depths.pop()
     return Codestream(right - left, bottom - top, components, (depth & 0x7F) + 1, signed=bool(depth & 0x80))
+
+
+def is_ended(stream: bytes) -> bool:
+    """Whether a JPEG or JPEG-LS stream ends with its last marker, apart from what makes its length even."""
+    return stream.rstrip(PADDING).endswith(END_OF_IMAGE)

@@ -1,74 +1,26 @@
 """Stored pixels of a file, frame by frame: integers as the scanner wrote them, freed of what lies above BitsStored."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from struct import Struct
+from collections.abc import Iterator, Sequence
 
-import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import RLELossless
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.codestream import describe
+from pipeline.readers.dicom.codestream import describe, is_ended
 from pipeline.readers.dicom.content import PARSE_ERRORS
+from pipeline.readers.dicom.decoders import DCT, DECODERS, WITH_END, Pixels
 from pipeline.readers.dicom.pixel_data import ImageFile
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.run_lengths import cells_of
 
-Pixels = NDArray[np.integer]
-
 STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f")
 """How JPEG and JPEG 2000 streams begin."""
-
-DCT = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
-"""Lossy JPEG: its colours are sub-sampled, and Pillow turns them to RGB as every viewer does."""
-
-END_OF_IMAGE = b"\xff\xd9"
-"""Last marker of a JPEG and a JPEG-LS stream (ITU-T T.81 B.1.1.3)."""
-
-PADDING = b"\0\xff"
-"""Bytes that writers append to make the length even."""
-
-WITH_END = DCT | {JPEGLSLossless, JPEGLSNearLossless}
-"""Whose stream is refused where its last marker is missing: libjpeg fills up with grey, CharLS may take seconds."""
-
-RLE_HEADER = Struct("<16L")
-"""Number of segments, and where each begins (PS3.5 G.5)."""
-
-DECODERS: dict[str, Callable[[bytes], Pixels]] = {
-    JPEGBaseline8Bit: imagecodecs.jpeg_decode,
-    JPEGExtended12Bit: imagecodecs.jpeg_decode,
-    JPEGLossless: imagecodecs.jpegsof3_decode,
-    JPEGLosslessSV1: imagecodecs.jpegsof3_decode,
-    JPEGLSLossless: imagecodecs.jpegls_decode,
-    JPEGLSNearLossless: imagecodecs.jpegls_decode,
-    JPEG2000Lossless: imagecodecs.jpeg2k_decode,
-    JPEG2000: imagecodecs.jpeg2k_decode,
-    HTJ2KLossless: imagecodecs.jpeg2k_decode,
-    HTJ2KLosslessRPCL: imagecodecs.jpeg2k_decode,
-    HTJ2K: imagecodecs.jpeg2k_decode,
-}
-"""Transfer syntax (PS3.5 10) to decoder: of those with a permissive licence, the fastest that refuses a stream which is
-cut off. libjpeg-turbo and OpenJPH, which are faster for lossless JPEG and HTJ2K, fill up with what was never there."""
 
 
 def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
@@ -167,7 +119,7 @@ def _streams(image: ImageFile, layout: PixelFormat) -> list[bytes]:
 def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
     streams = _streams(image, layout)
     for frame in frames:
-        if image.syntax in WITH_END and not streams[frame].rstrip(PADDING).endswith(END_OF_IMAGE):
+        if image.syntax in WITH_END and not is_ended(streams[frame]):
             raise RejectedInput(Code.TRUNCATED, "the compressed pixels end early")
         stream = describe(streams[frame])
         claimed = (layout.columns, layout.rows, layout.samples)

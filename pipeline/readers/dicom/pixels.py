@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.decoding import Pixels
+from pipeline.readers.dicom.decoders import Pixels
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.tables import looked_up, modality_table
 from pipeline.readers.dicom.values import item, number, numbers
