@@ -109,7 +109,7 @@ class ManifestError(ResdxError):
 
 
 class LeakError(ResdxError):
-    """A patient, or identical pixels, would stand in two splits."""
+    """A patient, or equal or nearly equal pixels, would stand in two splits."""
 
 
 class PlanError(ResdxError):

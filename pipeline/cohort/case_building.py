@@ -9,10 +9,12 @@ from pipeline.cohort.digests import files_digest
 from pipeline.cohort.label_sheet import LabelSheet
 from pipeline.cohort.outliers import Levels
 from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.thumbnails import Spool
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Case, CaseSeries
 from pipeline.domain.series import Series
 from pipeline.readers.stacking import stacking_notes
+from pipeline.workers import Outcome
 
 
 class CaseBuilder:
@@ -29,13 +31,23 @@ class CaseBuilder:
         Pseudonym of each case built so far that has a preview to the JPEG.
     levels : dict of str to Levels
         Pseudonym of each series of them to its intensities.
+    thumbnails : Spool
+        Thumbnails of the series read so far.
     """
 
     def __init__(self, pseudonyms: Pseudonyms, sheet: LabelSheet | None) -> None:
         self._names, self._sheet = pseudonyms, sheet
         self.previews: dict[str, bytes] = {}
         self.levels: dict[str, Levels] = {}
+        self.thumbnails = Spool()
         self._site = site_namer(pseudonyms.case, lambda raw: pseudonyms.remember(case=raw))
+
+    def without_thumbnail(self, series: Series, outcome: Outcome[SeriesSummary]) -> Outcome[SeriesSummary]:
+        """Put the thumbnail of a series aside, so that not all of them are in memory at a time."""
+        if outcome.value is None:
+            return outcome
+        self.thumbnails.keep(self._names.series(series.key), outcome.value.thumbnail)
+        return replace(outcome, value=replace(outcome.value, thumbnail=b""))
 
     def build(self, candidate: CaseCandidate, summaries: Sequence[SeriesSummary], number: int | None) -> Case:
         """Build one case, not yet in a split that is drawn.
@@ -95,6 +107,7 @@ class CaseBuilder:
             channels=summary.channels,
             digest=files_digest(replace(file, sha256=summary.digests[str(file.path)]) for file in series.files),
             voxels=summary.voxels,
+            likeness=summary.likeness,
             channel=candidate.slots.index(series),
             of=len(candidate.slots),
         )

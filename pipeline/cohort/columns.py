@@ -26,9 +26,13 @@ SERIES = (
     "channels",
     "digest",
     "voxels",
+    "likeness",
     "channel",
     "of",
 )
+LATER = frozenset({"likeness"})
+"""Columns that tables of older versions lack."""
+
 NOTES = "notes"
 COVARIATE = "cov_"
 FINDING = "finding_"
@@ -67,9 +71,10 @@ def case_of(row: Mapping[str, str], findings: Sequence[str], covariates: Sequenc
     ValueError
         If a cell does not hold what its column asks for.
     """
-    cells = [split(row[name]) for name in SERIES]
+    known = [name for name in SERIES if name in row]
+    cells = [split(row[name]) for name in known]
     series = [
-        {name: _numbers(name, value) for name, value in zip(SERIES, values, strict=True)}
+        {name: _numbers(name, value) for name, value in zip(known, values, strict=True)}
         for values in zip(*cells, strict=True)
     ]
     notes = _value(row[NOTES])

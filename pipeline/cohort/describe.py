@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.cohort.digests import voxels_digest
+from pipeline.cohort.likeness import perceptual_hash, thumbnail
 from pipeline.cohort.outliers import Levels, levels_of
 from pipeline.cohort.previews import is_shown, preview
+from pipeline.cohort.thumbnails import packed
 from pipeline.domain.geometry import Geometry, Plane, Unit
 from pipeline.domain.series import Series, SourceFile
 from pipeline.readers.loading import load
@@ -22,6 +24,10 @@ class SeriesSummary:
     ----------
     voxels : str
         sha256 over shape and voxels: the same for copies of an image, whatever their headers say.
+    likeness : str
+        Perceptual hash of the thumbnail.
+    thumbnail : bytes
+        See :mod:`pipeline.cohort.thumbnails`.
     geometry : Geometry or None
         Where the voxels lie; only what stacks series asks for it.
     preview : bytes
@@ -36,6 +42,8 @@ class SeriesSummary:
     channels: int
     voxels: str
     notes: tuple[str, ...]
+    likeness: str = ""
+    thumbnail: bytes = b""
     geometry: Geometry | None = None
     preview: bytes = b""
     levels: Levels | None = None
@@ -60,6 +68,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
         return content
 
     volume = read(series, options, noting)
+    small = thumbnail(volume)
     return SeriesSummary(
         modality=volume.modality,
         shape=volume.geometry.shape,
@@ -69,6 +78,8 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
         channels=volume.channels,
         voxels=voxels_digest(volume),
         notes=volume.notes,
+        likeness=perceptual_hash(small),
+        thumbnail=packed(small),
         geometry=volume.geometry,
         preview=preview(volume) if is_shown(series, shown) else b"",
         levels=levels_of(volume),

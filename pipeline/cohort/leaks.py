@@ -1,15 +1,24 @@
-"""The audit for leaks: a patient, or the same pixels, in two splits."""
+"""The audit for leaks: a patient, or the same or nearly the same pixels, in two splits."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from pipeline.cohort.near_copies import Image, Thumbnails, near_copies
 from pipeline.domain.case import Case
 from pipeline.domain.frozen import Frozen
 from pipeline.errors import LeakError
 
 LISTED = 10
 """Longest list of leaks in a message."""
+
+Kind = Literal["patient", "pixels", "likeness"]
+
+WORDS: dict[Kind, str] = {
+    "patient": "one patient",
+    "pixels": "the same pixels",
+    "likeness": "nearly the same image",
+}
 
 
 class Leak(Frozen):
@@ -19,12 +28,12 @@ class Leak(Frozen):
     ----------
     kind : str
         ``patient``: one patient stands in several splits; ``pixels``: one image stands in several splits, under several
-        patients.
+        patients; ``likeness``: images that are nearly the same do.
     cases : tuple of str
         All cases that share the patient or the image, by pseudonym; ``patients`` and ``splits`` are theirs, in order.
     """
 
-    kind: Literal["patient", "pixels"]
+    kind: Kind
     cases: tuple[str, ...]
     patients: tuple[str, ...]
     splits: tuple[str, ...]
@@ -34,14 +43,16 @@ class Leak(Frozen):
             f"{patient} ({split}, case {case})"
             for patient, split, case in sorted(zip(self.patients, self.splits, self.cases, strict=True))
         )
-        return f"one patient: {places}" if self.kind == "patient" else f"the same pixels: {places}"
+        return f"{WORDS[self.kind]}: {places}"
 
 
-def audit(cases: Iterable[Case]) -> tuple[Leak, ...]:
+def audit(cases: Iterable[Case], thumbnails: Thumbnails | None) -> tuple[Leak, ...]:
     """Find the leaks among cases, in an order that does not depend on theirs.
 
-    Images are the same when their files are, or, where it was taken, when their decoded voxels are.
+    Images are the same when their files are, or, where it was taken, when their decoded voxels are. They are nearly
+    the same by :mod:`pipeline.cohort.near_copies`, which is not asked where no thumbnails were kept (None).
     """
+    cases = tuple(cases)
     patients: dict[str, list[Case]] = defaultdict(list)
     images: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
@@ -52,10 +63,12 @@ def audit(cases: Iterable[Case]) -> tuple[Leak, ...]:
     for sharing in images.values():
         if _splits(sharing) > 1 and len({case.patient for case in sharing}) > 1:
             found.add(_leak("pixels", sharing))
+    if thumbnails is not None:
+        found |= {_leak("likeness", alike) for alike in _alike(cases, thumbnails)}
     return tuple(sorted(found, key=lambda leak: (leak.kind, leak.cases)))
 
 
-def check(cases: Iterable[Case], *, acknowledged: bool) -> int:
+def check(cases: Iterable[Case], thumbnails: Thumbnails | None, *, acknowledged: bool) -> int:
     """Return the number of leaks, which only an acknowledgement lets pass.
 
     Raises
@@ -63,7 +76,7 @@ def check(cases: Iterable[Case], *, acknowledged: bool) -> int:
     LeakError
         Naming patients and cases by pseudonym.
     """
-    leaks = audit(cases)
+    leaks = audit(cases, thumbnails)
     if leaks and not acknowledged:
         more = [f"and {len(leaks) - LISTED} more"] if len(leaks) > LISTED else []
         listed = "\n".join(f"  - {line}" for line in [*map(str, leaks[:LISTED]), *more])
@@ -75,6 +88,23 @@ def check(cases: Iterable[Case], *, acknowledged: bool) -> int:
     return len(leaks)
 
 
+def _alike(cases: Sequence[Case], thumbnails: Thumbnails) -> Iterator[list[Case]]:
+    """Yield groups of cases that pairs of near copies tie together."""
+    found = [(case, one) for case in cases for one in case.series]
+    images = [
+        Image(one.series, one.likeness, (case.patient, str(case.split), one.voxels or one.digest))
+        for case, one in found
+    ]
+    group = {case.case: [case] for case in cases}
+    for i, j in near_copies(images, thumbnails):
+        one, other = group[found[i][0].case], group[found[j][0].case]
+        if one is not other:
+            more, fewer = (one, other) if len(one) >= len(other) else (other, one)
+            more += fewer
+            group |= dict.fromkeys((case.case for case in fewer), more)
+    yield from {id(tied): tied for tied in group.values() if len(tied) > 1}.values()
+
+
 def _voxels(case: Case) -> Iterator[str]:
     return (f"voxels {one.voxels}" for one in case.series if one.voxels)
 
@@ -83,7 +113,7 @@ def _splits(cases: Sequence[Case]) -> int:
     return len({case.split for case in cases})
 
 
-def _leak(kind: Literal["patient", "pixels"], cases: Sequence[Case]) -> Leak:
+def _leak(kind: Kind, cases: Sequence[Case]) -> Leak:
     ordered = sorted(cases, key=lambda case: case.case)
     return Leak(
         kind=kind,

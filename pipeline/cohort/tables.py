@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline import atomic
 from pipeline.cohort.accounting import FILE_COLUMNS, Account, files_text, rejections_text
-from pipeline.cohort.columns import case_of, columns, row_of
+from pipeline.cohort.columns import LATER, case_of, columns, row_of
 from pipeline.cohort.file_row import SEPARATOR, FileRow
 from pipeline.domain.case import Case
 from pipeline.domain.cells import csv_text, plain_cell, table_bytes, table_text
@@ -199,15 +199,16 @@ def _file_rows(place: Path) -> Iterator[FileRow]:
 
 
 def _rows(place: Path, text: str, expected: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Yield each row with its number, the header line being 1."""
+    """Yield each row with its number, the header line being 1; columns that older versions did not have may lack."""
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        if tuple(next(reader, ())) != expected:
+        found = next(reader, [])
+        if found != [name for name in expected if name in found or name not in LATER]:
             raise ManifestError(f"{place} does not have the columns {', '.join(expected)}.", AGAIN)
         for line, cells in enumerate(reader, start=2):
-            if len(cells) != len(expected):
-                raise ManifestError(f"{place}, row {line}: {len(cells)} cells, expected {len(expected)}.", AGAIN)
-            yield line, dict(zip(expected, map(plain_cell, cells), strict=True))
+            if len(cells) != len(found):
+                raise ManifestError(f"{place}, row {line}: {len(cells)} cells, expected {len(found)}.", AGAIN)
+            yield line, dict(zip(found, map(plain_cell, cells), strict=True))
     except csv.Error as error:
         raise ManifestError(f"{place} is damaged: {error}.", AGAIN) from error
 

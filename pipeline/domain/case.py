@@ -34,6 +34,8 @@ class CaseSeries(Frozen):
         sha256 over the sorted sha256 of its files.
     voxels : str
         sha256 of the decoded voxels, which a second export shares although its files differ; empty: not taken.
+    likeness : str
+        Perceptual hash of its thumbnail, by which copies that are not equal are found; empty: not taken.
     channel, of : int
         Which channel of its case it fills, from 0, and how many there are; one that no series fills is empty.
         ``of`` = 1: the case is this series.
@@ -50,6 +52,7 @@ class CaseSeries(Frozen):
     channels: int
     digest: str
     voxels: str = ""
+    likeness: str = ""
     channel: int = Field(default=0, ge=0)
     of: int = Field(default=1, ge=1)
 

@@ -50,7 +50,7 @@ class ModelCard(Frozen):
     created : str
         ISO 8601, UTC.
     acknowledged_leaks : int
-        Patients or pixel digests that stand in two splits and were acknowledged.
+        Patients, images or near copies that stand in two splits and were acknowledged.
     """
 
     name: str

@@ -21,6 +21,7 @@ from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
+from pipeline.cohort.near_copies import Thumbnails
 from pipeline.cohort.previews import PreviewSettings
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.rehearsal import rehearse
@@ -82,7 +83,8 @@ class Config(DiscoverySettings):
     extend: Path | None = Field(default=None, description="Older manifest whose patients keep their split.")
     acknowledge_leaks: bool = Field(
         default=False,
-        description="Go on although a patient, or the same pixels, stand in two splits; reports carry the count.",
+        description="Go on although a patient, the same pixels, or images so alike that one may be a copy of the "
+        "other, stand in two splits; reports carry the count.",
     )
     key_file: Path | None = Field(
         default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
@@ -118,7 +120,7 @@ def run(config: Config) -> Outcome:
     LabelFileError
         The label file cannot be understood.
     LeakError
-        A patient, or the same pixels, would stand in two splits.
+        A patient, or equal or nearly equal pixels, would stand in two splits.
     ManifestError
         No case is left, or the older manifest was made with another key.
     StoppedBySignal
@@ -161,7 +163,7 @@ def ingest(config: Config) -> Outcome:
     found = discover(config.scans, config.options, digests=False, index=index)
     labelled = _labelled(sheet.name_modalities(found) if sheet else found, sheet, config)
     builder = CaseBuilder(pseudonyms, sheet)
-    read = _summaries([one for candidate, _ in labelled.candidates for one in candidate.chosen], config)
+    read = _summaries([one for candidate, _ in labelled.candidates for one in candidate.chosen], config, builder)
     cases, accepted, refused = _cases(labelled, read, builder)
     found = digested(found, digests_in(outcome.value for outcome in read.values()))
     if index:
@@ -172,7 +174,7 @@ def ingest(config: Config) -> Outcome:
         _stop_without_cases(config, ended, sheet, labelled.joined)
     pseudonyms.save_map()  # first, so that a leak that is named by pseudonym can be looked up
     try:
-        manifest, notes = _manifest(config, cases, sheet, old)
+        manifest, notes = _manifest(config, cases, sheet, old, builder.thumbnails)
     except (LabelFileError, LeakError) as error:
         table = save_refusals(config.out, ended, labelled.joined)
         told = sheet.notes if sheet else ()
@@ -181,6 +183,7 @@ def ingest(config: Config) -> Outcome:
         raise
     known = (builder.previews, builder.levels, probe(manifest))
     done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes, *known)
+    builder.thumbnails.save(config.out, [one.series for case in cases for one in case.series])
     save(config.out, done, pseudonyms.series, config.previews.count)
     copied = make_copy(
         config.deidentified_copy, config.out, done, pseudonyms, _workers(config), config.options.max_bytes
@@ -250,15 +253,15 @@ def _cases(
     return sorted(cases, key=lambda case: case.case), accepted, refused
 
 
-def _summaries(series: Sequence[Series], config: Config) -> dict[str, Read[SeriesSummary]]:
-    """Read every chosen series once; the outcomes by their keys."""
+def _summaries(series: Sequence[Series], config: Config, builder: CaseBuilder) -> dict[str, Read[SeriesSummary]]:
+    """Read every chosen series once; the outcomes by their keys, their thumbnails to the builder."""
     outcomes = imap(
         partial(describe, options=config.options, shown=config.previews.share(len(series))),
         series,
         **_workers(config),
     )
-    found = list(track(outcomes, "read series", len(series)))
-    return {one.key: outcome for one, outcome in zip(series, found, strict=True)}
+    each = zip(series, track(outcomes, "read series", len(series)), strict=True)
+    return {one.key: builder.without_thumbnail(one, outcome) for one, outcome in each}
 
 
 def _workers(config: Config) -> Workers:
@@ -281,7 +284,7 @@ def _refused(candidate: CaseCandidate, errors: Sequence[RejectedInput | None]) -
 
 
 def _manifest(
-    config: Config, cases: Sequence[Case], sheet: LabelSheet | None, old: Manifest | None
+    config: Config, cases: Sequence[Case], sheet: LabelSheet | None, old: Manifest | None, thumbnails: Thumbnails
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Deal the patients to splits and audit the result; return it with what a reader should know."""
     if sheet is None:
@@ -289,7 +292,7 @@ def _manifest(
     findings = tuple(one.finding for one in sheet.findings)
     kept, notes = settled_by(old, cases) if old else ({}, ())
     dealt, warnings = assign_splits(cases, findings, config.split, kept)
-    leaks = check(dealt, acknowledged=config.acknowledge_leaks)
+    leaks = check(dealt, thumbnails, acknowledged=config.acknowledge_leaks)
     manifest = Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks, select=config.select)
     return manifest, (*notes, *warnings)
 

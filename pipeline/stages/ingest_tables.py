@@ -15,6 +15,7 @@ from pipeline.cohort.page import render
 from pipeline.cohort.previews import chosen
 from pipeline.cohort.tables import beside, save_manifest
 from pipeline.cohort.tally import by_class, by_shape, classes_of, patients, splits_of
+from pipeline.cohort.thumbnails import ENDING as THUMBNAILS
 from pipeline.domain.case import Split
 from pipeline.domain.cells import csv_text, table_bytes
 from pipeline.domain.codes import SKIPS, Code
@@ -36,7 +37,7 @@ REPORT = "report.json"
 FAILED = tuple(f"failed.{ending}" for ending in (FILES, REJECTIONS, PROBLEMS))
 """The same of an ingest that left no case, where an older manifest of that name stands."""
 
-ENDINGS = ("csv", "json", "html", REPORT, FILES, REJECTIONS, PROBLEMS, INVENTORY, COPY_REJECTIONS, *FAILED)
+ENDINGS = ("csv", "json", "html", THUMBNAILS, REPORT, FILES, REJECTIONS, PROBLEMS, INVENTORY, COPY_REJECTIONS, *FAILED)
 """Of all files that ingest writes, after NAME."""
 
 SHOWN_SHAPES = 20

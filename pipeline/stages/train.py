@@ -15,7 +15,9 @@ from pydantic import Field, NonNegativeInt
 from pipeline import atomic
 from pipeline.cohort import leaks
 from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.near_copies import Thumbnails
 from pipeline.cohort.tables import load_files, load_manifest
+from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.config import to_yaml
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import DataSettings
@@ -115,7 +117,7 @@ def run(config: Config) -> Outcome:
     ManifestError, PlanError, TrainingError
         See the messages.
     LeakError
-        The same pixels, or a patient, stand in two splits.
+        The same or nearly the same pixels, or a patient, stand in two splits.
     UsageError
         The run folder is in use or holds another run.
     StoppedBySignal
@@ -132,7 +134,7 @@ def run(config: Config) -> Outcome:
 
 def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Train on a manifest whose scans `read` reads; see :func:`run`."""
-    check_manifest(manifest)
+    check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     claim(config.out, config, {"manifest digest": manifest.digest}, free=FREE, resume=config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -163,7 +165,7 @@ def follow(config: Config, manifest: Manifest, read: Read) -> Outcome:
     return Outcome()
 
 
-def check_manifest(manifest: Manifest) -> None:
+def check_manifest(manifest: Manifest, thumbnails: Thumbnails | None) -> None:
     """Refuse what cannot be trained on, and leaks that nobody acknowledged.
 
     Raises
@@ -177,7 +179,9 @@ def check_manifest(manifest: Manifest) -> None:
             raise TrainingError(f"The manifest has no {split.value} case.", "Run `resdx ingest` with splits.")
     if manifest.acknowledged_leaks:
         log.warning("%d leaks between splits were acknowledged at ingest.", manifest.acknowledged_leaks)
-    leaks.check(manifest.cases, acknowledged=manifest.acknowledged_leaks > 0)
+    if thumbnails is None:
+        log.warning("The manifest is of a version that kept no thumbnails: near copies are not looked for.")
+    leaks.check(manifest.cases, thumbnails, acknowledged=manifest.acknowledged_leaks > 0)
 
 
 def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:

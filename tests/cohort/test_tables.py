@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -52,6 +53,7 @@ SERIES = st.builds(
     channels=st.sampled_from([1, 3]),
     digest=TEXT,
     voxels=TEXT,
+    likeness=TEXT,
 )
 LABELS = st.fixed_dictionaries(
     {},
@@ -140,6 +142,24 @@ def test_a_person_can_read_the_table(tmp_path: Path) -> None:
     assert first.items() >= expected.items()
     assert first["shape"] == "4x5x6" and first["spacing"] == "0.7x0.7x5"
     assert second["lesion"] == "" and second["signs"] == "?edema|nodule" and second["notes"] == "one|two \\| three"
+
+
+def test_a_table_without_later_columns_loads_as_it_did(tmp_path: Path) -> None:
+    path, manifest = saved(tmp_path)
+    table = list(csv.reader(path.open(encoding="utf-8", newline="")))
+    place = table[0].index("likeness")
+    old = "".join(f"{','.join(row[:place] + row[place + 1 :])}\n" for row in table).encode()
+    header = load_header(path).model_copy(update={"table_sha256": hashlib.sha256(old).hexdigest()})
+    assert parse(path, old, header) == manifest
+    worse = old.replace(b"voxels", b"pixels")
+    with pytest.raises(ManifestError, match="does not have the columns"):
+        parse(path, worse, header.model_copy(update={"table_sha256": hashlib.sha256(worse).hexdigest()}))
+
+
+def test_likeness_is_no_part_of_what_a_manifest_is() -> None:
+    one = case("C1")
+    seen = one.model_copy(update={"series": (one.series[0].model_copy(update={"likeness": "ab"}),)})
+    assert Manifest(cases=(one,)).digest == Manifest(cases=(seen,)).digest
 
 
 def test_the_header_tells_counts_and_findings(tmp_path: Path) -> None:

@@ -233,7 +233,8 @@ def test_breastmnist_goes_from_its_file_to_a_manifest(
     assert ingested.exit_code == 0, ingested.output
     header = json.loads((tmp_path / "out" / "cohort" / "cohort.json").read_text())
     counts = {"inputs": 780, "used": 780, "skipped": 0, "rejected": 0, "cases": 780}
-    assert (header["counts"], header["acknowledged_leaks"]) == (counts, 1)
+    assert header["counts"] == counts
+    assert header["acknowledged_leaks"] == 60, "one image stands twice, 59 others have near copies in another split"
     assert header["findings"][0]["classes"] == ["normal or benign", "malignant"]
 
 

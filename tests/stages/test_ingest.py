@@ -8,6 +8,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 from phantoms.dicom_objects import truncate, write_companion, write_radiograph
 from phantoms.dicom_series import Identity, make_voxels, write_series
@@ -25,6 +27,7 @@ from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.tables import load_files, load_manifest
+from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.cohort.units import CaseCandidate, Units
 from pipeline.config import Settings, explain
 from pipeline.domain.case import Split
@@ -44,7 +47,7 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.readers.options import ReadOptions
-from pipeline.stages import ingest
+from pipeline.stages import ingest, train
 from pipeline.stages.outcome import Outcome
 
 LESION = {"name": "lesion", "column": "lesion", "kind": "binary", "positive": "yes"}
@@ -145,6 +148,42 @@ def test_columns_overrule_headers_and_old_ages_are_pooled(dicom: Path) -> None:
     manifest = manifest_of(dicom)
     assert {case.covariates["site"] for case in manifest.cases} == {"North"}
     assert Counter(case.covariates["age"] for case in manifest.cases) == {"61": COUNT - 3, "90": 4}
+
+
+def test_a_near_copy_under_another_patient_in_another_split_stops_until_it_is_acknowledged(nifti: Path) -> None:
+    voxels = nibabel.load(nifti / "scans" / "0" / "scan00.nii.gz").get_fdata(dtype=np.float32)
+    eight_bit = np.rint(255 * (voxels - voxels.min()) / np.ptp(voxels)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(eight_bit, np.diag([1.0, 1.0, 2.0, 1.0])), nifti / "scans" / "copy.nii")
+    rows = list(csv.DictReader((nifti / "labels.csv").open()))
+    told = {
+        name: [*(row[name] for row in rows), new]
+        for name, new in zip(rows[0], ("copy.nii", "other", "no"), strict=True)
+    }
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 5
+    write_labels(nifti / "labels.csv", told | {"split": splits})
+    with pytest.raises(LeakError) as raised:
+        run(nifti, modality="MR", labels={"split_column": "split"})
+    names = Pseudonyms.open(None)
+    assert "1 leak between splits:\n  - nearly the same image: " in str(raised.value)
+    for patient, case in (("p0", "0/scan00.nii.gz"), ("other", "copy.nii")):
+        assert names.patient(patient) in str(raised.value) and names.case(case) in str(raised.value)
+    run(nifti, modality="MR", labels={"split_column": "split"}, acknowledge_leaks=True)
+    manifest = manifest_of(nifti)
+    assert manifest.acknowledged_leaks == 1
+    assert "1 patients or images stand in two splits" in (nifti / "out" / "cohort.html").read_text()
+    kept = kept_thumbnails(nifti / "out" / "cohort.csv", manifest)
+    with pytest.raises(LeakError, match="nearly the same image"):
+        train.check_manifest(manifest.model_copy(update={"acknowledged_leaks": 0}), kept)
+    train.check_manifest(manifest, kept)
+
+
+def test_train_starts_with_the_thumbnails_or_not_at_all(nifti: Path, tmp_path: Path) -> None:
+    run(nifti, modality="MR")
+    path = nifti / "out" / "cohort.csv"
+    path.with_name("cohort.thumbnails.npz").unlink()
+    config = train.Config.from_mapping({"manifest": str(path), "out": str(tmp_path / "run")})
+    with pytest.raises(ManifestError, match=r"cohort\.thumbnails\.npz, which the audit of leaks needs"):
+        train.run(config)
 
 
 def test_a_given_split_is_kept_to_the_word(nifti: Path) -> None:
@@ -343,10 +382,9 @@ def test_same_in_same_out_and_workers_change_nothing(dicom: Path) -> None:
     first = content_of(dicom / "out")
     assert run(dicom, processes=2).lines == lines
     assert content_of(dicom / "out") == first
-    assert {
-        f"cohort.{end}"
-        for end in ("csv", "json", "html", "report.json", "files.csv", "rejections.csv", "labels.rejections.csv")
-    } == set(first)
+    tables = ("files.csv", "rejections.csv", "labels.rejections.csv")
+    ends = ("csv", "json", "html", "report.json", "thumbnails.npz", *tables)
+    assert {f"cohort.{end}" for end in ends} == set(first)
 
 
 def test_nothing_is_written_among_the_scans(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,8 +447,9 @@ def test_no_identifier_leaves_its_tables(tmp_path: Path, capfd: pytest.CaptureFi
         for name, text in content_of(tmp_path / "out").items()
         if not name.endswith(("files.csv", "rejections.csv"))
     }
-    assert sorted(public) == ["cohort.csv", "cohort.html", "cohort.json", "cohort.report.json"]
-    shown = [*outcome.lines, printed.out, printed.err, *(text.decode() for text in public.values())]
+    ends = ("csv", "html", "json", "report.json", "thumbnails.npz")
+    assert sorted(public) == [f"cohort.{end}" for end in ends]
+    shown = [*outcome.lines, printed.out, printed.err, *(text.decode(errors="replace") for text in public.values())]
     shown = [text.replace(str(tmp_path), "") for text in shown]
     assert not [text for text in shown if CANARY.lower() in text.lower()]
     assert not [text for text in shown if "1.2.826" in text or str(scans) in text]
@@ -578,7 +617,11 @@ def test_what_is_written_into_fields_of_the_scanner_is_not_shown(
     outcome = run(tmp_path)
     printed = capfd.readouterr()
     shown = [*outcome.lines, printed.out, printed.err]
-    shown += [text.decode() for name, text in content_of(tmp_path / "out").items() if not name.endswith("files.csv")]
+    shown += [
+        text.decode(errors="replace")
+        for name, text in content_of(tmp_path / "out").items()
+        if not name.endswith("files.csv")
+    ]
     assert not [text for text in shown if CANARY.lower() in text.lower()]
     case = manifest_of(tmp_path).cases[0]
     assert len(manifest_of(tmp_path).cases) == COUNT and not case.covariates.keys() & {"vendor", "model", "view", "sex"}

@@ -53,7 +53,7 @@ def write_nifti(path: Path, seed: int) -> None:
 def shown(folder: Path, said: list[str]) -> list[str]:
     """All that others than the owner of the key may see: lines, logs, public files, and the names of all files."""
     written = content_of(folder / "out")
-    public = [content.decode() for name, content in written.items() if not name.endswith(INSIDE)]
+    public = [content.decode(errors="replace") for name, content in written.items() if not name.endswith(INSIDE)]
     return [text.replace(str(folder), "") for text in (*said, *written, *public)]
 
 

@@ -203,10 +203,10 @@ def doubled(manifest: Manifest, **changes: Any) -> Manifest:
 
 def test_equal_pixels_in_two_splits_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(LeakError, match=r"1 leak between splits:\n  - the same pixels: "):
-        stage.check_manifest(doubled(MANIFEST))
-    stage.check_manifest(doubled(MANIFEST, acknowledged_leaks=1))
+        stage.check_manifest(doubled(MANIFEST), None)
+    stage.check_manifest(doubled(MANIFEST, acknowledged_leaks=1), None)
 
 
 def test_a_manifest_without_validation_is_refused() -> None:
     with pytest.raises(TrainingError, match="no validation case"):
-        stage.check_manifest(make_manifest(validation=0))
+        stage.check_manifest(make_manifest(validation=0), None)
