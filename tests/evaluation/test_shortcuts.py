@@ -94,8 +94,14 @@ def test_what_tells_nothing_comes_out_at_a_half_and_is_not_warned_of() -> None:
     assert set(found) == {"vendor", "site", "spacing", "age"}
     for one in found.values():
         low, _, high = value(one)
-        assert low < 0.5 < high
+        assert low <= 0.5 <= high
     assert not list(warnings(list(found.values())))
+
+
+def test_a_vendor_that_is_balanced_by_design_comes_out_at_a_half_and_not_below() -> None:
+    cases = (case(n, ("yes", "no")[n % 2], vendor=("ACME", "Other")[n // 2 % 2]) for n in range(96))
+    (found,) = probe(Manifest(findings=(LESION,), cases=tuple(cases)))
+    assert value(found) == (0.5, 0.5, 0.5)
 
 
 def test_an_age_that_tells_at_both_ends_is_found() -> None:
