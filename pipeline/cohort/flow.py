@@ -12,7 +12,7 @@ from pipeline.cohort.tally import UNSPLIT, patients, splits_of
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
 
-SHOWN_CODES = 6
+SHOWN_CODES = 8
 """Reasons that a box names; the rest is one line."""
 
 LINE, MARGIN, GAP = 18, 12, 34

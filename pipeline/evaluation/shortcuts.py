@@ -141,9 +141,10 @@ def _out_of_fold(
         if len(np.unique(truth[grown])) < 2:
             continue
         share = float(np.mean(truth[grown] == 1))
+        impurity = 2 * share * (1 - share)  # Gini's; a split takes chi-square / cases of it away
         tree = DecisionTreeClassifier(
             min_samples_leaf=max(FEWEST_IN_LEAF, len(grown) // 50),
-            min_impurity_decrease=WORTH * 2 * share * (1 - share) / len(grown),  # chi-square in units of Gini's impurity
+            min_impurity_decrease=WORTH * impurity / len(grown),
             random_state=seed,
         )
         scores[scored] = tree.fit(features[grown], truth[grown]).predict_proba(features[scored])[:, 1]
