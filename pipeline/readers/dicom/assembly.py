@@ -21,7 +21,7 @@ from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.mending import mended_geometry
 from pipeline.readers.dicom.orientation import check_alike, parallel_groups
-from pipeline.readers.dicom.partition import partitions, split_notes
+from pipeline.readers.dicom.partition import difference_notes, partitions, split_notes
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
@@ -119,7 +119,8 @@ def _stacks_of_part(
                 _check_size(stack, options.max_bytes)
                 geometry, notes, resampling = mended_geometry(stack.slices, options)
                 told = replace(stack, keys={**keys, **stack.keys})
-                placed.append(Placed(told, geometry, (*notes, *split_notes(options.split_by)), resampling))
+                notes = (*notes, *difference_notes(stack.slices), *split_notes(options.split_by))
+                placed.append(Placed(told, geometry, notes, resampling))
             except RejectedInput as error:
                 refusals += refuse_all([one.file for one in stack.slices], error)
     return placed, refusals

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.slices import STRONG_KEYS, Slice
 
 Part = tuple[Mapping[str, str], list[Slice]]
 """What a part has in common, and its slices."""
@@ -31,6 +31,15 @@ def value_of(one: Slice, name: str) -> str:
     if name == "PixelSpacing":
         return "x".join(f"{value:g}" for value in one.spacing or ())
     return one.keys.get(name) or one.times.get(name) or ""
+
+
+def difference_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
+    """Note attributes of which a volume has one value, and its slices several: they adjoin, and may be two volumes.
+
+    Where every slice has a value of its own, the attribute says nothing of the volume.
+    """
+    counts = {key: len({value_of(one, key) for one in slices}) for key in STRONG_KEYS}
+    return tuple(f"its slices differ in {key}" for key, count in counts.items() if 1 < count < len(slices))
 
 
 def split_notes(split_by: Sequence[str]) -> tuple[str, ...]:
