@@ -120,11 +120,10 @@ def test_a_spacing_that_the_sick_were_scanned_with_is_found() -> None:
 
 
 def test_a_value_that_a_patient_has_alone_tells_nothing_of_others() -> None:
-    labels = ["yes", "no"] * 60
     cases = tuple(
-        case(2 * number + scan, label, patient=f"P{number}", site=f"H{number}")
-        for number, label in enumerate(labels)
-        for scan in range(2)
+        case(20 * number + scan, label, patient=f"P{number}", site=f"H{number}")
+        for number, label in enumerate(["yes", "no"] * 6)
+        for scan in range(20)
     )
     (found,) = probe(Manifest(findings=(LESION,), cases=cases))
     assert value(found)[1] == pytest.approx(0.5)
