@@ -72,7 +72,6 @@ def flow(manifest: Manifest, account: Account) -> Flow:
             arrows.append((box.width, level, side.x, level))
             beside = side.bottom + GAP // 2
         y, last = box.bottom + GAP, box
-    y = max(y, beside)
     assert last is not None
     named = {name: cases for name, cases in splits_of(manifest).items() if name != UNSPLIT}
     width = (WIDTH - GAP * (len(named) - 1)) // max(1, len(named))

@@ -102,14 +102,17 @@ def test_the_flow_says_what_left_and_why_and_it_adds_up() -> None:
 MANY = {code.value: 11 - n for n, code in enumerate(list(Code)[:11])}
 
 
-def all_unread() -> Account:
-    """All that left was refused when it was read, for many reasons: the tallest box stands beside the last ones."""
-    one = account(60, MANY, (), cases=3)
-    left, nothing = Left(66, 66, MANY), Left(0, 0, {})
-    return replace(one, steps=replace(one.steps, unsorted=nothing, unread=left))
+def leaving(*at: str) -> Account:
+    """Eleven reasons to leave at each of these steps."""
+    one = account(60, dict.fromkeys(MANY, 6 * len(at)), (), cases=3)
+    steps = {name: Left(66, 0 if name == "unsorted" else 66, MANY) for name in at}
+    return replace(one, steps=replace(one.steps, **({"unsorted": Left(0, 0, {})} | steps)))
 
 
-@pytest.mark.parametrize("accounted", [account(60, MANY, (), cases=3), all_unread()])
+STEPS = ("unsorted", "unchosen", "unread")
+
+
+@pytest.mark.parametrize("accounted", [leaving(*STEPS), *(leaving(name) for name in STEPS)])
 def test_boxes_do_not_overlap_and_stay_in_the_drawing(accounted: Account) -> None:
     drawn = flow(MANIFEST, accounted)
     boxes = drawn.boxes
