@@ -73,7 +73,7 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: F
 def _discover(root: Path, entries: Sequence[Entry], options: ReadOptions, *, digests: bool) -> Discovery:
     headers: dict[str, list[Inspected]] = defaultdict(list)
     refusals: list[Refusal] = []
-    begun = beginnings(entries, root, options.max_bytes, lambda _: None if digests else "")
+    begun = beginnings(entries, root, options.max_bytes, digests=digests)
     for beginning in track(begun, "read headers", len(entries)):
         _inspect(beginning, options, headers, refusals)
     series: list[Series] = []

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import RawIOBase
@@ -34,20 +34,14 @@ class Beginning:
     error: RejectedInput | None = None
 
 
-def beginnings(
-    entries: Sequence[Entry], root: Path, max_bytes: int, digest_of: Callable[[Entry], str | None]
-) -> Iterator[Beginning]:
-    """Read the first :data:`BEGINNING_BYTES` bytes of each entry, in their order.
+def beginnings(entries: Sequence[Entry], root: Path, max_bytes: int, *, digests: bool) -> Iterator[Beginning]:
+    """Read the first :data:`BEGINNING_BYTES` bytes of each entry, in their order; for its sha256 also the rest.
 
-    Parameters
-    ----------
-    digest_of : callable
-        Returns the sha256 of an entry where it is known, empty where it is not wanted; None: it is taken, which reads
-        the file to its end.
+    A file of more than `max_bytes` bytes is refused.
     """
 
     def read(part: Sequence[Entry]) -> list[Beginning]:
-        return [_begin(entry, root, max_bytes, digest_of) for entry in part]
+        return [_begin(entry, root, max_bytes, digests=digests) for entry in part]
 
     waiting: deque[Future[list[Beginning]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resdx-reading")
@@ -103,7 +97,7 @@ def _digest_of(file: SourceFile) -> str:
         return ""
 
 
-def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry], str | None]) -> Beginning:
+def _begin(entry: Entry, root: Path, max_bytes: int, *, digests: bool) -> Beginning:
     path = Path(entry.path)
     file = SourceFile(path, entry.relative, 0)
     try:
@@ -118,7 +112,7 @@ def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry]
             raise RejectedInput(Code.TOO_LARGE, f"the file has {stamp.size} bytes, the limit is {max_bytes}")
         with _open(path) as stream:
             before = _stamp_of(stream)
-            content, digest = _beginning(stream, digest_of(entry))
+            content, digest = _beginning(stream, digests=digests)
             if before != _stamp_of(stream) or before != stamp:
                 raise RejectedInput(Code.CHANGED, "the file was written to while it was read")
         return Beginning(replace(file, size=stamp.size, sha256=digest, modified_ns=stamp.modified_ns), content)
@@ -129,7 +123,7 @@ def _begin(entry: Entry, root: Path, max_bytes: int, digest_of: Callable[[Entry]
         return Beginning(file, error=RejectedInput(Code.UNREADABLE, f"cannot be read: {reason}"))
 
 
-def _beginning(stream: RawIOBase, known: str | None) -> tuple[bytes, str]:
+def _beginning(stream: RawIOBase, *, digests: bool) -> tuple[bytes, str]:
     """Read what a file begins with, and take its digest.
 
     Damage of an archive shows at the end of a member. What precedes it tells which series lacks the file, so that none
@@ -137,7 +131,7 @@ def _beginning(stream: RawIOBase, known: str | None) -> tuple[bytes, str]:
     """
     content = stream.read(BEGINNING_BYTES) or b""
     try:
-        return content, _digest(content, stream) if known is None else known
+        return content, _digest(content, stream) if digests else ""
     except RejectedInput:
         return content, ""
 

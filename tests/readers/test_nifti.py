@@ -20,6 +20,7 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.discovery import discover
 from pipeline.readers.nifti import Config
 from pipeline.readers.options import ReadOptions
+from pipeline.readers.reader import HeaderCutError
 from pipeline.readers.reading import read
 
 READER = Config().build()
@@ -389,3 +390,22 @@ def test_no_changed_byte_makes_anything_but_a_volume_or_a_refusal(position: int,
     except RejectedInput:
         return
     assert np.isfinite(volume.voxels).all()
+
+
+@pytest.mark.parametrize("content", [nifti(), zipped(nifti()), nifti(order=">", version=2)])
+def test_the_header_is_read_from_the_beginning_of_a_file(content: bytes) -> None:
+    """What follows the header need not be at hand; a beginning that is shorter asks for the rest."""
+    file = SourceFile(Path("/a.nii"), "a.nii", len(content))
+    expected = READER.inspect(file, content, OPTIONS)
+    answers = []
+    for length in range(1, len(content)):
+        try:
+            answers.append(READER.inspect(file, content[:length], OPTIONS) == expected)
+        except HeaderCutError:
+            answers.append(None)
+    assert answers[0] is None
+    assert answers[-1] is True
+    assert False not in answers
+    if not content.startswith(b"\x1f\x8b"):  # which only reading finds cut off
+        with pytest.raises(RejectedInput, match="bytes"):
+            READER.inspect(SourceFile(Path("/a.nii"), "a.nii", len(content) - 1), content[:-1], OPTIONS)

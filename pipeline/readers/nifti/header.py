@@ -14,6 +14,7 @@ from pipeline.domain.geometry import Geometry
 from pipeline.errors import RejectedInput
 from pipeline.readers.nifti.affine import geometry_of
 from pipeline.readers.nifti.gzipped import LARGEST_RATIO, inflate_head, is_gzip
+from pipeline.readers.reader import HeaderCutError
 
 ByteOrder = Literal["<", ">"]
 VERSIONS: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
@@ -84,17 +85,27 @@ def looks_like_nifti(head: bytes) -> bool:
     return _magic(head, version) in SINGLE + PAIRS or head[at : at + 1] == letter
 
 
-def parse(content: bytes, max_bytes: int) -> NiftiHeader:
+def parse(content: bytes, max_bytes: int, file_size: int | None = None) -> NiftiHeader:
     """Read and check a header.
+
+    Parameters
+    ----------
+    file_size : int, optional
+        Bytes of the file, where `content` is only its beginning.
 
     Raises
     ------
     RejectedInput
         TRUNCATED, BAD_HEADER, TOO_LARGE, NOT_SUPPORTED, NOT_3D, NOT_REAL, NO_GEOMETRY, BAD_VALUE.
+    HeaderCutError
+        A beginning does not tell.
     """
+    file_size = max(len(content), file_size or 0)
     gzipped = is_gzip(content)
     head = inflate_head(content, LONGEST_HEADER) if gzipped else content[:LONGEST_HEADER]
     version, order = _version(head)
+    if len(head) < max(version, 4) and len(content) < file_size:
+        raise HeaderCutError
     if len(head) < max(version, 4):
         raise RejectedInput(Code.TRUNCATED, "the file ends within its header")
     if not version:
@@ -111,7 +122,7 @@ def parse(content: bytes, max_bytes: int) -> NiftiHeader:
     voxels = math.prod(shape) * stored
     start = _start(header, version)
     size = start + voxels * dtype.itemsize
-    _check_size(len(content), gzipped, start, size, voxels, max_bytes)
+    _check_size(file_size, gzipped, start, size, voxels, max_bytes)
     geometry, notes = geometry_of(header, shape)
     slope, intercept = (1.0, 0.0) if code in COLOUR else _scaling(header)
     return NiftiHeader(geometry, dtype, stored, start, size, slope, intercept, notes)

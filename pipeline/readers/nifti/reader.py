@@ -14,7 +14,7 @@ from pipeline.readers.nifti.header import NiftiHeader, looks_like_nifti, parse
 from pipeline.readers.nifti.shear import NOTE, straightened
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled, Load
-from pipeline.readers.single_file import Inspected, assemble, check_whole, constant_note, modality_of
+from pipeline.readers.single_file import Inspected, assemble, constant_note, modality_of
 
 OPAQUE = 255
 
@@ -30,8 +30,7 @@ class NiftiReader:
 
     def inspect(self, file: SourceFile, content: bytes, options: ReadOptions) -> Inspected:
         """Check the header against the file; see :class:`pipeline.readers.reader.Reader`."""
-        check_whole(file, content)
-        stored = parse(content, options.max_bytes).geometry
+        stored = parse(content, options.max_bytes, file.size).geometry
         resampling = straightened(stored, options)
         return Inspected(file, stored if resampling is None else resampling.geometry)
 
