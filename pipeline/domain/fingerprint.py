@@ -34,6 +34,8 @@ class Fingerprint(Frozen):
     ----------
     shape, spacing, extent : tuple of three Spread
         After :meth:`Volume.canonical`: along R, A, S. Spacing and extent in ``unit``. For 2D images k has shape 1.
+    suv : bool
+        Whether the values are standardized uptake values, instead of the unit of the scanner.
     labels : dict
         Finding name to class name to number of cases.
     """
@@ -50,4 +52,5 @@ class Fingerprint(Frozen):
     spacing: tuple[Spread, Spread, Spread]
     extent: tuple[Spread, Spread, Spread]
     intensities: Intensities
+    suv: bool = False
     labels: dict[str, dict[str, int]]

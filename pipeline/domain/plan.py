@@ -59,6 +59,9 @@ class Plan(Frozen):
         See ``size``; used for projection images and pictures whose field of view is the object itself.
     modality : str
         Modality the plan was made for; others are refused.
+    suv : bool
+        Whether it was made for standardized uptake values; PET in the unit of its scanner is then refused, and the
+        other way round.
     select : Selection or None
         The rules by which the series of the training scans were chosen; predictions choose by them too.
     """
@@ -76,6 +79,7 @@ class Plan(Frozen):
     batch_size: int = Field(gt=0)
     precision: str
     decisions: tuple[Decision, ...] = ()
+    suv: bool = False
     select: Selection | None = None
 
     @model_validator(mode="after")

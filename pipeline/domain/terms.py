@@ -75,3 +75,7 @@ def plain_make(text: str) -> str:
     plain = " ".join(text.split())
     is_safe = MAKE.fullmatch(plain) and not LONG_NUMBER.search(plain) and not DATE.search(plain)
     return plain if is_safe else ""
+
+
+IN_SUV = "SUV: "
+"""How the note of a volume begins whose values are standardized uptake values (g/ml)."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.geometry import Geometry
+from pipeline.domain.terms import IN_SUV
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Volume:
     def is_stacked(self) -> bool:
         """Whether its channels are series of their own, each with its own valid voxels."""
         return self.valid is not None and self.valid.ndim == 4
+
+    @property
+    def is_suv(self) -> bool:
+        """Whether values are standardized uptake values, instead of the unit of the scanner."""
+        return any(note.startswith(IN_SUV) for note in self.notes)
 
     @property
     def is_2d(self) -> bool:

@@ -17,6 +17,7 @@ from pipeline.domain.fingerprint import Fingerprint, Intensities, Spread
 from pipeline.domain.frozen import digest
 from pipeline.domain.geometry import Plane, Unit
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.terms import IN_SUV
 from pipeline.domain.volume import Volume
 from pipeline.errors import PlanError, RejectedInput
 from pipeline.progress import track
@@ -93,8 +94,20 @@ def measure(
         spacing=_spreads(np.asarray(spacings, dtype=np.float64)),
         extent=_spreads(extents),
         intensities=_intensities(_sample(cases, sampled_cases), read, is_ct=modality == "CT" and unit is Unit.MM),
+        suv=_is_suv(cases),
         labels={finding.name: _count_labels(cases, finding) for finding in manifest.findings},
     )
+
+
+def _is_suv(cases: Sequence[Case]) -> bool:
+    """Whether all cases are in standardized uptake values; raise where only some are."""
+    found = {any(note.startswith(IN_SUV) for note in case.notes) for case in cases}
+    if len(found) > 1:
+        raise PlanError(
+            "Some cases of the split are in standardized uptake values, others in the unit of the scanner.",
+            "Ingest all of them with one value of `read.suv`.",
+        )
+    return found.pop()
 
 
 def _one_kind(cases: Sequence[Case]) -> str:

@@ -92,6 +92,7 @@ def make_plan(fingerprint: Fingerprint, settings: PlanSettings, select: Selectio
             batch_size=batch_size,
             precision=precision,
             select=select,
+            suv=fingerprint.suv,
             decisions=(
                 *_given(fingerprint, settings),
                 fit_decision,

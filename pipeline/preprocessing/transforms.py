@@ -92,6 +92,9 @@ def _check_fits(volume: Volume, plan: Plan) -> None:
     if volume.modality != plan.modality:
         given = volume.modality or "no modality"
         raise _refuse(Code.DOES_NOT_FIT, f"the plan is for {plan.modality}, the scan is {given}")
+    if volume.modality == "PT" and volume.is_suv != plan.suv:
+        asked = "SUV: give `read.suv=true`" if plan.suv else "the unit of the scanner: leave `read.suv` out"
+        raise _refuse(Code.DOES_NOT_FIT, f"the plan is for PET in {asked}")
     if volume.channels != plan.channels:
         raise _refuse(Code.DOES_NOT_FIT, f"the plan is for {plan.channels} channel(s), the scan has {volume.channels}")
     slices = volume.geometry.shape[2]

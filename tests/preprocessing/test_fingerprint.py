@@ -158,3 +158,14 @@ def test_an_unreadable_scan_costs_only_itself_and_none_readable_stops() -> None:
         measure(cases, Split.TRAIN, refuse)
     with pytest.raises(PlanError):
         measure(cases, Split.VALIDATION, refuse)
+
+
+def test_the_unit_of_pet_is_measured_and_not_mixed() -> None:
+    note = ("SUV: values are g/ml by body weight, made from BQML",)
+    cases = [make_case(n, modality="PT") for n in range(6)]
+    in_suv = [case.model_copy(update={"notes": note}) for case in cases]
+    reader = make_reader(random_values)
+    assert not measure(manifest_of(*cases), Split.TRAIN, reader).suv
+    assert measure(manifest_of(*in_suv), Split.TRAIN, reader).suv
+    with pytest.raises(PlanError, match="standardized uptake"):
+        measure(manifest_of(*cases[:3], *in_suv[3:]), Split.TRAIN, reader)

@@ -1,5 +1,7 @@
 """The one path from scan to input: known voxels, linear ramps, closed forms."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -250,3 +252,15 @@ def test_reading_only_the_reached_part_changes_nothing() -> None:
     small = prepare(volume, make_plan(spacing=(2.0, 2.0, 2.0), size=(6, 6, 6)))
     large = prepare(volume, make_plan(spacing=(2.0, 2.0, 2.0), size=(30, 30, 30)))
     np.testing.assert_allclose(small, large[:, 12:18, 12:18, 12:18], atol=1e-6)
+
+
+@pytest.mark.parametrize(("planned", "given"), [(True, False), (False, True)])
+def test_pet_in_another_unit_than_the_plan_is_for_is_refused(planned: bool, given: bool) -> None:
+    """A window in g/ml over Bq/ml would be white all over, and look like a finding."""
+    volume = make_volume(ramp((8, 8, 8), (1, 1, 1)), modality="PT")
+    told = dataclasses.replace(volume, notes=("SUV: values are g/ml by body weight, made from BQML",))
+    plan = make_plan(modality="PT", suv=planned)
+    assert prepare(told if planned else volume, plan).shape == (1, 8, 8, 8)
+    with pytest.raises(RejectedInput, match=r"read\.suv") as caught:
+        prepare(told if given else volume, plan)
+    assert caught.value.code == "DOES_NOT_FIT"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
+from pipeline.domain.terms import IN_SUV
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.output_units import PET_UNITS, shown
 from pipeline.readers.dicom.values import items, number, private_value, text
@@ -102,7 +103,7 @@ def to_suv(voxels: NDArray[np.float32], images: Iterable[Uptake]) -> tuple[str, 
             raise _refuse(f"the images of the series differ in their {name.replace('_', ' ')}")
     factor = _factor(first, found)
     voxels *= np.float32(factor)
-    return (f"SUV: values are g/ml by body weight, made from {first.units}",)
+    return (f"{IN_SUV}values are g/ml by body weight, made from {first.units}",)
 
 
 def _factor(one: Uptake, images: list[Uptake]) -> float:
