@@ -129,24 +129,35 @@ def _out_of_fold(
     features: NDArray[np.float64], truth: NDArray[np.int64], patients: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Fold of each case, and its score by a tree that has seen no case of its patient; folds of -1 are none."""
-    from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.tree import DecisionTreeClassifier
 
-    folds, scores = np.full(len(truth), -1), np.zeros(len(truth))
-    count = min(FOLDS, *(len(np.unique(patients[truth == answer])) for answer in (0, 1)))
-    if count < 2:
-        return folds, scores
-    dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for fold, (grown, scored) in enumerate(dealer.split(features, truth, patients)):
-        if len(np.unique(truth[grown])) < 2:
-            continue
+    folds, scores = _dealt(truth, patients, seed), np.zeros(len(truth))
+    for fold in range(folds.max(initial=-1) + 1):
+        scored = folds == fold
+        grown = ~scored
         share = float(np.mean(truth[grown] == 1))
         impurity = 2 * share * (1 - share)  # Gini's; a split takes chi-square / cases of it away
         tree = DecisionTreeClassifier(
-            min_samples_leaf=max(FEWEST_IN_LEAF, len(grown) // 50),
-            min_impurity_decrease=WORTH * impurity / len(grown),
+            min_samples_leaf=max(FEWEST_IN_LEAF, int(grown.sum()) // 50),
+            min_impurity_decrease=WORTH * impurity / int(grown.sum()),
             random_state=seed,
         )
         scores[scored] = tree.fit(features[grown], truth[grown]).predict_proba(features[scored])[:, 1]
-        folds[scored] = fold
     return folds, scores
+
+
+def _dealt(truth: NDArray[np.int64], patients: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Deal whole patients to folds, so that each has some with the finding and some without; -1 where too few are.
+
+    Patients are ordered by what they have, the finding, both or not, and by chance within; then they are dealt in turn.
+    """
+    people = patients.max(initial=-1) + 1
+    sick, well = (np.bincount(patients[truth == answer], minlength=people) > 0 for answer in (1, 0))
+    count = min(FOLDS, int(sick.sum()), int(well.sum()))
+    if count < 2:
+        return np.full(len(truth), -1)
+    order = np.random.default_rng(seed).permutation(people)
+    order = order[np.argsort(sick[order].astype(int) - well[order], kind="stable")]
+    fold_of = np.empty(people, dtype=np.int64)
+    fold_of[order] = np.arange(people) % count
+    return fold_of[patients]

@@ -154,6 +154,19 @@ def test_each_class_is_a_question(kind: FindingKind) -> None:
     assert found["none"] == pytest.approx(0.75, abs=0.05)
 
 
+def test_folds_hold_whole_patients_and_each_has_both_answers() -> None:
+    patients = np.repeat(np.arange(40), 3)
+    truth = (patients < 6).astype(np.int64)
+    truth[patients == 6] = (0, 1, 0)
+    folds = shortcuts._dealt(truth, patients, seed=3)
+    assert all(len(set(folds[patients == one])) == 1 for one in range(40))
+    assert {(fold, answer) for fold, answer in zip(folds, truth, strict=True)} == {
+        (f, a) for f in range(5) for a in (0, 1)
+    }
+    sizes = np.bincount(folds)
+    assert sizes.max() - sizes.min() <= 3
+
+
 def test_the_number_is_that_of_scikit_learn_within_each_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     real = shortcuts._out_of_fold
