@@ -145,3 +145,13 @@ def test_a_nifti_whose_pixdim_is_another_is_noted(tmp_path: Path, pixdim: tuple[
     volume = read_folder(tmp_path, ReadOptions(modality="MR")).volume
     assert volume.geometry.spacing == pytest.approx((2.0, 1.5, 3.0))
     assert any("pixdim says" in note for note in volume.notes) == is_noted
+
+
+def test_a_frame_of_reference_for_every_slice_is_no_series_of_single_images(tmp_path: Path) -> None:
+    """Careless anonymisers make each UID anew."""
+
+    def anew(dataset: Dataset, k: int) -> None:
+        dataset.FrameOfReferenceUID = f"1.2.826.0.1.3680043.8.498.1.{k}"
+
+    write_series(tmp_path, VOXELS, edit=anew)
+    assert_refused(read_folder(tmp_path), Code.BAD_VALUE)

@@ -83,7 +83,11 @@ def parallel_groups(slices: Sequence[Slice]) -> tuple[list[list[Slice]], list[Re
     if len({bool(one.frame_of_reference) for one in slices}) > 1:
         message = "FrameOfReferenceUID is missing on some slices of the series"
         return [], [Refused(tuple(slices), RejectedInput(Code.BAD_VALUE, message))]
-    for frame in _by_frame_of_reference(slices):
+    frames = _by_frame_of_reference(slices)
+    if len(slices) >= FEWEST_SLICES and len(frames) == len(slices) and len(_by_orientation(slices)) == 1:
+        message = "every slice has a FrameOfReferenceUID of its own: no two of them can be placed together"
+        return [], [Refused(tuple(slices), RejectedInput(Code.BAD_VALUE, message))]
+    for frame in frames:
         found = _by_orientation(frame)
         volumes = [group for group in found if len(group) >= FEWEST_SLICES]
         few = [group for group in found if len(group) < FEWEST_SLICES]

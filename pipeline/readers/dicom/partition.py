@@ -38,7 +38,7 @@ def difference_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
 
     Where every slice has a value of its own, the attribute says nothing of the volume.
     """
-    counts = {key: len({value_of(one, key) for one in slices}) for key in STRONG_KEYS}
+    counts = {key: len({one.keys.get(key, "") for one in slices}) for key in STRONG_KEYS}
     return tuple(f"its slices differ in {key}" for key, count in counts.items() if 1 < count < len(slices))
 
 
