@@ -89,6 +89,9 @@ def ingest(
     deidentified_copy: Annotated[
         Path | None, typer.Option(help="Folder for a de-identified copy of the DICOM files of all cases.")
     ] = None,
+    cross_check: Annotated[
+        str | None, typer.Option(help="Read a sample of series again with `simpleitk`, and refuse what differs.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what each rule of select takes and drops; writes nothing.")
     ] = False,
@@ -103,6 +106,7 @@ def ingest(
         "labels.file": labels,
         "extend": extend,
         "deidentified_copy.folder": deidentified_copy,
+        "cross_check.reader": cross_check,
         "dry_run": dry_run or None,
         "modality": modality,
     }

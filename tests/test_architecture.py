@@ -43,6 +43,7 @@ PART_FOLDERS = ("readers", "backbones", "evaluation.metrics", "engines", "explan
 DOORS = {
     "pydicom": ("readers.dicom", "writers.dicom", "cohort.deidentified", "stages.demo"),
     "highdicom": ("readers.dicom", "writers.dicom", "cohort.deidentified", "stages.demo"),
+    "SimpleITK": ("readers.second_opinion",),
     "nibabel": ("readers.nifti", "writers.nifti"),
     "mlflow": ("tracking",),
     "pytorch_lightning": ("data", "training", "stages"),

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.cohort.cross_check import NOBODY, cross_checked, is_drawn
 from pipeline.cohort.digests import voxels_digest
 from pipeline.cohort.likeness import perceptual_hash, thumbnail
 from pipeline.cohort.outliers import Levels, levels_of
@@ -52,13 +53,13 @@ class SeriesSummary:
     """Path of each of its files to the sha256 of the very bytes that were decoded."""
 
 
-def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> SeriesSummary:
+def describe(series: Series, options: ReadOptions, shown: float = 0.0, checked: int = NOBODY) -> SeriesSummary:
     """Read one series and keep what fits in a line, and of the part `shown` of them (0 to 1) a preview.
 
     Raises
     ------
     RejectedInput
-        See :func:`pipeline.readers.reading.read`.
+        See :func:`pipeline.readers.reading.read`; CROSS_CHECK.
     """
     digests: dict[str, str] = {}
 
@@ -68,6 +69,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
         return content
 
     volume = read(series, options, noting)
+    checks = (cross_checked(series, volume, options, load),) if is_drawn(series, checked) else ()
     small = thumbnail(volume)
     return SeriesSummary(
         modality=volume.modality,
@@ -77,7 +79,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0) -> Series
         plane=volume.geometry.plane,
         channels=volume.channels,
         voxels=voxels_digest(volume),
-        notes=volume.notes,
+        notes=(*volume.notes, *checks),
         likeness=perceptual_hash(small),
         thumbnail=packed(small),
         geometry=volume.geometry,

@@ -51,6 +51,7 @@ class Code(StrEnum):
     NO_MODALITY = "NO_MODALITY"
     DOES_NOT_FIT = "DOES_NOT_FIT"
     BURNED_IN = "BURNED_IN"
+    CROSS_CHECK = "CROSS_CHECK"
     # rejected, and not its fault
     INTERNAL = "INTERNAL"
 
@@ -199,6 +200,12 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Left out of the de-identified copy alone: a name may be part of the picture (ultrasound, a capture, a "
         "photograph, or BurnedInAnnotation is YES). The case itself is used.",
         "Blank the text with a tool for that, or look at the images and set `deidentified_copy.allow_burned_in`.",
+    ),
+    Code.CROSS_CHECK: Explanation(
+        "An independent reader (`cross_check`) sees other voxels or another place of them than ours: one of the two is "
+        "wrong, and which one is not known.",
+        "Look at the series in a viewer of the hospital; report it, so that the reader that is wrong is corrected. To "
+        "use the series as we read it, ingest without the cross-check.",
     ),
     Code.INTERNAL: Explanation(
         "An error of ours, not of the file: something that we did not foresee. Only its case is lost.",

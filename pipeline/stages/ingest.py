@@ -12,6 +12,8 @@ from pydantic import Field
 from pipeline.cohort.accounting import Account, RefusedSeries, account
 from pipeline.cohort.case_building import CaseBuilder
 from pipeline.cohort.channels import unstackable
+from pipeline.cohort.cross_check import CrossCheckSettings
+from pipeline.cohort.cross_check import lines as check_lines
 from pipeline.cohort.deidentified.settings import CopySettings
 from pipeline.cohort.describe import SeriesSummary, describe, digests_in
 from pipeline.cohort.digests import digested
@@ -93,6 +95,9 @@ class Config(DiscoverySettings):
         default=CopySettings(), description="A copy of the DICOM files of all cases that names no patient."
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    cross_check: CrossCheckSettings = Field(
+        default=CrossCheckSettings(), description="A second reading of some series by an independent reader."
+    )
     previews: PreviewSettings = Field(default=PreviewSettings(), description="Pictures on the page NAME.html.")
 
     @property
@@ -127,6 +132,7 @@ def run(config: Config) -> Outcome:
         SIGTERM arrived.
     """
     check_places(config)
+    config.cross_check.check()
     with stopping_on_sigterm(STARTS_AGAIN):
         return ingest(config)
 
@@ -189,7 +195,9 @@ def ingest(config: Config) -> Outcome:
         config.deidentified_copy, config.out, done, pseudonyms, _workers(config), config.options.max_bytes
     )
     is_complete = not ended.rejections and not done.unlabelled and not done.unscanned and not copied.rejections
-    lines = (*copied.lines, *closing_lines(config.out, done))
+    differing = sum(one.code == Code.CROSS_CHECK for one in refused)
+    checked = check_lines((one.value.notes for one in read.values() if one.value), differing)
+    lines = (*copied.lines, *checked, *closing_lines(config.out, done))
     return Outcome(lines, EXIT_OK if is_complete else EXIT_SOME_REJECTED)
 
 
@@ -256,7 +264,12 @@ def _cases(
 def _summaries(series: Sequence[Series], config: Config, builder: CaseBuilder) -> dict[str, Read[SeriesSummary]]:
     """Read every chosen series once; the outcomes by their keys, their thumbnails to the builder."""
     outcomes = imap(
-        partial(describe, options=config.options, shown=config.previews.share(len(series))),
+        partial(
+            describe,
+            options=config.options,
+            shown=config.previews.share(len(series)),
+            checked=config.cross_check.limit(series),
+        ),
         series,
         **_workers(config),
     )

@@ -311,9 +311,9 @@ def test_unlabelled_scans_are_not_read(dicom: Path, monkeypatch: pytest.MonkeyPa
     read: list[str] = []
     describe = ingest.describe
 
-    def counted(series: Series, options: ReadOptions, shown: float) -> SeriesSummary:
+    def counted(series: Series, options: ReadOptions, shown: float, checked: int) -> SeriesSummary:
         read.append(series.identity.patient_id)
-        return describe(series, options, shown)
+        return describe(series, options, shown, checked)
 
     monkeypatch.setattr(ingest, "describe", counted)
     run(dicom)
@@ -521,10 +521,10 @@ def test_one_view_that_cannot_be_read_takes_its_case_with_it(dicom: Path, monkey
     write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1)})
     describe, units = ingest.describe, ingest.cases_of
 
-    def refuse_cc(series: Series, options: ReadOptions, shown: float) -> SeriesSummary:
+    def refuse_cc(series: Series, options: ReadOptions, shown: float, checked: int) -> SeriesSummary:
         if series.attributes.get("view") == "CC":
             raise RejectedInput("CORRUPT", "a decoder refuses it")
-        return describe(series, options, shown)
+        return describe(series, options, shown, checked)
 
     def join_views(discovery: Discovery, selection: Selection) -> Units:
         found = units(discovery, selection)

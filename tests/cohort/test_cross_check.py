@@ -1,0 +1,193 @@
+"""The second reading: agrees where ours is right, refuses where ours is made wrong, notes what it cannot read."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phantoms.dicom_enhanced import make_frames, write_enhanced
+from phantoms.dicom_objects import write_radiograph
+from phantoms.dicom_series import CORONAL, make_voxels, write_series
+from phantoms.exports import write_dicom_export, write_labels, write_nifti, yes_no
+from phantoms.readings import read_folder
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
+
+from pipeline.cohort.cross_check import AGREES, UNREAD, CrossCheckSettings, cross_checked, is_drawn
+from pipeline.cohort.tables import load_manifest
+from pipeline.domain.codes import Code
+from pipeline.domain.geometry import Geometry
+from pipeline.domain.series import Series
+from pipeline.domain.volume import Volume
+from pipeline.errors import EXIT_SOME_REJECTED, RejectedInput, UsageError
+from pipeline.readers.loading import load
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reading import read
+from pipeline.stages import ingest
+from pipeline.stages.outcome import Outcome
+
+pytest.importorskip("SimpleITK")
+
+OPTIONS = ReadOptions(modality="MR")
+Wrong = Callable[[Volume], Volume]
+
+
+def moved(volume: Volume, change: list[tuple[int, int, float]]) -> Volume:
+    matrix = volume.geometry.matrix
+    for row, column, by in change:
+        matrix[row, column] += by
+    return replace(volume, geometry=Geometry.from_matrix(volume.geometry.shape, matrix, volume.geometry.unit))
+
+
+WRONG: dict[str, Wrong] = {
+    "mirrored": lambda volume: replace(volume, voxels=np.ascontiguousarray(volume.voxels[:, ::-1])),
+    "upside down": lambda volume: replace(volume, voxels=np.ascontiguousarray(volume.voxels[:, :, :, ::-1])),
+    "not rescaled": lambda volume: replace(volume, voxels=(volume.voxels + 1024) / 2),
+    "one voxel": lambda volume: replace(
+        volume, voxels=volume.voxels + (np.arange(volume.voxels.size) == 77).reshape(volume.voxels.shape)
+    ),
+    "beside it": lambda volume: moved(volume, [(1, 3, 0.002)]),
+    "thicker": lambda volume: moved(volume, [(1, 2, 0.01)]),
+    "a slice less": lambda volume: Volume(
+        np.ascontiguousarray(volume.voxels[..., 1:]), Geometry.from_matrix((7, 6, 4), np.eye(4)), "CT"
+    ),
+}
+
+
+def scaled_ct(folder: Path) -> None:
+    position = (-3.5, 20.25, -7.0)
+    spacing = (0.7, 0.8, 2.5)
+    voxels = make_voxels((7, 6, 5))
+    write_series(folder, voxels, orientation=CORONAL, position=position, spacing=spacing, slope=2.0, intercept=-1024.0)
+
+
+def note_of(folder: Path, wrong: Wrong = lambda volume: volume) -> str:
+    series, volume = read_folder(folder, OPTIONS).volumes[0]
+    return cross_checked(series, wrong(volume), OPTIONS, load)
+
+
+def test_a_right_reading_agrees(tmp_path: Path) -> None:
+    scaled_ct(tmp_path)
+    assert note_of(tmp_path) == AGREES
+
+
+def test_the_same_volume_stored_from_the_other_end_agrees(tmp_path: Path) -> None:
+    scaled_ct(tmp_path)
+
+    def turned(volume: Volume) -> Volume:
+        step = np.diag([1.0, 1.0, -1.0, 1.0])
+        step[2, 3] = 4
+        geometry = Geometry.from_matrix(volume.geometry.shape, volume.geometry.matrix @ step)
+        return replace(volume, voxels=np.ascontiguousarray(volume.voxels[..., ::-1]), geometry=geometry)
+
+    assert note_of(tmp_path, turned) == AGREES
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wrong_reading_is_refused(tmp_path: Path, wrong: Wrong) -> None:
+    scaled_ct(tmp_path)
+    with pytest.raises(RejectedInput, match="SimpleITK reads it otherwise") as raised:
+        note_of(tmp_path, wrong)
+    assert raised.value.code == Code.CROSS_CHECK
+
+
+@pytest.mark.parametrize("kind", ["JPEG 2000", "JPEG-LS", "MONOCHROME1", "radiograph", "RGB", "NIfTI", "picture"])
+def test_every_kind_that_both_read_agrees(tmp_path: Path, kind: str) -> None:
+    voxels = make_voxels((40, 36, 3))
+    if kind.startswith("JPEG"):
+        write_series(tmp_path, voxels, transfer_syntax=JPEG2000Lossless if "2000" in kind else JPEGLSLossless)
+    elif kind == "MONOCHROME1":
+        write_series(tmp_path, voxels, modality="MR", photometric=kind, slope=3.0, intercept=5.0)
+    elif kind == "radiograph":
+        write_radiograph(tmp_path / "a.dcm", voxels[:, :, 0], photometric="MONOCHROME1")
+    elif kind == "RGB":
+        colour = make_voxels((40, 36, 3 * 3), high=255, dtype=np.uint8).reshape(40, 36, 3, 3)
+        write_series(tmp_path, colour, modality="OT", photometric="RGB", slope=None, intercept=None)
+    elif kind == "NIfTI":
+        write_nifti(tmp_path / "a.nii.gz", seed=3)
+    else:
+        Image.fromarray(make_voxels((9, 8, 3), high=255, dtype=np.uint8)).save(tmp_path / "a.png")
+    assert note_of(tmp_path) == AGREES
+    if kind != "picture":
+        with pytest.raises(RejectedInput, match="voxels differ"):
+            note_of(tmp_path, lambda volume: replace(volume, voxels=np.ascontiguousarray(volume.voxels[:, ::-1])))
+
+
+def test_what_it_cannot_read_is_noted(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "a.dcm", make_frames(make_voxels((7, 6, 5))))
+    assert note_of(tmp_path).startswith(f"{UNREAD}it does not tell the positions")
+
+
+def test_a_sample_is_drawn_and_none_without_being_asked() -> None:
+    series = [Series("dicom", f"1.2.{number}", (), "CT") for number in range(40)]
+    for settings, expected in ((("simpleitk", 7), 7), (("simpleitk", 0), 40), (("simpleitk", 99), 40), (("", 7), 0)):
+        limit = CrossCheckSettings(reader=settings[0], series=settings[1]).limit(series)  # type: ignore[arg-type]
+        assert sum(is_drawn(one, limit) for one in series) == expected
+
+
+def run(folder: Path, **settings: object) -> Outcome:
+    finding = {"name": "lesion", "column": "lesion", "kind": "binary", "positive": "yes"}
+    base = {
+        "scans": str(folder / "scans"),
+        "out": str(folder / "out" / "cohort.csv"),
+        "labels": {"file": str(folder / "labels.csv"), "findings": [finding]},
+        "processes": 0,
+        "cross_check": {"reader": "simpleitk"},
+    }
+    return ingest.run(ingest.Config.from_mapping(base | settings))
+
+
+@pytest.fixture
+def dicom(tmp_path: Path) -> Path:
+    write_dicom_export(tmp_path / "scans", range(1, 13))
+    write_labels(tmp_path / "labels.csv", {"PatientID": [f"PAT-{n:04d}" for n in range(1, 13)], "lesion": yes_no(12)})
+    return tmp_path
+
+
+def test_ingest_refuses_what_a_wrong_reader_of_ours_made(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mirroring(series: Series, *rest: object) -> Volume:
+        volume = read(series, *rest)  # type: ignore[arg-type]
+        is_hit = "/003/" in series.files[0].path.as_posix()
+        return WRONG["mirrored"](volume) if is_hit else volume
+
+    monkeypatch.setattr("pipeline.cohort.describe.read", mirroring)
+    outcome = run(dicom)
+    assert outcome.exit_code == EXIT_SOME_REJECTED
+    assert any("12 series were read again with SimpleITK, 11 agree, 1 are refused" in line for line in outcome.lines)
+    with (dicom / "out" / "cohort.rejections.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["code"] for row in rows if "/003/" in row["path"]} >= {"CROSS_CHECK"}
+    assert all("/003/" in row["path"] for row in rows)
+    manifest = load_manifest(dicom / "out" / "cohort.csv")
+    assert len(manifest.cases) == 11 and all(AGREES in case.notes for case in manifest.cases)
+
+
+def test_without_simpleitk_the_extra_is_named(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cohort.cross_check.is_installed", lambda: False)
+    with pytest.raises(UsageError, match=r"SimpleITK, which is not installed") as raised:
+        run(dicom)
+    assert "resdx[crosscheck]" in str(raised.value)
+    assert not (dicom / "out").exists()
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("name", "volumes", "unread"),
+    [
+        ("ct_philips_axial_j2k", 1, 0),
+        ("mr_ge_epi_FFS", 5, 0),
+        ("mr_ge_localizer_3plane", 3, 0),
+        ("mr_philips_dual_echo", 4, 0),
+        ("mr_philips_enhanced", 2, 2),
+        ("mr_siemens_multifragment", 1, 0),
+    ],
+)
+def test_real_series_agree(shared_data: Path, name: str, volumes: int, unread: int) -> None:
+    found = read_folder(shared_data / "dicom_series" / name / "In").volumes
+    notes = [cross_checked(series, volume, ReadOptions(), load) for series, volume in found]
+    assert len(notes) == volumes and notes.count(AGREES) == volumes - unread
+    for series, volume in found[: 1 if not unread else 0]:
+        with pytest.raises(RejectedInput, match="SimpleITK reads it otherwise"):
+            cross_checked(series, WRONG["mirrored"](volume), ReadOptions(), load)
