@@ -100,7 +100,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.SPACING: Explanation(
         "The distance between slices varies, so no single spacing describes the volume.",
-        "Export a reconstruction with even spacing, or have it resampled: `read.mend.spacing`.",
+        "Export a reconstruction with even spacing, or have it resampled: `read.mend.spacing`. Two blocks of slices "
+        "in one series are split by a key that tells them: `read.split_by`.",
     ),
     Code.MATRIX: Explanation(
         "Slices of one series differ in rows, columns, pixel spacing or orientation.",
@@ -116,7 +117,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.MIXED: Explanation(
         "Slices of one volume are of different kinds: another echo, b-value, kernel, unit, modality.",
-        "Export the parts as separate series.",
+        "Export the parts as separate series, or name a key that tells them: `read.split_by`.",
     ),
     Code.NO_GEOMETRY: Explanation(
         "Position or orientation of the slices is missing, so the volume cannot be placed in the patient.",
