@@ -27,6 +27,13 @@ LOSSY = 0.01
 
 AGREES = "read again with SimpleITK, which agrees"
 UNREAD = "not read again with SimpleITK: "
+NOT_COMPARED = {
+    "MENDED": "the slices were resampled to a straight grid",
+    "a Modality LUT": "it applies no Modality LUT",
+    "turned upright": "it leaves pictures as they lie in the file",
+}
+"""How notes of a volume begin that SimpleITK reads otherwise, by design, and why."""
+
 NOBODY = -1
 
 
@@ -81,8 +88,9 @@ def cross_checked(series: Series, volume: Volume, options: ReadOptions, load: Lo
     """
     if options.suv and volume.modality == "PT":
         return f"{UNREAD}it knows no standardized uptake values"
-    if any(note.startswith("MENDED") for note in volume.notes):
-        return f"{UNREAD}the slices were resampled to a straight grid"
+    for beginning, reason in NOT_COMPARED.items():
+        if any(note.startswith(beginning) for note in volume.notes):
+            return f"{UNREAD}{reason}"
     other = second_opinion(series, load)
     if isinstance(other, str):
         return f"{UNREAD}{other}"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oddities.row import judge
+from oddities.table import phantoms
 from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_objects import write_radiograph
 from phantoms.dicom_series import CORONAL, make_voxels, write_series
@@ -191,3 +193,26 @@ def test_real_series_agree(shared_data: Path, name: str, volumes: int, unread: i
     for series, volume in found[: 1 if not unread else 0]:
         with pytest.raises(RejectedInput, match="SimpleITK reads it otherwise"):
             cross_checked(series, WRONG["mirrored"](volume), ReadOptions(), load)
+
+
+@pytest.mark.parametrize("name", ["a table of 8 bits in OW", "PNG, turned"])
+def test_what_simpleitk_reads_otherwise_by_design_is_noted_and_not_refused(tmp_path: Path, name: str) -> None:
+    phantom = next(phantom for _, phantom in phantoms() if phantom.name == name)
+    assert judge(phantom, tmp_path).right
+    ((series, volume),) = read_folder(tmp_path, phantom.options).volumes
+    assert cross_checked(series, volume, phantom.options, load).startswith(UNREAD)
+
+
+@pytest.mark.parametrize(
+    ("step", "least"), [pytest.param(8, 8, id="some"), pytest.param(1, 90, id="all", marks=pytest.mark.long)]
+)
+def test_simpleitk_agrees_with_every_phantom_that_it_can_read(tmp_path: Path, step: int, least: int) -> None:
+    """An oracle that shares nothing with the writers of the phantoms, nor with our readers."""
+    told = []
+    for number, (_, phantom) in enumerate(list(phantoms())[::step]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if phantom.write(folder) is not None:
+            found = read_folder(folder, phantom.options).volumes
+            told += [cross_checked(series, volume, phantom.options, load) for series, volume in found]
+    assert told.count(AGREES) >= least

@@ -16,12 +16,12 @@ from pipeline.readers.dicom.decoding import stored_frames
 from pipeline.readers.dicom.header import judgement_of
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.multiframe import groups_of
-from pipeline.readers.dicom.output_units import unit_notes
+from pipeline.readers.dicom.output_units import table_notes, unit_notes
 from pipeline.readers.dicom.pixel_data import ImageFile, open_image
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES, PixelFormat
 from pipeline.readers.dicom.pixels import padding_mask, rescale_into
 from pipeline.readers.dicom.planar import colour_notes, planar_geometry, polarity_notes
-from pipeline.readers.dicom.slices import Slice
+from pipeline.readers.dicom.slices import Slice, rescale_attributes
 from pipeline.readers.dicom.suv import Uptake, to_suv, uptake_of
 from pipeline.readers.dicom.tables import looked_up, palette_of
 from pipeline.readers.dicom.values import item, items
@@ -154,6 +154,7 @@ def _volume(series: Series, placed: Placed, filling: Filling, uptakes: Sequence[
     if placed.resampling is not None:
         voxels, mask = placed.resampling.apply(voxels, mask)
     of_values = to_suv(voxels, uptakes) if uptakes else unit_notes(placed.stack.slices[0], series.modality)
+    of_values = (*of_values, *table_notes(placed.stack.slices[0].rescale))
     return Volume(
         voxels=voxels,
         geometry=placed.geometry,
@@ -180,6 +181,7 @@ def _planar(series: Series, opened: Opened) -> Volume:
         notes=(
             *notes,
             *(colour_notes(dataset) if in_colour else polarity_notes(dataset, layout)),
+            *table_notes(rescale_attributes(dataset)),
             *constant_note(voxels),
         ),
     )

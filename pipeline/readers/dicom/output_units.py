@@ -1,5 +1,7 @@
 """What output units the values of a volume are in, where a reviewer should know: a note, and never a guess."""
 
+from collections.abc import Sequence
+
 from pipeline.readers.dicom.slices import MEANING, Slice
 
 RESCALE_TYPES = frozenset({"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"})
@@ -14,6 +16,13 @@ PET_UNITS = frozenset(
 """Defined terms of Units (PS3.3 C.8.9.1.1.3)."""
 
 NO_UNIT_NOTE = "CT without RescaleSlope and RescaleIntercept: the values are as stored, and may be no Hounsfield units"
+
+TABLE_NOTE = "a Modality LUT gave the values"
+
+
+def table_notes(rescale: Sequence[str]) -> tuple[str, ...]:
+    """Note where a table turned stored values into output units: many viewers and converters leave it out."""
+    return (TABLE_NOTE,) if "ModalityLUTSequence" in rescale else ()
 
 
 def unit_notes(one: Slice, modality: str) -> tuple[str, ...]:
