@@ -6,7 +6,7 @@ import logging
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from PIL import Image
 from pydantic import Field, PositiveFloat
 
 from pipeline import atomic
+from pipeline.cohort.likeness import perceptual_hash, thumbnail
+from pipeline.cohort.near_copies import Image as Compared
+from pipeline.cohort.near_copies import Thumbnails, near_copies
+from pipeline.cohort.thumbnails import Spool, packed
 from pipeline.config import Settings
 from pipeline.domain.case import Split
 from pipeline.domain.cells import csv_text
@@ -61,6 +65,9 @@ class _Row:
     index: int
     label: str
     sha256: str
+    likeness: str
+    has_near_copy: bool = False
+    """In another split."""
 
 
 def run(config: Config) -> Outcome:
@@ -104,15 +111,20 @@ def _described(config: Config, source: MedMnistFile) -> MedMnistSet:
 
 def _fill(folder: Path, source: MedMnistFile, described: MedMnistSet, config: Config) -> Iterator[_Row]:
     """Write everything into a folder, and yield a row an image."""
-    rows = []
+    rows, spool = [], Spool()
     for split in Split:
         (folder / "scans" / split).mkdir(parents=True)
     suffix = ".nii.gz" if source.is_3d else ".png"
     for split, index, image in track(source.images(), "write scans", sum(source.counts.values())):
         path = f"{split}/{index:05d}{suffix}"
         _write_scan(folder / "scans" / path, image, described.modality, source.is_3d, config.cube_mm)
+        small = thumbnail(_seen(image, source.is_3d))
+        spool.keep(path, packed(small))
         label = _label(source.labels[split][index], described)
-        rows.append(_Row(path, split, index, label, hashlib.sha256(image.tobytes()).hexdigest()))
+        rows.append(
+            _Row(path, split, index, label, hashlib.sha256(image.tobytes()).hexdigest(), perceptual_hash(small))
+        )
+    rows = _with_near_copies(rows, spool)
     modality = config.modality or described.modality
     cells = ((row.path, f"{row.split}-{row.index:05d}", row.split, row.label, modality) for row in rows)
     (folder / "labels.csv").write_text(csv_text(COLUMNS, cells), encoding="utf-8")
@@ -156,10 +168,12 @@ def _ingest_yaml(name: str, described: MedMnistSet, rows: Sequence[_Row]) -> str
         }
     }
     lines = [f"# Settings of `resdx ingest` for {name}, with its official split.", _yaml(settings)]
-    if shared := _shared(rows):
+    shared, near = _shared(rows), _near_copies(rows)
+    if shared or near:
         lines += [
-            f"# {shared} image(s) of the official split stand, pixel for pixel, in two of its parts. It is kept as",
-            "# published, so that figures compare; every report carries the count.",
+            f"# {shared} image(s) of the official split stand, pixel for pixel, in two of its parts, and {near} have a",
+            "# near copy in another part. It is kept as published, so that figures compare; every report carries the",
+            "# count.",
             _yaml({"acknowledge_leaks": True}),
         ]
     return "\n".join(lines)
@@ -175,6 +189,25 @@ def _shared(rows: Sequence[_Row]) -> int:
     for row in rows:
         splits[row.sha256].add(row.split)
     return sum(len(found) > 1 for found in splits.values())
+
+
+def _seen(image: NDArray[np.uint8], is_3d: bool) -> Volume:
+    """Give an image the axes that reading it will give: (c, i, j, k)."""
+    voxels = image[None] if is_3d else image.reshape(*image.shape[:2], -1).transpose(2, 1, 0)[..., None]
+    i, j, k = voxels.shape[1:]
+    return Volume(voxels.astype(np.float32), Geometry.from_matrix((i, j, k), np.eye(4)), "OT")
+
+
+def _with_near_copies(rows: Sequence[_Row], thumbnails: Thumbnails) -> list[_Row]:
+    """Mark the images that have a near copy, not an equal one, in another split, as ingest will find them."""
+    images = [Compared(row.path, row.likeness, (row.path, str(row.split), row.sha256)) for row in rows]
+    tied = {place for pair in near_copies(images, thumbnails) for place in pair}
+    return [replace(row, has_near_copy=place in tied) for place, row in enumerate(rows)]
+
+
+def _near_copies(rows: Sequence[_Row]) -> int:
+    """Count the images that have a near copy in another split."""
+    return sum(row.has_near_copy for row in rows)
 
 
 def _compare(stem: str, rows: Sequence[_Row]) -> None:
@@ -199,6 +232,8 @@ def _closing_lines(config: Config, source: MedMnistFile, described: MedMnistSet,
     yield "Note: the file does not say which images are of one patient; each counts as a patient of its own."
     if shared := _shared(rows):
         yield f"Note: {shared} image(s) stand, pixel for pixel, in two official splits; ingest.yaml acknowledges it."
+    if near := _near_copies(rows):
+        yield f"Note: {near} images have a near copy in another official split; ingest.yaml acknowledges it."
     out = config.out
     words = ["resdx", "ingest", str(out / "scans"), "--labels", str(out / "labels.csv")]
     words += ["--config", str(out / "ingest.yaml"), "--out", str(out / "cohort" / "cohort.csv")]

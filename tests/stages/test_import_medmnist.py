@@ -129,6 +129,19 @@ def test_images_that_two_splits_share_are_counted_and_acknowledged(tmp_path: Pat
     assert any(line.startswith("Note: 1 image(s) stand, pixel for pixel") for line in outcome.lines)
 
 
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (16, 16, 16)])
+def test_near_copies_in_two_splits_are_counted_and_acknowledged(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    content = arrays(shape)
+    rng = np.random.default_rng(4)
+    content["train_images"] = rng.integers(20, 220, content["train_images"].shape).astype(np.uint8)
+    content["test_images"][1] = content["train_images"][4] + 7
+
+    outcome = run(Config(file=saved(tmp_path / "ours.npz", content), out=tmp_path / "out"))
+
+    assert yaml.safe_load((tmp_path / "out" / "ingest.yaml").read_text())["acknowledge_leaks"] is True
+    assert any(line.startswith("Note: 2 images have a near copy in another official split") for line in outcome.lines)
+
+
 def test_equal_files_make_equal_folders(tmp_path: Path) -> None:
     file = saved(tmp_path / "adrenalmnist3d.npz", arrays((8, 8, 8)))
     for name in ("a", "b"):
@@ -229,6 +242,7 @@ def test_breastmnist_goes_from_its_file_to_a_manifest(
     assert imported.exit_code == 0, imported.output
     assert "780 images (train 546, validation 78, test 156)" in imported.output
     assert "1 image(s) stand, pixel for pixel" in imported.output
+    assert "have a near copy in another official split" in imported.output
     assert "not the published file" not in caplog.text
     assert ingested.exit_code == 0, ingested.output
     header = json.loads((tmp_path / "out" / "cohort" / "cohort.json").read_text())
