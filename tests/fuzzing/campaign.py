@@ -14,7 +14,7 @@ from fuzzing import oracles
 from fuzzing.mutants import mutant
 from fuzzing.oracles import Frame
 from numpy.typing import NDArray
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from pipeline.domain.codes import Code
 from pipeline.domain.geometry import Unit
@@ -32,8 +32,11 @@ SECONDS, MEMORY_BYTES = 10.0, 512 * 1024**2
 """Longest that a mutant may take, and the memory it may take beyond an idle process."""
 
 META_BYTES = 400
-"""Where the transfer syntax of a seed stands. GDCM, the only other decoder of 12-bit JPEG here, refuses much of what is
-damaged and clips the rest in another way: such voxels are not judged."""
+"""Where the transfer syntax of a seed stands."""
+
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
+"""Damaged, libjpeg-turbo and the older libjpeg of GDCM clip values in different ways, and GDCM refuses much of 12 bits:
+where they differ, and the place is right, voxels are not judged."""
 
 NEAR_LEVELS = 2.0
 """Lossy colour differs by rounding from decoder to decoder."""
@@ -161,6 +164,9 @@ def _dicom(files: Mapping[str, bytes], sound: Mapping[str, bytes], volume: Volum
     wanted = thorough or isinstance(strict, str) or not all(_is_read(strict, volume, k) for k in _slices(volume))
     lenient = _asked(oracles.by_simpleitk, files) if wanted else "not asked"
     if isinstance(strict, str) and isinstance(lenient, str):
+        whole = oracles.by_pydicom(sound)
+        if all(_is_read(whole, volume, k) for k in _slices(volume)):
+            return "confirmed by the sound scan"
         return f"WRONG: no oracle reads it ({strict}, {lenient})"
     places = lenient if isinstance(strict, str) else strict
     who = set()
@@ -174,8 +180,8 @@ def _dicom(files: Mapping[str, bytes], sound: Mapping[str, bytes], volume: Volum
         ]
         if not by and not isinstance(strict, str) and any(isinstance(frame.pixels, str) for frame in strict):
             by = ["the sound scan"] * any(_are_equal(frame.pixels, volume, k) for frame in oracles.by_pydicom(sound))
-        if not by and any(JPEGExtended12Bit.encode() in content[:META_BYTES] for content in files.values()):
-            return "not judged, damaged 12-bit JPEG"
+        if not by and any(uid.encode() in content[:META_BYTES] for uid in LOSSY for content in files.values()):
+            return "not judged, damaged lossy JPEG"
         if not by:
             why = [str(one) for one in (strict, lenient) if isinstance(one, str)]
             why += [str(one.pixels) for one in strict if not why and isinstance(one.pixels, str)]

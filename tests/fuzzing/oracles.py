@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_frames
+from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, pixel_array
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -149,7 +152,7 @@ def _decoded(dataset: Dataset, number: int) -> NDArray[Any]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax in (JPEGLossless, JPEGLosslessSV1, JPEGExtended12Bit):
         return _by_gdcm(dataset)[number]
-    if syntax in (HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):
+    if syntax in (HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000, JPEG2000Lossless):
         streams = list(generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)))
         return np.asarray(openjpeg.decode(streams[number]))
     if not syntax.is_encapsulated or (syntax == RLELossless and dataset.SamplesPerPixel == 1):
@@ -185,7 +188,7 @@ def _bare(dataset: Dataset) -> Dataset:
 def _output(stored: NDArray[Any], dataset: Dataset, places: Sequence[Dataset]) -> NDArray[np.float64]:
     """Values in output units (PS3.3 C.11.1); MONOCHROME1 is mirrored first, so that larger is brighter."""
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
-    high = int(dataset.get("HighBit", bits - 1))
+    high = bits - 1 if dataset.get("HighBit") in (None, "") else int(dataset.HighBit)
     cells = (stored.astype(np.int64) >> (high + 1 - bits)) & ((1 << bits) - 1)
     values = np.where(cells >= 1 << (bits - 1), cells - (1 << bits), cells) if signed else cells
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -226,5 +229,5 @@ def _floats(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
     value = dataset.get(keyword)
     if value is None or value == "":
         return None
-    found = [float(part) for part in (value if count > 1 else [value])]
+    found = [float(part) for part in (value if isinstance(value, MultiValue) else [value])]
     return found if len(found) == count else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_series import expected_affine, make_voxels, set_text, write_series
 from phantoms.jpeg_lossless import encode
 from phantoms.niftis import nifti
@@ -93,6 +94,26 @@ def test_lossless_jpeg_with_a_flipped_bit(tmp_path: Path) -> None:
     flipped = bytes([0xA5])
     recompress(path, lambda s: s[:200] + flipped + s[201:], JPEGLosslessSV1, 12)
     assert_refused(read_folder(tmp_path), Code.CORRUPT)
+
+
+def test_an_offset_table_that_points_into_a_fragment(tmp_path: Path) -> None:
+    """Three frames in four fragments: without a sound table nobody knows which two belong together."""
+    stored = make_voxels((6, 5, 3))
+    path = write_enhanced(tmp_path / "a.dcm", make_frames(stored), transfer_syntax=RLELossless)
+    dataset = dcmread(path)
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=3))
+    parts = [frames[0], frames[1][:70], frames[1][70:], frames[2]]
+    starts = [0, 8 + len(frames[0]), 24 + len(frames[0]) + len(frames[1])]
+    for change, is_sound in ((0, True), (-8, False)):
+        table = struct.pack("<3L", *starts[:2], starts[2] + change)
+        items = [table, *parts]
+        dataset.PixelData = b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(item)) + item for item in items)
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+        if is_sound:
+            assert_right(read_folder(tmp_path).volume, (stored, expected_affine()))
+        else:
+            assert_refused(read_folder(tmp_path), Code.CORRUPT)
 
 
 def test_run_lengths_whose_segments_lie_beyond_the_stream(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_fragments, generate_frames
+from pydicom.encaps import generate_fragments
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import RLELossless
@@ -15,6 +15,7 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.codestream import describe, is_ended
 from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.decoders import DCT, DECODERS, WITH_END, Pixels
+from pipeline.readers.dicom.fragments import streams_of
 from pipeline.readers.dicom.pixel_data import ImageFile
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.run_lengths import cells_of
@@ -108,12 +109,7 @@ def _run_lengths(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -
 
 
 def _streams(image: ImageFile, layout: PixelFormat) -> list[bytes]:
-    """Compressed frames of a file, which are as many as its header says."""
-    streams = list(generate_frames(image.pixels.tobytes(), number_of_frames=layout.frames))
-    if len(streams) != layout.frames:
-        code = Code.TRUNCATED if len(streams) < layout.frames else Code.BAD_PIXELS
-        raise RejectedInput(code, f"the pixel data holds {len(streams)} frames, the header says {layout.frames}")
-    return streams
+    return streams_of(image.pixels.tobytes(), layout.frames)
 
 
 def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
