@@ -14,7 +14,7 @@ from fuzzing import oracles
 from fuzzing.mutants import mutant
 from fuzzing.oracles import Frame
 from numpy.typing import NDArray
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
 
 from pipeline.domain.codes import Code
 from pipeline.domain.geometry import Unit
@@ -34,9 +34,12 @@ SECONDS, MEMORY_BYTES = 10.0, 512 * 1024**2
 META_BYTES = 400
 """Where the transfer syntax of a seed stands."""
 
-LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
-"""Damaged, libjpeg-turbo and the older libjpeg of GDCM clip values in different ways, and GDCM refuses much of 12 bits:
-where they differ, and the place is right, voxels are not judged."""
+CLIPPED = (JPEGBaseline8Bit, JPEGExtended12Bit)
+"""Damaged, libjpeg-turbo and the older libjpeg of GDCM clip values in different ways."""
+
+JPEG = (*CLIPPED, JPEGLossless, JPEGLosslessSV1)
+"""Damaged, GDCM, the only other decoder of most of it here, refuses much that libjpeg-turbo decodes with a warning that
+nobody hears. Where it does, or where the two clip, and the place is right, voxels are not judged."""
 
 NEAR_LEVELS = 2.0
 """Lossy colour differs by rounding from decoder to decoder."""
@@ -178,16 +181,21 @@ def _dicom(files: Mapping[str, bytes], sound: Mapping[str, bytes], volume: Volum
             for name, frames in (("SimpleITK", lenient), ("pydicom", strict))
             if not isinstance(frames, str) and _is_read(frames, volume, k)
         ]
-        if not by and not isinstance(strict, str) and any(isinstance(frame.pixels, str) for frame in strict):
+        refuses = not isinstance(strict, str) and any(isinstance(frame.pixels, str) for frame in strict)
+        if not by and refuses:
             by = ["the sound scan"] * any(_are_equal(frame.pixels, volume, k) for frame in oracles.by_pydicom(sound))
-        if not by and any(uid.encode() in content[:META_BYTES] for uid in LOSSY for content in files.values()):
-            return "not judged, damaged lossy JPEG"
+        if not by and _is_of(files, JPEG if refuses else CLIPPED):
+            return "not judged, damaged JPEG"
         if not by:
             why = [str(one) for one in (strict, lenient) if isinstance(one, str)]
             why += [str(one.pixels) for one in strict if not why and isinstance(one.pixels, str)]
             return f"WRONG: slice {k} has other voxels {'; '.join(why)}"
         who.add("confirmed by " + " and ".join(by))
     return min(who, key=len)  # the weakest
+
+
+def _is_of(files: Mapping[str, bytes], syntaxes: Sequence[str]) -> bool:
+    return any(uid.encode() in content[:META_BYTES] for uid in syntaxes for content in files.values())
 
 
 def _slices(volume: Volume) -> range:

@@ -141,7 +141,10 @@ def _frames(dataset: Dataset) -> Iterator[Frame]:
         values: NDArray[Any] | str
         try:
             image = _decoded(dataset, number)
-            values = image.astype(np.float64) if colour else _output(image, dataset, places)
+            if dataset.PhotometricInterpretation == "PALETTE COLOR":
+                values = _looked_up(image, dataset)
+            else:
+                values = image.astype(np.float64) if colour else _output(image, dataset, places)
         except Exception as error:  # noqa: BLE001 - another oracle may know its pixels
             values = f"{type(error).__name__} {error}"[:200]
         yield Frame(values, *_place(dataset, places))
@@ -185,12 +188,30 @@ def _bare(dataset: Dataset) -> Dataset:
     return bare
 
 
-def _output(stored: NDArray[Any], dataset: Dataset, places: Sequence[Dataset]) -> NDArray[np.float64]:
-    """Values in output units (PS3.3 C.11.1); MONOCHROME1 is mirrored first, so that larger is brighter."""
+def _looked_up(index: NDArray[Any], dataset: Dataset) -> NDArray[np.float64]:
+    """RGB of 8 bits by palettes of 16 bits (PS3.3 C.7.6.3.1.5), nearest entries beyond their ends."""
+    channels = []
+    for colour in ("Red", "Green", "Blue"):
+        count, first, bits = (int(value) for value in dataset[f"{colour}PaletteColorLookupTableDescriptor"].value)
+        content = dataset[f"{colour}PaletteColorLookupTableData"].value
+        entries = np.frombuffer(content, "<u2" if dataset.original_encoding[1] else ">u2").astype(np.float64)
+        assert (bits, len(entries)) == (16, count)
+        channels.append(entries[np.clip(_values(index, dataset) - first, 0, count - 1)] / 257)
+    return np.stack(channels, axis=-1)
+
+
+def _values(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.int64]:
+    """Numbers in the bits that hold them (PS3.5 8.1.1), with their sign."""
     bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
     high = bits - 1 if dataset.get("HighBit") in (None, "") else int(dataset.HighBit)
     cells = (stored.astype(np.int64) >> (high + 1 - bits)) & ((1 << bits) - 1)
-    values = np.where(cells >= 1 << (bits - 1), cells - (1 << bits), cells) if signed else cells
+    return np.where(cells >= 1 << (bits - 1), cells - (1 << bits), cells) if signed else cells
+
+
+def _output(stored: NDArray[Any], dataset: Dataset, places: Sequence[Dataset]) -> NDArray[np.float64]:
+    """Values in output units (PS3.3 C.11.1); MONOCHROME1 is mirrored first, so that larger is brighter."""
+    bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
+    values = _values(stored, dataset)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         values = (-1 if signed else (1 << bits) - 1) - values
     if "ModalityLUTSequence" in dataset:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_objects import write_encapsulated, write_radiograph
-from phantoms.dicom_series import Identity, make_voxels, write_series
+from phantoms.dicom_series import Identity, make_items, make_voxels, write_series
 from phantoms.jpeg_lossless import encode as encode_lossless
 from phantoms.niftis import nifti, voxels, zipped
 from phantoms.pictures import png
 from PIL import Image
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     HTJ2K,
@@ -92,6 +93,8 @@ def _dicom_seeds() -> Iterator[Seed]:
     yield _written("dicom/enhanced RLE", lambda folder: _enhanced(folder, RLELossless))
     yield _written("dicom/radiograph", _radiograph)
     yield _written("dicom/RGB", _colour)
+    yield _written("dicom/palette", _palette)
+    yield _written("dicom/Modality LUT", _lookup)
     yield _written("dicom/YBR JPEG", _colour_jpeg)
 
 
@@ -168,6 +171,28 @@ def _radiograph(folder: Path) -> None:
 def _colour(folder: Path) -> None:
     stored = make_voxels((12, 10, 3), high=256, dtype=np.uint8)
     write_radiograph(folder / "a.dcm", stored, modality="US", spacing=None, photometric="RGB", identity=Identity())
+
+
+def _palette(folder: Path) -> None:
+    entries = np.random.default_rng(3).integers(0, 65536, (3, 200)).astype("<u2")
+
+    def tables(dataset: Dataset) -> None:
+        for channel, colour in enumerate(("Red", "Green", "Blue")):
+            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [200, 10, 16])
+            setattr(dataset, f"{colour}PaletteColorLookupTableData", entries[channel].tobytes())
+
+    stored = make_voxels((12, 10, 1), high=256, dtype=np.uint8)[:, :, 0]
+    write_radiograph(folder / "a.dcm", stored, modality="US", spacing=None, photometric="PALETTE COLOR", edit=tables)
+
+
+def _lookup(folder: Path) -> None:
+    def table(dataset: Dataset) -> None:
+        entries = np.random.default_rng(4).permutation(4096).astype("<u2")
+        dataset.ModalityLUTSequence = make_items(LUTDescriptor=[4096, 0, 16], ModalityLUTType="US")
+        dataset.ModalityLUTSequence[0].add_new("LUTData", "OW", entries.tobytes())
+
+    stored = make_voxels((12, 10, 1))[:, :, 0]
+    write_radiograph(folder / "a.dcm", stored, modality="CR", spacing_tag="PixelSpacing", edit=table)
 
 
 def _colour_jpeg(folder: Path) -> None:
