@@ -233,7 +233,19 @@ _STREAM_DAMAGE = (
 MUTATIONS: tuple[Mutation, ...] = (
     *(bit_of_header, bit_of_header, length_field, swap_vr, delete, repeat, swap_elements, insert, transfer_syntax),
     *(decimal, decimal, decimal, decimal, number, number, word),
-    *(pixel_bytes, pixel_bytes, pixel_bytes, pixel_bytes, stream, stream, stream, stream, stream),
+    *(
+        pixel_bytes,
+        pixel_bytes,
+        pixel_bytes,
+        pixel_bytes,
+        pixel_bytes,
+        pixel_bytes,
+        stream,
+        stream,
+        stream,
+        stream,
+        stream,
+    ),
 )
 
 

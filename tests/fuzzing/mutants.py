@@ -16,7 +16,7 @@ from fuzzing.seeds import Seed, make_seeds
 SEED = 20240131
 """Of all random choices."""
 
-BLIND_SHARE = 0.2
+BLIND_SHARE = 0.12
 """Part of the mutations that know nothing of the format."""
 
 DICOM_SHARE = 0.8
