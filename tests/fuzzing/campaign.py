@@ -34,12 +34,13 @@ SECONDS, MEMORY_BYTES = 10.0, 512 * 1024**2
 META_BYTES = 400
 """Where the transfer syntax of a seed stands."""
 
-CLIPPED = (JPEGBaseline8Bit, JPEGExtended12Bit)
-"""Damaged, libjpeg-turbo and the older libjpeg of GDCM clip values in different ways."""
-
-JPEG = (*CLIPPED, JPEGLossless, JPEGLosslessSV1)
+JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 """Damaged, GDCM, the only other decoder of most of it here, refuses much that libjpeg-turbo decodes with a warning that
-nobody hears. Where it does, or where the two clip, and the place is right, voxels are not judged."""
+nobody hears. Where it does, and the place is right, voxels are not judged."""
+
+LOSSY = (b"\xff\xc0\0", b"\xff\xc1\0")
+"""Frame headers of lossy JPEG (ITU-T T.81 B.1.1.3). Damaged, libjpeg-turbo and the older libjpeg of GDCM clip values in
+different ways: such voxels are not judged either."""
 
 NEAR_LEVELS = 2.0
 """Lossy colour differs by rounding from decoder to decoder."""
@@ -166,12 +167,13 @@ def _dicom(files: Mapping[str, bytes], sound: Mapping[str, bytes], volume: Volum
     strict = _asked(oracles.by_pydicom, files)
     wanted = thorough or isinstance(strict, str) or not all(_is_read(strict, volume, k) for k in _slices(volume))
     lenient = _asked(oracles.by_simpleitk, files) if wanted else "not asked"
-    if isinstance(strict, str) and isinstance(lenient, str):
+    if isinstance(strict, str):
         whole = oracles.by_pydicom(sound)
         if all(_is_read(whole, volume, k) for k in _slices(volume)):
             return "confirmed by the sound scan"
+    if isinstance(strict, str) and isinstance(lenient, str):
         return f"WRONG: no oracle reads it ({strict}, {lenient})"
-    places = lenient if isinstance(strict, str) else strict
+    places = [*lenient, *oracles.by_pydicom(sound)] if isinstance(strict, str) else strict
     who = set()
     for k in _slices(volume):
         if not any(_is_placed(frame, volume, k) for frame in places):
@@ -184,7 +186,7 @@ def _dicom(files: Mapping[str, bytes], sound: Mapping[str, bytes], volume: Volum
         refuses = not isinstance(strict, str) and any(isinstance(frame.pixels, str) for frame in strict)
         if not by and refuses:
             by = ["the sound scan"] * any(_are_equal(frame.pixels, volume, k) for frame in oracles.by_pydicom(sound))
-        if not by and _is_of(files, JPEG if refuses else CLIPPED):
+        if not by and (_is_lossy(files) or (refuses and _is_of(files, JPEG))):
             return "not judged, damaged JPEG"
         if not by:
             why = [str(one) for one in (strict, lenient) if isinstance(one, str)]
@@ -196,6 +198,10 @@ def _dicom(files: Mapping[str, bytes], sound: Mapping[str, bytes], volume: Volum
 
 def _is_of(files: Mapping[str, bytes], syntaxes: Sequence[str]) -> bool:
     return any(uid.encode() in content[:META_BYTES] for uid in syntaxes for content in files.values())
+
+
+def _is_lossy(files: Mapping[str, bytes]) -> bool:
+    return any(marker in content for marker in LOSSY for content in files.values())
 
 
 def _slices(volume: Volume) -> range:

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import openjpeg
 import SimpleITK
+from fuzzing.dicom_bytes import DicomBytes
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -37,6 +38,7 @@ PIXEL_ATTRIBUTES = (
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
 )
+CHARACTER_SET = 0x00080005
 PROJECTIONS = ("CR", "DX", "MG", "RF", "XA", "IO", "PX")
 """Modalities that are measured at the detector (PS3.3 10.7.1.1)."""
 
@@ -78,7 +80,13 @@ def by_simpleitk(files: Mapping[str, bytes]) -> list[Frame]:
 
 @lru_cache(maxsize=256)
 def _of_pydicom(content: bytes) -> tuple[Frame, ...]:
-    dataset = dcmread(BytesIO(content), force=True)
+    try:
+        dataset = dcmread(BytesIO(content), force=True)
+    except TypeError:  # a character set that is no text stops pydicom; nothing here is text
+        file = DicomBytes.parse(content)
+        for element in file.named([CHARACTER_SET]):
+            file = file.with_value(element, b"")
+        dataset = dcmread(BytesIO(file.join()), force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian

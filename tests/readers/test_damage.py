@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phantoms.dicom_enhanced import make_frames, write_enhanced
-from phantoms.dicom_series import expected_affine, make_voxels, set_text, write_series
+from phantoms.dicom_objects import write_radiograph
+from phantoms.dicom_series import expected_affine, make_voxels, set_text, without, write_series
 from phantoms.jpeg_lossless import encode
 from phantoms.niftis import nifti
 from phantoms.pictures import SIGNATURE, chunk, png
@@ -172,3 +173,31 @@ def test_a_png_with_fewer_rows_than_it_claims(
     taller = struct.pack(">IIBBBBB", 3, 5, 8 * np.dtype(dtype).itemsize, colour, 0, 0, interlace)
     (tmp_path / "whole.png").write_bytes(content.replace(content[8:33], chunk(b"IHDR", taller)))
     assert_refused(read_folder(tmp_path, PICTURES), Code.TRUNCATED)
+
+
+@pytest.mark.parametrize("vr", ["SV", "UV", "UT", "SQ"])
+def test_pixel_data_of_a_value_representation_that_cannot_hold_it(tmp_path: Path, vr: str) -> None:
+    for path in write_series(tmp_path, make_voxels((7, 5, 3)), edit=without("PatientAge")):
+        content = path.read_bytes()
+        at = content.rindex(b"\xe0\x7f\x10\x00OW")
+        path.write_bytes(content[: at + 4] + vr.encode() + content[at + 6 :])
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER, Code.TRUNCATED, Code.BAD_VALUE, Code.CORRUPT)
+
+
+def test_a_palette_whose_entries_are_no_numbers(tmp_path: Path) -> None:
+    def palette(dataset: Dataset) -> None:
+        for colour in ("Red", "Green", "Blue"):
+            setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
+            setattr(dataset, f"{colour}PaletteColorLookupTableData", b"\x00\x01\x02\x03\x04\x05\x06\x07")
+        set_text(dataset, 0x00281201, "LO", "a\\b\\c\\d")
+
+    stored = make_voxels((6, 5, 1), high=4, dtype=np.uint8)[:, :, 0]
+    write_radiograph(tmp_path / "a.dcm", stored, modality="US", photometric="PALETTE COLOR", edit=palette)
+    assert_refused(read_folder(tmp_path), Code.BAD_VALUE)
+
+
+def test_a_nifti_header_with_the_magic_of_the_other_version(tmp_path: Path) -> None:
+    content = nifti(version=2)
+    (tmp_path / "a.nii").write_bytes(content.replace(b"n+2\0", b"n+1\0", 1))
+    assert_refused(read_folder(tmp_path, ReadOptions(modality="MR")), Code.BAD_HEADER)

@@ -6,8 +6,9 @@ from struct import error as StructError
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
+from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.content import HEADER_BYTES, read_header, read_whole
+from pipeline.readers.dicom.content import HEADER_BYTES, PARSE_ERRORS, read_header, read_whole
 from pipeline.readers.dicom.deflate import deflated_start
 from pipeline.readers.dicom.layout import IMPLICIT, ITEM, LENGTH, SEQUENCE_END, UNDEFINED
 from pipeline.readers.dicom.values import integer, syntax_of
@@ -74,9 +75,13 @@ def _plain(content: bytes) -> ImageFile | None:
 
 def _parsed(content: bytes, max_bytes: int) -> ImageFile:
     dataset = read_whole(content, max_bytes + HEADER_BYTES)
-    value = dataset.get("PixelData")
+    try:
+        value = dataset.get("PixelData")
+        is_words = "PixelData" in dataset and dataset["PixelData"].VR == "OW"
+    except PARSE_ERRORS as error:
+        message = "the pixel data has a value representation that cannot hold it"
+        raise RejectedInput(Code.BAD_HEADER, message) from error
     pixels = memoryview(value if isinstance(value, bytes) else b"")
-    is_words = "PixelData" in dataset and dataset["PixelData"].VR == "OW"
     return ImageFile(dataset, pixels, syntax_of(dataset), is_words)
 
 

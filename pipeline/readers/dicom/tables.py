@@ -110,7 +110,10 @@ def _entries(dataset: Dataset, keyword: str, descriptor: Descriptor, *, little: 
         raise RejectedInput(Code.BAD_VALUE, f"{keyword} is missing")
     if not isinstance(value, bytes):
         whole = [value] if isinstance(value, int) else list(value)
-        value = np.array(whole, dtype="<u2" if little else ">u2").tobytes()
+        try:
+            value = np.array(whole, dtype="<u2" if little else ">u2").tobytes()
+        except (ValueError, TypeError, OverflowError) as error:
+            raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds no whole numbers of 16 bits") from error
     count = descriptor.count
     if len(value) == WORDS * count:
         return np.frombuffer(value, "<u2" if little else ">u2").astype(np.uint16)

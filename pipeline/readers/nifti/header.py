@@ -22,7 +22,8 @@ VERSIONS: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 
 LONGEST_HEADER = 540
 MAGIC_AT = {348: 344, 540: 4}
-SINGLE = (b"n+1\0", b"n+2\0")
+SINGLE_OF = {348: b"n+1\0", 540: b"n+2\0"}
+SINGLE = tuple(SINGLE_OF.values())
 PAIRS = (b"ni1\0", b"ni2\0")
 ANALYZE_REGULAR = (38, b"r")
 """Analyze 7.5, which NIfTI-1 grew from, has this byte and no magic."""
@@ -114,6 +115,8 @@ def parse(content: bytes, max_bytes: int, file_size: int | None = None) -> Nifti
     if magic not in SINGLE:
         kind = "a pair of .hdr and .img" if magic in PAIRS else "Analyze 7.5, which does not say where voxels lie"
         raise RejectedInput(Code.NOT_SUPPORTED, f"it is {kind}; only NIfTI in one file is read")
+    if magic != SINGLE_OF[version]:
+        raise RejectedInput(Code.BAD_HEADER, f"its header has {version} bytes and the magic of another version")
     header = VERSIONS[version](head[:version], endianness=order, check=False)
     shape = _shape(header)
     code = int(header["datatype"])
