@@ -62,6 +62,53 @@ def test_an_element_that_stands_twice(tmp_path: Path, syntax: UID) -> None:
     assert "PixelSpacing stands twice" in reading.messages[0]
 
 
+BEHIND = {
+    "a rescale again": ([(0x00281052, "DS", b"500 ")], "RescaleIntercept stands twice"),
+    "a place again": ([(0x00200032, "DS", b"9\\9\\9 ")], "ImagePositionPatient stands twice"),
+    "a private element again": ([(0x00190010, "LO", b"CREATOR2")], "(0019,0010) stands twice"),
+    "padding and a rescale": ([(0xFFFCFFFC, "OB", bytes(8)), (0x00281052, "DS", b"500 ")], "RescaleIntercept"),
+    "what was not there": ([(0x00280120, "US", b"\0\0")], "PixelPaddingValue stands behind the pixel data"),
+}
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless, JPEGLSLossless])
+@pytest.mark.parametrize(("elements", "message"), BEHIND.values(), ids=BEHIND)
+def test_an_element_of_the_header_behind_the_pixels(
+    tmp_path: Path, syntax: UID, elements: list[tuple[int, str, bytes]], message: str
+) -> None:
+    """Discovery reads the beginning of a file alone, and pydicom takes the last of two."""
+    tail = b""
+    for tag, vr, value in elements:
+        tail += struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        if syntax == ImplicitVRLittleEndian:
+            tail += struct.pack("<L", len(value)) + value
+        elif vr == "OB":
+            tail += struct.pack("<2s2xL", b"OB", len(value)) + value
+        else:
+            tail += struct.pack("<2sH", vr.encode(), len(value)) + value
+
+    def edit(dataset: Dataset, k: int) -> None:
+        set_text(dataset, 0x00190010, "LO", "CREATOR1")
+
+    for path in write_series(tmp_path, make_voxels((33, 35, 3)), intercept=-1024.0, transfer_syntax=syntax, edit=edit):
+        path.write_bytes(path.read_bytes() + tail)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER)
+    assert message in reading.messages[0]
+
+
+def test_a_deflated_element_behind_the_pixels(tmp_path: Path) -> None:
+    for path in write_series(tmp_path, make_voxels((6, 5, 3)), transfer_syntax=DeflatedExplicitVRLittleEndian):
+        content = path.read_bytes()
+        start = 144 + struct.unpack_from("<L", content, 140)[0]
+        packer = zlib.compressobj(wbits=-15)
+        body = zlib.decompress(content[start:], -15) + struct.pack("<HH2sH", 0x28, 0x1052, b"DS", 4) + b"500 "
+        path.write_bytes(content[:start] + packer.compress(body) + packer.flush())
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER)
+    assert "RescaleIntercept stands twice" in reading.messages[0]
+
+
 def test_a_private_element_that_stands_twice_changes_nothing(tmp_path: Path) -> None:
     stored = make_voxels((6, 5, 3))
 

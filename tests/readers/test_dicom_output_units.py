@@ -12,6 +12,7 @@ from phantoms.dicom_series import AXIAL, Edit, Identity, expected_affine, make_v
 from phantoms.niftis import nifti
 from phantoms.readings import assert_refused, assert_right, read_folder
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedPETImageStorage
 
 from pipeline.domain.codes import Code
 from pipeline.readers.dicom.output_units import NO_UNIT_NOTE
@@ -52,6 +53,19 @@ def test_values_in_another_unit_are_noted(
     assert_right(volume, (VOXELS, expected_affine(AXIAL)))
     assert any(note in told for told in volume.notes) if note else not volume.notes
     assert "DOE" not in str(volume.notes)
+
+
+@pytest.mark.parametrize(("units", "note"), [("BQML", ""), ("CNTS", "Units is CNTS"), ("", "Units is missing")])
+def test_an_enhanced_pet_has_its_units_beside_its_frames(tmp_path: Path, units: str, note: str) -> None:
+    def as_pet(dataset: Dataset) -> None:
+        dataset.Modality = "PT"
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedPETImageStorage
+        if units:
+            dataset.Units = units
+
+    write_enhanced(tmp_path / "a.dcm", make_frames(VOXELS), edit=as_pet)
+    notes = read_folder(tmp_path).volume.notes
+    assert [note in one for one in notes] == [True] * bool(note)
 
 
 def test_frames_of_two_units_are_no_volume(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_series import expected_affine, make_voxels, write_series
 from phantoms.readings import assert_all_right, assert_refused, read_folder
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders import RLELosslessDecoder
@@ -70,13 +69,18 @@ def test_only_plain_files_are_read_without_pydicom(tmp_path: Path, syntax: UID, 
     assert image.pixels == dcmread(path).PixelData
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless], ids=lambda syntax: syntax.keyword)
-def test_what_follows_the_pixel_data_is_none_of_it(tmp_path: Path, syntax: UID) -> None:
-    def pad(dataset: Dataset, k: int) -> None:
-        dataset.DataSetTrailingPadding = bytes(range(64))
+PADDING = struct.pack("<HH2s2xL", 0xFFFC, 0xFFFC, b"OB", 64) + bytes(range(64))
+VENDORS = struct.pack("<HH2sH", 0x7FE1, 0x10, b"LO", 8) + b"CREATOR1"
 
+
+@pytest.mark.parametrize("tail", [PADDING, 2 * PADDING, bytes(64), VENDORS + PADDING], ids=range(4))
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless], ids=lambda syntax: syntax.keyword)
+def test_what_follows_the_pixel_data_is_none_of_it(tmp_path: Path, syntax: UID, tail: bytes) -> None:
+    """Padding, once and again, zeros, and a vendor's group; what belongs before it is a matter of test_damage."""
     stored = make_voxels((33, 35, 3))
-    paths = write_series(tmp_path, stored, transfer_syntax=syntax, edit=pad)
+    paths = write_series(tmp_path, stored, transfer_syntax=syntax)
+    for path in paths:
+        path.write_bytes(path.read_bytes() + tail)
     assert "PixelData" in open_image(paths[0].read_bytes(), LIMIT).dataset, "pydicom judges what follows"
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
 

@@ -72,6 +72,19 @@ def test_signed_header_over_an_unsigned_jpeg_2000_stream(tmp_path: Path) -> None
     assert_right_or_refused(read_folder(tmp_path), [(stored, AFFINE)], Code.BAD_PIXELS)
 
 
+@pytest.mark.parametrize(("high", "is_told"), [(2048, True), (2049, False), (4096, False)])
+def test_signed_header_over_a_lossless_jpeg_stream_of_fewer_bits(tmp_path: Path, high: int, is_told: bool) -> None:
+    """What reaches the top bit of the stream may be a negative number or a large one."""
+    stored = make_voxels(SHAPE, high=high, dtype=np.int16)
+    stored.reshape(-1)[0] = high - 1
+    streams = [jpeg_lossless.encode(stored[:, :, k].T, 12) for k in range(SHAPE[2])]
+    write_streams(tmp_path, stored, streams, syntax=JPEGLosslessSV1)
+    if is_told:
+        assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+    else:
+        assert_refused(read_folder(tmp_path), Code.BAD_PIXELS)
+
+
 def test_unsigned_header_over_a_signed_jpeg_2000_stream(tmp_path: Path) -> None:
     """Negative numbers can be no unsigned pixels; those below zero are the cells of large ones."""
     stored = make_voxels(TALL, high=4096)

@@ -19,7 +19,7 @@ from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.deflate import check_inflated_size, deflated_start, inflate
 from pipeline.readers.dicom.elements import plain_header
-from pipeline.readers.dicom.layout import EXPLICIT_VRS, MAGIC_OFFSET, PIXEL_TAGS, known_vr
+from pipeline.readers.dicom.layout import EXPLICIT_VRS, MAGIC_OFFSET, PIXEL_GROUP, PIXEL_TAGS, known_vr
 from pipeline.readers.reader import HeaderCutError
 
 # What a diagnosis rests on is judged in values.py. pydicom's warnings quote header values, which may name the patient.
@@ -29,6 +29,9 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 HEADER_BYTES = 64 * 1024**2
 """What a deflated header may inflate to, beside its pixels."""
+
+FILLING_TAGS = frozenset({0x00000000, 0xFFFCFFFC})
+"""What may fill up a file behind its pixel data: zeros, and Data Set Trailing Padding (PS3.10 7.2)."""
 
 PARSE_ERRORS = (
     InvalidDicomError,
@@ -91,7 +94,10 @@ def read_header(content: bytes, size: int | None = None) -> tuple[Dataset, int]:
 
 
 def read_whole(content: bytes, max_bytes: int) -> Dataset:
-    """Parse a file with its pixel data, inflating at most `max_bytes`; see :func:`read_header`."""
+    """Parse a file with its pixel data, inflating at most `max_bytes`; see :func:`read_header`.
+
+    The header is what stands before the pixel data, here as there: what belongs to it and stands behind is refused.
+    """
     start = deflated_start(content)
     if start is None:
         return _guarded(lambda: _parse_plain(content, pixels=True))[0]
@@ -167,15 +173,13 @@ def _guarded(parse: Callable[[], tuple[Dataset, int]]) -> tuple[Dataset, int]:
 
 def _parse_plain(content: bytes, pixels: bool) -> tuple[Dataset, int]:
     stream = BytesIO(content)
-    if pixels:
-        return _with_syntax(dcmread(stream, force=True)), 0
-    dataset = read_partial(stream, stop_when=_before_pixels(), force=True)
+    dataset = read_partial(stream, stop_when=_each_once(pixels=pixels), force=True)
     return _with_syntax(dataset), stream.tell()
 
 
 def _parse_deflated(head: bytes, body: bytes, pixels: bool) -> tuple[Dataset, int]:
     stream = BytesIO(body)
-    stop = None if pixels else _before_pixels()
+    stop = _each_once(pixels=pixels)
     dataset = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
     whole = Dataset(dataset)
     whole.set_original_encoding(False, True, dataset._character_set)
@@ -195,20 +199,27 @@ def _with_syntax(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _before_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+def _each_once(*, pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
     """Make what stops pydicom at the pixel data, and at an element of the standard that stands a second time.
 
-    PS3.5 7.1 has each element once. Of two, one reader takes the first and another the last.
+    PS3.5 7.1 has each element once, in ascending order. Of two, one reader takes the first and another the last; an
+    element of the header that stands behind the pixels (where `pixels` are read too) is seen by some readers alone.
     """
     seen: set[int] = set()
+    is_behind = False
 
     def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        nonlocal is_behind
         number = int(tag)
         is_peeked = seen == {number}  # pydicom looks at the first element twice
-        if number in seen and not is_peeked and not tag.is_private:
+        is_filling = is_behind and number in FILLING_TAGS
+        if number in seen and not is_peeked and not is_filling and (is_behind or not tag.is_private):
             raise RejectedInput(Code.BAD_HEADER, f"{keyword_for_tag(tag) or tag} stands twice in the header")
+        if is_behind and not is_filling and tag.group < PIXEL_GROUP:
+            raise RejectedInput(Code.BAD_HEADER, f"{keyword_for_tag(tag) or tag} stands behind the pixel data")
         seen.add(number)
-        return number in PIXEL_TAGS
+        is_behind = is_behind or number in PIXEL_TAGS
+        return is_behind and not pixels
 
     return stop
 

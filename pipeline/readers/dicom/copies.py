@@ -147,7 +147,7 @@ def _digest_of_file(file: SourceFile, frame: int) -> str:
     if frame:
         return f"{file.relative}#{frame}"
     try:
-        content = load(file)
-    except RejectedInput:
+        dataset = read_whole(load(file), ReadOptions().max_bytes)
+    except RejectedInput:  # reading its voxels will tell
         return file.relative
-    return hashlib.sha256(read_whole(content, ReadOptions().max_bytes).PixelData).hexdigest()
+    return hashlib.sha256(dataset.PixelData).hexdigest()

@@ -153,8 +153,8 @@ def _rgb(decoded: Pixels, layout: PixelFormat) -> Pixels:
 def _agreeing(decoded: Pixels, layout: PixelFormat, precision: int, signed: bool) -> Pixels:
     """Values as the header means them, refused where the stream cannot have meant them so.
 
-    A stream without sign under a header with one holds two's complement. Bits above BitsStored must repeat the value:
-    zeros, or its sign.
+    A stream without sign under a header with one holds two's complement, of which a stream of fewer bits than
+    BitsStored does not tell the sign. Bits above BitsStored must repeat the value: zeros, or its sign.
     """
     if layout.high_bit != layout.bits_stored - 1:
         raise RejectedInput(Code.NOT_SUPPORTED, f"HighBit {layout.high_bit} over compressed pixels")
@@ -166,6 +166,9 @@ def _agreeing(decoded: Pixels, layout: PixelFormat, precision: int, signed: bool
         unsigned = decoded.view(f"u{decoded.dtype.itemsize}")
         if int(unsigned.max()) >> precision:  # lossless JPEG adds up differences: damage drifts out of the range
             raise RejectedInput(Code.CORRUPT, f"the compressed pixels leave the range of their {precision} bits")
+        if layout.signed and precision < layout.bits_stored and int(unsigned.max()) >> (precision - 1):
+            message = f"the compressed pixels have {precision} bits, the header says {layout.bits_stored} with a sign"
+            raise RejectedInput(Code.BAD_PIXELS, f"{message}: they may be negative or large")
         values = _extended(unsigned, precision, layout.signed)
     low = -(1 << (layout.bits_stored - 1)) if layout.signed else 0
     high = (1 << (layout.bits_stored - layout.signed)) - 1

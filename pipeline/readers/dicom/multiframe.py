@@ -85,7 +85,7 @@ def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         stated_distance=stated_distance(measures),
         rescale=rescale_attributes(rescale if len(rescale) else dataset),
-        meaning=tuple(text(rescale, name) for name in MEANING),
+        meaning=tuple(text(rescale, name) or text(dataset, name) for name in MEANING),
         frame_type=_first(group, KEYS["ImageType"]),
         keys=_keys(group),
         times=_times(group),
