@@ -160,7 +160,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.TIMEOUT: Explanation("Reading took longer than the limit.", "Check the file and the disk, then run again."),
     Code.UNREADABLE: Explanation(
         "The operating system does not let us read it; or it lies in an archive encrypted, as a link, or under a path "
-        "that leads out.",
+        "that leads out or is written with backslashes.",
         "Check permissions and the mount; unpack the archive.",
     ),
     Code.CHANGED: Explanation(

@@ -27,6 +27,11 @@ LARGEST_RATIO, JUDGED_FROM_BYTES = 200, 64 * 1024**2
 
 DRIVE = re.compile("[A-Za-z]:")
 
+BACKSLASHES = (
+    "the archive writes its path with backslashes, as old tools of Windows do against the standard (APPNOTE 4.4.17): "
+    "unpack it on Windows and give the folder, or pack that again with another tool"
+)
+
 ENCRYPTED = 0x1
 """Bit of the general purpose flags (APPNOTE 4.4.4)."""
 
@@ -163,7 +168,9 @@ def _refusal(archive: OpenArchive, info: ZipInfo, count: int) -> RejectedInput |
 
 def _faults(archive: OpenArchive, info: ZipInfo, count: int) -> Iterator[tuple[Code, str]]:
     written = info.orig_filename
-    if {"", ".", ".."} & set(written.split("/")) or "\\" in written or "\0" in written or DRIVE.match(written):
+    if "\\" in written:
+        yield Code.UNREADABLE, BACKSLASHES
+    if {"", ".", ".."} & set(written.split("/")) or "\0" in written or DRIVE.match(written):
         yield Code.UNREADABLE, "its path leads out of the archive, or may on another system"
     if count > 1:
         yield Code.BAD_HEADER, f"the archive lists {count} files under this path"

@@ -17,6 +17,7 @@ from pipeline.readers.loading import Beginning, beginnings, load
 from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
+from pipeline.readers.unopened import hidden_fault
 from pipeline.readers.walking import Entry, is_scans, walk
 
 log = logging.getLogger("resdx")
@@ -151,6 +152,8 @@ def _reader_for(file: SourceFile, content: bytes) -> str:
         return name
     if other := next((form for magic, form in OTHER_IMAGES.items() if content.startswith(magic)), ""):
         raise RejectedInput(Code.NOT_SUPPORTED, f"a {other} image, a format that is not read")
+    if hidden := hidden_fault(file.path.name, content):
+        raise hidden
     claimed = named_reader(file.path.name)
     if claimed and not content:
         raise RejectedInput(Code.TRUNCATED, "the file is empty")
