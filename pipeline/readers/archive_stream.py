@@ -23,6 +23,9 @@ LOCAL = struct.Struct("<4s22xHH")
 DAMAGED = "the archive is damaged where this file lies in it"
 PIECE_BYTES = 1024**2
 
+COUNTED_TO = 0x10000
+"""Some tools count the members in 16 bits however many there are."""
+
 END, END_64, LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 END_BYTES, LOCATOR_BYTES, END_64_BYTES, LONGEST_COMMENT = 22, 20, 56, 0xFFFF
 
@@ -32,8 +35,11 @@ class OpenArchive:
 
     def __init__(self, path: Path, size: int) -> None:
         self.stream = path.open("rb")
-        _check_directory(self.stream, size)
+        count = _check_directory(self.stream, size)
         self.list = ZipFile(self.stream)
+        if (len(self.list.filelist) - count) % COUNTED_TO:
+            message = f"the archive counts {count} files and lists {len(self.list.filelist)}"
+            raise RejectedInput(Code.CORRUPT, message)
         self._turn = Lock()
 
     def read(self, place: int, size: int) -> bytes:
@@ -114,20 +120,24 @@ class MemberStream(io.RawIOBase):
                 return piece
 
 
-def _check_directory(stream: IO[bytes], size: int) -> None:
-    """Refuse a list of members that is missing or larger than any real one, before it is held in memory."""
+def _check_directory(stream: IO[bytes], size: int) -> int:
+    """Refuse a list of members that is missing or larger than any real one, before it is held in memory.
+
+    Returns how many members the archive counts.
+    """
     start = max(0, size - END_BYTES - LONGEST_COMMENT)
     stream.seek(start)
     tail = stream.read()
     at = tail.rfind(END)
     if at < 0:
         raise RejectedInput(Code.TRUNCATED, "the archive ends before its list of files")
-    (length,) = struct.unpack_from("<L", tail, at + 12)
+    count, length = struct.unpack_from("<HL", tail, at + 10)
     locator = at - LOCATOR_BYTES
     if locator >= 0 and tail[locator : locator + 4] == LOCATOR_64:  # APPNOTE 4.3.15
         (place,) = struct.unpack_from("<Q", tail, locator + 8)
         stream.seek(min(place, size))
-        (length,) = struct.unpack_from("<Q", stream.read(END_64_BYTES), 40)
+        count, length = struct.unpack_from("<QQ", stream.read(END_64_BYTES), 32)
     if length > MOST_DIRECTORY_BYTES:
         message = f"the archive's list of files takes {length} bytes; the limit is {MOST_DIRECTORY_BYTES}"
         raise RejectedInput(Code.TOO_LARGE, message)
+    return int(count)

@@ -36,7 +36,9 @@ def write_link(path: Path, name: str, target: str) -> Path:
     return path
 
 
-def set_listed(path: Path, name: str, *, flags: int | None = None, offset: int | None = None) -> Path:
+def set_listed(
+    path: Path, name: str, *, flags: int | None = None, offset: int | None = None, comment_bytes: int | None = None
+) -> Path:
     """Change what the list of members says of one."""
     content = bytearray(path.read_bytes())
     at = content.index(LISTED)
@@ -47,6 +49,8 @@ def set_listed(path: Path, name: str, *, flags: int | None = None, offset: int |
         at += 46 + sum(lengths)
     if flags is not None:
         struct.pack_into("<H", content, at + 8, flags)
+    if comment_bytes is not None:
+        struct.pack_into("<H", content, at + 32, comment_bytes)
     if offset is not None:
         struct.pack_into("<L", content, at + 42, offset)
     path.write_bytes(content)
