@@ -132,10 +132,6 @@ class TrackingError(ResdxError):
     """The tracking store cannot be used as configured."""
 
 
-class MissingExtraError(ResdxError):
-    """A feature needs an optional package that is not installed."""
-
-
 class StoppedBySignal(ResdxError):  # noqa: N818 - it is an orderly stop, not a failure
     """SIGTERM arrived; everything was saved."""
 

@@ -22,7 +22,7 @@ ROWS = {
     "shipped": 1,
     "domain": 2,
     "ledger": 3,
-    "readers": 3.5,  # may use the ledger's discovery index
+    "readers": 3.5,
     "cohort": 4,
     "preprocessing": 4,
     "data": 5,

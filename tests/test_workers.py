@@ -278,3 +278,20 @@ def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == ["started", "[1, 2]", ""]
+
+
+def test_results_that_the_parent_cannot_take_over_hang_nothing() -> None:
+    """Each array that is kept holds a file open; without files left the run ends at once, and says so."""
+    script = (
+        "import resource\n"
+        "import numpy as np\n"
+        "from functools import partial\n"
+        "from pipeline.workers import imap\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "try:\n"
+        "    list(imap(partial(np.full, 400_000), range(50), processes=1, timeout_seconds=600.0))\n"
+        "except OSError as error:\n"
+        "    print(error.strerror)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout == "Too many open files\n", done.stderr

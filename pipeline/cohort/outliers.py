@@ -61,9 +61,10 @@ class Outlier:
 
 def levels_of(volume: Volume) -> Levels | None:
     """Intensities of the first channel, by every n-th voxel, so that at most about :data:`SAMPLED` are looked at."""
-    step = max(1, math.ceil((volume.voxels[0].size / SAMPLED) ** (1 / 3)))
+    first = volume.voxels[0]
+    step = max(1, math.ceil((first.size / SAMPLED) ** (1 / max(1, sum(length > 1 for length in first.shape)))))
     part = (slice(None, None, step),) * 3
-    voxels = volume.voxels[0][part]
+    voxels = first[part]
     if volume.valid is not None:
         voxels = voxels[volume.valid[part]]
     if not voxels.size:
@@ -129,6 +130,8 @@ def _lengths(series: CaseSeries) -> dict[tuple[str, str], float]:
 
 
 def _deviations(values: np.ndarray, least: float) -> np.ndarray:
+    if np.isfinite(values).sum() < FEWEST:
+        return np.zeros(len(values))
     median = np.nanmedian(values)
     scale = max(DEVIATION * float(np.nanmedian(np.abs(values - median))), least)
     return np.asarray((values - median) / scale) if scale > 0 else np.zeros(len(values))

@@ -40,15 +40,15 @@ class SourceFile:
         Bytes.
     sha256 : str
         Hex digest of the content; empty when it could not be read, or was not asked for.
-    modified_ns : int
-        When it was last modified, as the file system tells; 0: not known.
+    modified_ns : int or None
+        When it was last modified, in nanoseconds since 1970, as the file system tells; None: not known.
     """
 
     path: Path
     relative: str
     size: int
     sha256: str = ""
-    modified_ns: int = field(default=0, compare=False)
+    modified_ns: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,9 @@ class Series:
     reader : str
         Name of the reader part: ``dicom``, ``nifti`` or ``picture``.
     key : str
-        Unique within a discovery: the SeriesInstanceUID, with ``#n`` where one series was split into n stacks; the
-        relative path for NIfTI and pictures. PHI for what we write.
+        Unique within a discovery: the SeriesInstanceUID, with ``#`` and a short digest where one series was split into
+        stacks, with ``~`` and one where several patients share it; the relative path for NIfTI and pictures. PHI for
+        what we write.
     files : tuple of SourceFile
         In an order that the reader chooses.
     modality : str

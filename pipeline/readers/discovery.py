@@ -59,7 +59,7 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: F
     """
     if not is_scans(root):
         raise UsageError(f"{root} is no folder and no ZIP archive.", "Give what holds the scans.")
-    root = root.resolve()
+    root = root.resolve() if root.is_dir() else root.parent.resolve() / root.name  # an archive is known by its name
     began_ns = time.time_ns()
     entries = walk(root)
     if index and (remembered := index.recall(root, entries, options, digests=digests)):
@@ -113,9 +113,11 @@ def _inspect(
 ) -> None:
     file, content = beginning.file, beginning.content
     try:
-        if beginning.error is not None:
+        if beginning.error is not None and not content:
             raise beginning.error
         name = _reader_for(file, content)
+        if beginning.error is not None:
+            raise beginning.error
         part = readers()[name]
         try:
             header = part.inspect(file, content, options)

@@ -38,7 +38,7 @@ TRANSIENT = frozenset(
 
 MOST_FOLDERS = 64
 BUSY_SECONDS = 5.0
-LIBRARIES = ("pydicom", "nibabel")
+LIBRARIES = ("pydicom", "nibabel", "pillow", "numpy")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS folders (
@@ -165,7 +165,8 @@ def _code() -> str:
     """Digest of the code that reads headers, and of the libraries it stands on."""
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    for path in sorted([*package.joinpath("readers").rglob("*.py"), *package.joinpath("domain").rglob("*.py")]):
+    rooms = (package.joinpath("readers").rglob("*.py"), package.joinpath("domain").rglob("*.py"), package.glob("*.py"))
+    for path in sorted(path for room in rooms for path in room):
         digest.update(path.read_bytes())
     digest.update("\0".join(importlib.metadata.version(name) for name in LIBRARIES).encode())
     return digest.hexdigest()

@@ -27,7 +27,7 @@ NOT_REGULAR = "is no regular file (a pipe, a device, an unreadable or linked fol
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a file begins with; or why it cannot be read."""
+    """What a file begins with; or why it cannot be read, or should not be where it is an image."""
 
     file: SourceFile
     content: bytes = b""
@@ -73,7 +73,7 @@ def load(file: SourceFile) -> bytes:
     except RejectedInput as error:  # of an archive
         error.path = str(file.path)
         raise
-    is_other = file.modified_ns and (file.size, file.modified_ns) != (len(content), stamp.modified_ns)
+    is_other = file.modified_ns is not None and (file.size, file.modified_ns) != (len(content), stamp.modified_ns)
     if is_other or (file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256):
         raise RejectedInput(Code.CHANGED, "the file is not the one that was discovered", path=str(file.path))
     return content
@@ -87,7 +87,7 @@ def digests_of(files: Sequence[SourceFile]) -> list[str]:
 
 def _digest_of(file: SourceFile) -> str:
     try:
-        if not file.modified_ns:
+        if file.modified_ns is None:
             return ""
         with _open(file.path) as stream:
             digest = _digest(b"", stream)
@@ -108,14 +108,15 @@ def _begin(entry: Entry, root: Path, max_bytes: int, *, digests: bool) -> Beginn
         stamp = entry.stamp or Stamp.of(path.stat())
         if not stamp.is_regular:
             raise RejectedInput(Code.UNREADABLE, NOT_REGULAR)
-        if stamp.size > max_bytes:
-            raise RejectedInput(Code.TOO_LARGE, f"the file has {stamp.size} bytes, the limit is {max_bytes}")
+        is_large = stamp.size > max_bytes
         with _open(path) as stream:
             before = _stamp_of(stream)
-            content, digest = _beginning(stream, digests=digests)
+            content, digest = _beginning(stream, digests=digests and not is_large)
             if before != _stamp_of(stream) or before != stamp:
                 raise RejectedInput(Code.CHANGED, "the file was written to while it was read")
-        return Beginning(replace(file, size=stamp.size, sha256=digest, modified_ns=stamp.modified_ns), content)
+        file = replace(file, size=stamp.size, sha256=digest, modified_ns=stamp.modified_ns)
+        message = f"the file has {stamp.size} bytes, the limit is {max_bytes}"
+        return Beginning(file, content, RejectedInput(Code.TOO_LARGE, message) if is_large else None)
     except RejectedInput as error:
         return Beginning(file, error=error)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links

@@ -11,7 +11,7 @@ from pipeline.domain.series import Discovery, Identity, Refusal, Series, SourceF
 def to_json(found: Discovery) -> dict[str, Any]:
     """Write a discovery as JSON values; paths are relative to its root."""
     files: dict[Path, int] = {}
-    rows: list[tuple[str, int, str, int]] = []
+    rows: list[tuple[str, int, str, int | None]] = []
 
     def number(file: SourceFile) -> int:
         if file.path not in files:

@@ -1,5 +1,6 @@
 """``resdx ingest``: from a folder of scans and a label file to a manifest, and a reason for whatever is not in it."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from pipeline.cohort.units import CaseCandidate, cases_of
 from pipeline.domain.case import Case
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.score import Shortcut
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Identity, Series, SourceFile
 from pipeline.errors import (
@@ -56,6 +58,8 @@ from pipeline.stages.stopping import STARTS_AGAIN, stopping_on_sigterm
 from pipeline.stages.worker_settings import DiscoverySettings
 from pipeline.workers import Outcome as Read
 from pipeline.workers import imap
+
+log = logging.getLogger("resdx")
 
 
 class Config(DiscoverySettings):
@@ -187,7 +191,7 @@ def ingest(config: Config) -> Outcome:
         error.message = "\n".join([*told, f"{len(cases)} cases are left; not used: {reasons(ended)}.", error.message])
         error.remedy = f"{error.remedy} Every refusal with its file and reason: {table}"
         raise
-    known = (builder.previews, builder.levels, probe(manifest))
+    known = (builder.previews, builder.levels, _shortcuts(manifest))
     done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes, *known)
     builder.thumbnails.save(config.out, [one.series for case in cases for one in case.series])
     save(config.out, done, pseudonyms.series, config.previews.count)
@@ -199,6 +203,14 @@ def ingest(config: Config) -> Outcome:
     checked = check_lines((one.value.notes for one in read.values() if one.value), differing)
     lines = (*copied.lines, *checked, *closing_lines(config.out, done))
     return Outcome(lines, EXIT_OK if is_complete else EXIT_SOME_REJECTED)
+
+
+def _shortcuts(manifest: Manifest) -> tuple[Shortcut, ...]:
+    try:
+        return probe(manifest)
+    except Exception as error:
+        log.warning("the probe for shortcuts failed and is left out: %s", type(error).__name__, exc_info=error)
+        return ()
 
 
 def _rehearse(config: Config) -> Outcome:

@@ -21,7 +21,7 @@ class WorkerSettings(Settings):
     memory_bytes: PositiveInt | None = Field(
         default=None,
         description="Memory that one worker may take; beyond it the case is TOO_LARGE. "
-        "Default: an equal share of 80% of the memory.",
+        "Default: an equal share of 80% of the memory, and 1 GiB at least.",
     )
 
     @property

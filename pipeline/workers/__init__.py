@@ -5,8 +5,8 @@ files do both. Here each worker has a pipe of its own: the parent knows which it
 Workers are spawned, never forked: a fork of a process with PyTorch's threads can deadlock.
 
 What each system gives: Linux all of it, as root and as an ordinary user; macOS has no limit on address space, so that
-the parent watches how much its workers hold (:mod:`pipeline.workers.limits`); Windows likewise, and arrays come back
-through the pipe there. The ledger of predictions needs POSIX file locks, so that Windows runs under WSL 2.
+the parent watches how much its workers hold (:mod:`pipeline.workers.limits`). Windows runs under WSL 2, which is Linux:
+ledger and key are guarded by POSIX file locks and modes.
 """
 
 from pipeline.workers.answers import Outcome

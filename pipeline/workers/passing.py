@@ -6,6 +6,7 @@ when either of them dies. Pages are copied only where the parent writes to them.
 """
 
 import array
+import errno
 import mmap
 import os
 import pickle
@@ -112,7 +113,9 @@ def _send_file(pipe: Connection, file: int) -> None:
 def _receive_file(pipe: Connection) -> int:
     space = socket.CMSG_LEN(array.array("i").itemsize)
     with socket.socket(fileno=os.dup(pipe.fileno())) as stream:
-        _, sent, _, _ = stream.recvmsg(1, space)
+        _, sent, flags, _ = stream.recvmsg(1, space)
+    if not sent and flags & socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     if not sent:
         raise EOFError("the worker ended before it handed its arrays over")
     files = array.array("i")

@@ -1,5 +1,6 @@
 """The parent's side: which worker holds which item, what it may take, and who takes its place."""
 
+import errno
 import logging
 import multiprocessing
 import signal
@@ -30,6 +31,9 @@ SECONDS_PER_CASE = 600.0
 
 START_SECONDS = 120.0
 """Longest that a worker may take to start and import what it runs."""
+
+DYING_SECONDS = 5.0
+"""How long a worker whose pipe has ended may take to end itself."""
 
 MOST_RESTARTS = 3
 """How often an item is given to another worker because its worker ended before it began; and how often in a row a
@@ -154,6 +158,8 @@ class _Pool(Generic[Item, Value]):
         for worker in busy:
             if worker.pipe in ready:
                 self.receive(worker)
+            elif time.monotonic() >= worker.deadline and worker.index == STARTING:
+                self.replace(worker, "TIMEOUT", f"it took longer than {START_SECONDS:g} s")
             elif time.monotonic() >= worker.deadline:
                 self.replace(worker, "TIMEOUT", f"reading took longer than {self.timeout:g} s")
             elif worker.idle_bytes is not None and held_bytes(worker.process.pid) > worker.idle_bytes + self.memory:
@@ -162,9 +168,8 @@ class _Pool(Generic[Item, Value]):
     def receive(self, worker: _Worker) -> None:
         try:
             message = receive(worker.pipe)
-        except (EOFError, OSError):
-            worker.process.join()
-            self.replace(worker, "CODEC_CRASH", f"the decoder ended its process ({_ending(worker.process.exitcode)})")
+        except (EOFError, OSError) as failure:
+            self.bury(worker, failure)
             return
         index = worker.index
         assert index is not None
@@ -179,6 +184,17 @@ class _Pool(Generic[Item, Value]):
         assert isinstance(message, tuple)
         value, error = message
         self.done[index] = outcome_of(index, value, error)
+
+    def bury(self, worker: _Worker, failure: Exception) -> None:
+        """Replace a worker that has ended; or one that lives, whose result this process cannot take over."""
+        worker.process.join(DYING_SECONDS)
+        ending = worker.process.exitcode
+        if ending is not None:
+            self.replace(worker, "CODEC_CRASH", f"the decoder ended its process ({_ending(ending)})")
+        elif getattr(failure, "errno", None) in (errno.EMFILE, errno.ENFILE):  # no other item would fare better
+            raise failure
+        else:
+            self.replace(worker, "TOO_LARGE", f"its result could not be taken over: {failure}")
 
     def replace(self, worker: _Worker, code: str, reason: str) -> None:
         _end(worker)

@@ -71,7 +71,7 @@ def _contest(cells: NDArray[np.uint16]) -> dict[str, tuple[bytes, dict[str, Deco
         "run lengths": (
             _run_lengths(cells),
             {
-                "imagecodecs, packbits": lambda stream: np.frombuffer(
+                "imagecodecs, run lengths": lambda stream: np.frombuffer(
                     imagecodecs.dicomrle_decode(stream, "<u2"), "<u2"
                 ),
                 "pydicom": lambda stream: _pydicom(stream, cells.shape),
@@ -84,10 +84,6 @@ def _run_lengths(cells: NDArray[np.uint16]) -> bytes:
     form = {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2", "pixel_representation": 0}
     depth = {"bits_allocated": 16, "bits_stored": 16, "number_of_frames": 1}
     return RLELosslessEncoder.encode(cells, rows=len(cells), columns=len(cells[0]), **form, **depth)
-
-
-def _packbits(stream: bytes) -> NDArray[np.uint16]:
-    return np.frombuffer(imagecodecs.dicomrle_decode(stream, "<u2"), "<u2")
 
 
 def _pydicom(stream: bytes, shape: tuple[int, ...]) -> NDArray[np.uint16]:

@@ -21,8 +21,10 @@ from pipeline.cohort.steps import Left, steps
 from pipeline.domain.case import Case, CaseSeries, Split
 from pipeline.domain.codes import Code
 from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.geometry import Geometry, Unit
 from pipeline.domain.manifest import Counts, Manifest
 from pipeline.domain.series import Disposition, Series
+from pipeline.domain.volume import Volume
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 SPLITS = (Split.TRAIN, Split.TRAIN, Split.TEST)
@@ -211,3 +213,21 @@ def test_page_and_json_say_the_same_and_hold_no_path() -> None:
     assert "671 files found" in page
     assert "/GAP0" not in page + json.dumps(told)
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_few_known_values_have_no_outlier_however_many_scans_there_are() -> None:
+    def pictured(number: int) -> Case:
+        one = case(number, spacing=(1.0, 1.0, 1.0), shape=(64, 64, 1))
+        return one.model_copy(update={"series": (one.series[0].model_copy(update={"unit": Unit.PIXEL}),)})
+
+    few = [case(n, spacing=(s, s, 1.0), shape=(64, 64, 1)) for n, s in enumerate((0.5, 0.5, 5.0))]
+    found = outliers(Manifest(cases=(*few, *(pictured(n) for n in range(10, 22)))), {})
+    assert "pixel spacing" not in {one.measure for one in found}
+
+
+@pytest.mark.parametrize("shape", [(1000, 1000, 1), (100, 100, 100)])
+def test_levels_of_large_images_are_nearly_those_of_all_voxels(shape: tuple[int, int, int]) -> None:
+    voxels = np.random.default_rng(0).normal(100, 20, (1, *shape)).astype(np.float32)
+    geometry = Geometry(shape=shape, unit="mm", affine=np.eye(4).tolist())
+    levels = levels_of(Volume(voxels=voxels, geometry=geometry, modality="CT"))
+    assert levels == pytest.approx(np.percentile(voxels, [1, 99]), abs=1.0)

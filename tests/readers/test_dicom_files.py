@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_objects import COMPANIONS, truncate, write_companion, write_dicomdir
-from phantoms.dicom_series import Identity, expected_affine, make_voxels, without, write_series
+from phantoms.dicom_series import Identity, expected_affine, make_voxels, set_text, without, write_series
 from phantoms.readings import (
     assert_all_right,
     assert_refused,
@@ -18,6 +18,7 @@ from phantoms.readings import (
     read_folder,
 )
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
@@ -421,3 +422,16 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
             read(series, ReadOptions())
         except RejectedInput as error:
             assert error.code in set(Code)
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "PixelSpacing", "PhotometricInterpretation"])
+def test_a_name_in_a_field_of_another_kind_is_not_repeated(tmp_path: Path, keyword: str) -> None:
+    def confuse(dataset: Dataset, _: int) -> None:
+        vr = "CS" if keyword.startswith("Photo") else "DS"
+        set_text(dataset, tag_for_keyword(keyword) or 0, vr, "DOE^JANE 19600101")
+
+    write_series(tmp_path, make_voxels((6, 5, 4)), edit=confuse)
+    reading = read_folder(tmp_path)
+    messages = [*reading.messages, *(error.message for _, error in reading.rejected)]
+    assert any(keyword in message for message in messages)
+    assert not any("DOE" in message or "1960" in message for message in messages)

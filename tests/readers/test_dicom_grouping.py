@@ -296,3 +296,16 @@ def test_what_the_header_says_about_the_scan_is_kept(tmp_path: Path) -> None:
     assert known["vendor"] == "Phantom Works"
     assert known["model"] == "Model 1"
     assert known["spacing"] == "0.75x1.25x2.5"
+
+
+def test_passes_over_midnight_are_in_the_order_of_their_days(tmp_path: Path) -> None:
+    days = {0: ("20240131", "235950"), 1: ("20240201", "000110")}
+    for number, (date, time) in days.items():
+
+        def stamp(dataset: Dataset, _: int, date: str = date, time: str = time) -> None:
+            dataset.AcquisitionDate, dataset.AcquisitionTime = date, time
+
+        stored = np.full((6, 5, 4), 100 * (number + 1), np.int16)
+        write_series(tmp_path / str(number), stored, part=number, edit=stamp)
+    values = {series.attributes["pass"]: float(volume.voxels.max()) for series, volume in read_folder(tmp_path).volumes}
+    assert values == {"0": 100.0, "1": 200.0}

@@ -7,11 +7,13 @@ from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from phantoms.niftis import nifti, zipped
 
+from pipeline.cohort.digests import digested
 from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, SourceFile
 from pipeline.errors import RejectedInput, StoppedBySignal
@@ -163,3 +165,30 @@ def test_a_file_that_grows_while_it_is_read_is_refused(scans: Path, monkeypatch:
 
     monkeypatch.setattr(loading, "_digest", growing)
     assert codes(discover(scans, OPTIONS)) == {"good.nii": Code.CHANGED}
+
+
+def test_a_file_of_1970_is_hashed_and_watched_too(scans: Path) -> None:
+    path = scans / "good.nii"
+    os.utime(path, ns=(0, 0))
+    found = discover(scans, OPTIONS, digests=False)
+    (file,) = found.series[0].files
+    assert file.modified_ns == 0
+    assert digested(found, {}).files[0].sha256 == sha256(nifti()).hexdigest()
+    path.write_bytes(nifti()[:-1] + b"\x01")
+    with pytest.raises(RejectedInput):
+        load(file)
+
+
+def test_a_large_file_that_is_no_image_is_passed_over(scans: Path) -> None:
+    options = OPTIONS.model_copy(update={"max_bytes": 10_000})
+    (scans / "backup").write_bytes(b"no image at all " * 1000)
+    (scans / "large.nii").write_bytes(nifti(np.zeros((20, 20, 20), np.int16)))
+    assert codes(discover(scans, options)) == {"backup": Code.NOT_AN_IMAGE, "large.nii": Code.TOO_LARGE}
+
+
+def test_an_archive_is_known_by_the_name_it_is_given_under(scans: Path, tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "blob", "w") as archive:
+        archive.write(scans / "good.nii", "good.nii")
+    link = tmp_path / "scans.zip"
+    link.symlink_to(tmp_path / "blob")
+    assert [series.key for series in discover(link, OPTIONS).series] == ["good.nii"]

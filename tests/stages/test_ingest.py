@@ -667,3 +667,15 @@ def test_the_page_shows_a_preview_of_each_case_up_to_the_cap(dicom: Path) -> Non
     names = {case.case for case in manifest_of(dicom).cases}
     run(dicom)
     assert set(re.findall(r"<figcaption[^>]*>([^<]*)<", page.read_text())) == names
+
+
+def test_a_probe_that_fails_costs_its_section_only(
+    dicom: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(_: Manifest) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ingest, "probe", failing)
+    run(dicom)
+    assert len(manifest_of(dicom).cases) == COUNT
+    assert "the probe for shortcuts failed" in caplog.text

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.readers.dicom.slices import MEANING, Slice
+from pipeline.readers.dicom.values import shown
 
 RESCALE_TYPES = frozenset({"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"})
 """Defined terms of RescaleType (PS3.3 C.11.1.1.2)."""
@@ -45,8 +46,3 @@ def unit_notes(one: Slice, modality: str) -> tuple[str, ...]:
         units = said.get("Units", "")
         return (f"the values are not in Bq/ml: Units is {shown(units, PET_UNITS)}",) * (units != "BQML")
     return ()
-
-
-def shown(value: str, terms: frozenset[str]) -> str:
-    """Return a value where the standard defines it: any other may be any text, a name too."""
-    return value if value in terms else "no defined term" if value else "missing"

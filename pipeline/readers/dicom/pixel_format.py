@@ -9,7 +9,7 @@ from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import check_pixel_bytes
 from pipeline.readers.dicom.kinds import frame_count
-from pipeline.readers.dicom.values import integer, syntax_of, text
+from pipeline.readers.dicom.values import integer, shown, syntax_of, text
 
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -21,6 +21,9 @@ PRESENTED_IN_COLOUR = frozenset({"COLOR", "MIXED", "TRUE_COLOR"})
 
 LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 """Transfer syntaxes that change values a little, which is another colour of a palette."""
+
+UNREAD = frozenset({"ARGB", "CMYK", "HSV", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB"})
+"""Other terms that PS3.3 C.7.6.3.1.2 defines, or did."""
 
 FLOAT_BYTES = 4
 """A decoded voxel is float32."""
@@ -120,8 +123,8 @@ def check_pixels_present(content: bytes, size: int, offset: int, dataset: Datase
 
 def _check(dataset: Dataset, found: PixelFormat) -> None:
     if found.photometric not in GREY | COLOUR | PALETTE:
-        shown = found.photometric or "missing"
-        raise RejectedInput(Code.NOT_SUPPORTED, f"PhotometricInterpretation is {shown}, which is not read yet")
+        told = shown(found.photometric, UNREAD)
+        raise RejectedInput(Code.NOT_SUPPORTED, f"PhotometricInterpretation is {told}, which is not read yet")
     if found.samples != (3 if found.photometric in COLOUR else 1):
         message = f"SamplesPerPixel is {found.samples}, PhotometricInterpretation {found.photometric}"
         raise RejectedInput(Code.BAD_HEADER, message)

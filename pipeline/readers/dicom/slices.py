@@ -46,6 +46,8 @@ STRONG_KEYS = SPLIT_KEYS[:9]
 TIME_KEYS = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 """When a slice was acquired: orders repeated passes over the same positions."""
 
+DATE_OF = {"AcquisitionTime": "AcquisitionDate", "ContentTime": "ContentDate"}
+
 MEANING = ("SOPClassUID", "Modality", "PhotometricInterpretation", "Units", "RescaleType")
 """What all slices of one volume share, or its values are of several kinds."""
 
@@ -122,7 +124,7 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
         BAD_VALUE.
     """
     values = {key: read(dataset) for key, read in _KEY_READERS.items()}
-    times = {key: text(dataset, key) for key in TIME_KEYS}
+    times = {key: _time_of(dataset, key) for key in TIME_KEYS}
     return Slice(
         file=file,
         frame=0,
@@ -140,6 +142,13 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
         keys={key: value for key, value in values.items() if value},
         times={key: value for key, value in times.items() if value},
     )
+
+
+def _time_of(dataset: Dataset, keyword: str) -> str:
+    """Time of day with its date before it, where there is one: an acquisition may go on over midnight."""
+    time = text(dataset, keyword)
+    date = text(dataset, DATE_OF[keyword]) if keyword in DATE_OF else ""
+    return date + time if len(date) == 8 and date.isdecimal() and time[:4].isdecimal() else time
 
 
 def _encoding(file: SourceFile, dataset: Dataset) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.terms import IN_SUV
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.output_units import PET_UNITS, shown
-from pipeline.readers.dicom.values import items, number, private_value, text
+from pipeline.readers.dicom.output_units import PET_UNITS
+from pipeline.readers.dicom.values import items, number, private_value, shown, text
 
 CORRECTIONS = frozenset({"ATTN", "DECAY"})
 """Values of CorrectedImage (PS3.3 C.8.9.1) without which values are no activity."""

@@ -25,6 +25,8 @@ PLAIN_NUMBER = {
 }
 """Decimal strings in which nothing is odd: what is matched is finite and reads the same everywhere."""
 
+NUMERIC = re.compile(r"[-+0-9.,eE_ ]*|[-+]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+
 REMEMBERED_BYTES = 128
 """Longest value of which the reading is remembered: the files of a series share most."""
 
@@ -194,7 +196,17 @@ def _number(keyword: str, value: object) -> float:
     try:
         result = float(shown)
     except ValueError as error:
-        raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds {shown[:32]!r}, which is no number") from error
+        raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds {_told(shown)}, which is no number") from error
     if not math.isfinite(result) or "_" in shown:
-        raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds {shown[:32]!r}, which is no finite number")
+        raise RejectedInput(Code.BAD_VALUE, f"{keyword} holds {_told(shown)}, which is no finite number")
     return result
+
+
+def shown(value: str, terms: frozenset[str]) -> str:
+    """Return a value where the standard defines it: any other may be any text, a name too."""
+    return value if value in terms else "no defined term" if value else "missing"
+
+
+def _told(value: str) -> str:
+    """Show a value that has no more than digits and signs; of any other, which may be a name, only the length."""
+    return repr(value) if len(value) <= 16 and NUMERIC.fullmatch(value) else f"{len(value)} characters"
