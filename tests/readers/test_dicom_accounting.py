@@ -78,6 +78,34 @@ def test_copies_are_copies_where_they_are_deflated(tmp_path: Path) -> None:
     assert [refusal.code for refusal in reading.discovery.refusals] == [Code.DUPLICATE] * SHAPE[2]
 
 
+def test_copies_are_not_inflated_beyond_the_limit_that_is_set(tmp_path: Path) -> None:
+    for part in (0, 1):
+        write_series(
+            tmp_path / str(part),
+            make_voxels(SHAPE),
+            part=part,
+            edit=padded,
+            transfer_syntax=DeflatedExplicitVRLittleEndian,
+        )
+    options = ReadOptions(max_bytes=5000)
+    assert max(path.stat().st_size for path in tmp_path.rglob("*.dcm")) < options.max_bytes < 9000
+    assert_refused(read_folder(tmp_path, options), Code.AMBIGUOUS)
+
+
+def test_images_are_not_inflated_beyond_the_limit_that_is_set(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_radiograph(
+            tmp_path / f"{name}.dcm",
+            make_voxels((6, 5, 1))[:, :, 0],
+            instance=name,
+            edit=lambda dataset: padded(dataset, 0),
+            transfer_syntax=DeflatedExplicitVRLittleEndian,
+        )
+    found = discover(tmp_path, ReadOptions(max_bytes=5000))
+    assert not found.refusals and len(found.series) == 2
+    assert [one.code for one in discover(tmp_path, ReadOptions()).refusals] == [Code.DUPLICATE]
+
+
 def test_a_rescale_at_the_top_of_a_multiframe_file_counts(tmp_path: Path) -> None:
     def edit(dataset: Dataset) -> None:
         dataset.RescaleSlope, dataset.RescaleIntercept = "2", "-1024"

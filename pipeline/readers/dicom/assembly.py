@@ -106,8 +106,8 @@ def _stacks_of_part(
     for group in groups:
         files = [one.file for one in group]
         try:
-            kept, copies = without_copies(group, pixel_digest)
-            stacks, again = without_copied_stacks(split(kept))
+            kept, copies = without_copies(group, lambda one: pixel_digest(one, options.max_bytes))
+            stacks, again = without_copied_stacks(split(kept), options.max_bytes)
             copies += [one for stack in again for one in stack.slices]
         except RejectedInput as error:
             refusals += refuse_all(files, error)
@@ -157,7 +157,8 @@ def _by_series(headers: Sequence[Header]) -> Iterator[list[Header]]:
 
 def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[Series], list[Refusal]]:
     unique, copies = without_copies_of_files(members)
-    whole, again = without_copies_of_images([one for one in unique if not _is_slice(one) and one.fault is None])
+    sound = [one for one in unique if not _is_slice(one) and one.fault is None]
+    whole, again = without_copies_of_images(sound, options.max_bytes)
     copies += again
     refusals = [Refusal(copy.file, Code.DUPLICATE, COPY) for copy in copies]
     series: list[Series] = []

@@ -17,7 +17,6 @@ from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack
 from pipeline.readers.dicom.values import item, items, syntax_of
 from pipeline.readers.loading import load
-from pipeline.readers.options import ReadOptions
 
 RESTING_ON = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
@@ -51,11 +50,11 @@ def without_copies_of_files(members: Sequence[Header]) -> tuple[list[Header], li
     return list(first_of.values()), copies
 
 
-def without_copies_of_images(headers: Sequence[Header]) -> tuple[list[Header], list[Header]]:
+def without_copies_of_images(headers: Sequence[Header], max_bytes: int) -> tuple[list[Header], list[Header]]:
     """Part files that are a volume or an image each from copies under another instance UID.
 
     A copy has frames at the same places, told apart by the same attributes, and everything that voxels rest on is
-    equal. Only files whose places are equal are read for it.
+    equal. Only files whose places are equal are read for it, and inflated to `max_bytes` at most.
     """
     alike: dict[tuple[object, ...], list[Header]] = defaultdict(list)
     for header in headers:
@@ -65,13 +64,13 @@ def without_copies_of_images(headers: Sequence[Header]) -> tuple[list[Header], l
     for group in alike.values():
         seen: set[str] = set()
         for header in group:
-            digest = _digest_of_image(header.file) if len(group) > 1 else ""
+            digest = _digest_of_image(header.file, max_bytes) if len(group) > 1 else ""
             (copies if digest in seen else kept).append(header)
             seen.add(digest)
     return kept, copies
 
 
-def without_copied_stacks(stacks: Sequence[Stack]) -> tuple[list[Stack], list[Stack]]:
+def without_copied_stacks(stacks: Sequence[Stack], max_bytes: int) -> tuple[list[Stack], list[Stack]]:
     """Part stacks from copies of them at another time: an archive that sends a series again may write it anew.
 
     A slice of air may be equal at two times; a copy has every slice equal. The middle one is compared first, so that
@@ -80,19 +79,19 @@ def without_copied_stacks(stacks: Sequence[Stack]) -> tuple[list[Stack], list[St
     kept: list[Stack] = []
     copies: list[Stack] = []
     for stack in stacks:
-        is_copy = any(_are_copies(stack.slices, other.slices) for other in kept)
+        is_copy = any(_are_copies(stack.slices, other.slices, max_bytes) for other in kept)
         (copies if is_copy else kept).append(stack)
     return kept, copies
 
 
-def _are_copies(some: Sequence[Slice], others: Sequence[Slice]) -> bool:
+def _are_copies(some: Sequence[Slice], others: Sequence[Slice], max_bytes: int) -> bool:
     if len(some) != len(others) or len(some) < FEWEST_SLICES or any(one.frame for one in (*some, *others)):
         return False
     pairs = list(zip(some, others, strict=True))
     middle = len(pairs) // 2
     return all(
         (one.position, one.meaning, one.encoding) == (other.position, other.meaning, other.encoding)
-        and pixel_digest(one) == pixel_digest(other)
+        and pixel_digest(one, max_bytes) == pixel_digest(other, max_bytes)
         for one, other in (pairs[middle], *pairs[:middle], *pairs[middle + 1 :])
     )
 
@@ -111,10 +110,10 @@ def _digest_of_bytes(file: SourceFile) -> str:
         return file.relative
 
 
-def _digest_of_image(file: SourceFile) -> str:
+def _digest_of_image(file: SourceFile, max_bytes: int) -> str:
     """Digest of all that the voxels of a file rest on: :data:`RESTING_ON`, and the rescale of each of its frames."""
     try:
-        dataset = read_whole(load(file), ReadOptions().max_bytes)
+        dataset = read_whole(load(file), max_bytes)
     except RejectedInput:
         return file.relative
     found = hashlib.sha256(syntax_of(dataset).encode())
@@ -132,9 +131,12 @@ def _rescales(dataset: Dataset) -> Iterator[Dataset]:
         yield groups_of(frame, shared)("PixelValueTransformationSequence")
 
 
-def pixel_digest(one: Slice) -> str:
-    """Digest of the encoded pixels of a slice that is a file; frames of one file are never copies."""
-    return _digest_of_file(one.file, one.frame)
+def pixel_digest(one: Slice, max_bytes: int) -> str:
+    """Digest of the encoded pixels of a slice that is a file; frames of one file are never copies.
+
+    A file that cannot be read, or inflates to more than `max_bytes`, is a copy of none.
+    """
+    return _digest_of_file(one.file, one.frame, max_bytes)
 
 
 def forget_digests() -> None:
@@ -143,11 +145,10 @@ def forget_digests() -> None:
 
 
 @cache
-def _digest_of_file(file: SourceFile, frame: int) -> str:
+def _digest_of_file(file: SourceFile, frame: int, max_bytes: int) -> str:
     if frame:
         return f"{file.relative}#{frame}"
     try:
-        dataset = read_whole(load(file), ReadOptions().max_bytes)
-    except RejectedInput:  # reading its voxels will tell
+        return hashlib.sha256(read_whole(load(file), max_bytes).PixelData).hexdigest()
+    except RejectedInput:
         return file.relative
-    return hashlib.sha256(dataset.PixelData).hexdigest()
