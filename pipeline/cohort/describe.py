@@ -70,6 +70,8 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checked: 
 
     volume = read(series, options, noting)
     checks = (cross_checked(series, volume, options, load),) if is_drawn(series, checked) else ()
+    missing = series.attributes.get("missing", "")
+    numbering = (f"InstanceNumber says that {missing}",) if missing else ()
     small = thumbnail(volume)
     return SeriesSummary(
         modality=volume.modality,
@@ -79,7 +81,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checked: 
         plane=volume.geometry.plane,
         channels=volume.channels,
         voxels=voxels_digest(volume),
-        notes=(*volume.notes, *checks),
+        notes=(*volume.notes, *numbering, *checks),
         likeness=perceptual_hash(small),
         thumbnail=packed(small),
         geometry=volume.geometry,

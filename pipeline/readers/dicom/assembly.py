@@ -20,6 +20,7 @@ from pipeline.readers.dicom.copies import (
 from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.mending import mended_geometry
+from pipeline.readers.dicom.numbering import missing_images
 from pipeline.readers.dicom.orientation import check_alike, parallel_groups
 from pipeline.readers.dicom.partition import difference_notes, partitions, split_notes
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
@@ -175,7 +176,8 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
             series.append(_series(header, (header.file,), 0, {"slices": "1"}))
     if slices:
         found, refused = _volumes(slices, options)
-        series += found
+        missing = missing_images(header.number for header in members if _is_slice(header))
+        series += [replace(one, attributes={**one.attributes, "missing": missing}) if missing else one for one in found]
         refusals += refused
     uid, identity = members[0].series_uid, members[0].identity
     instance_of = {header.file: header.instance_uid for header in members}

@@ -36,6 +36,8 @@ class Header:
         SOPInstanceUID; where an export has lost it, what tells the file from others: its sha256.
     fault : RejectedInput or None
         Why the file cannot be used, found after it was known which series it belongs to: the series then lacks it.
+    number : str
+        InstanceNumber, as it is written.
     """
 
     file: SourceFile
@@ -48,6 +50,7 @@ class Header:
     attributes: Mapping[str, str]
     slices: tuple[Slice, ...] = ()
     fault: RejectedInput | None = None
+    number: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def header_of(
         attributes=attributes_of(dataset),
         slices=judged.slices,
         fault=judged.fault,
+        number=text(dataset, "InstanceNumber"),
     )
 
 

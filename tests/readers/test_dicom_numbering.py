@@ -1,0 +1,65 @@
+"""A slice lost at an end shows in the numbers of the others alone, and its case says so."""
+
+from pathlib import Path
+
+import pytest
+from phantoms.dicom_series import make_voxels, write_series
+from phantoms.readings import read_folder
+
+from pipeline.cohort.describe import describe
+from pipeline.readers.dicom.numbering import missing_images
+from pipeline.readers.options import ReadOptions
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ("1 2 3 4", ""),
+        ("0 1 2", ""),
+        ("4 2 3", "1 of 4 images are missing at an end"),
+        ("3 4 5", "2 of 5 images are missing at an end"),
+        ("0 2 3", "1 of 4 images are missing in the middle"),
+        ("1 2 4 5", "1 of 5 images are missing in the middle"),
+        ("2 3 5 6", ""),  # no numbering of one gap
+        ("1 3 5 7", ""),
+        ("101 102 103", ""),  # counted through the examination
+        ("2 3 x", ""),
+        ("2 3 -1", ""),
+        ("2 3 ²", ""),
+        ("1 " + "9" * 5000, ""),
+        ("", ""),
+    ],
+)
+def test_what_numbers_say(numbers: str, says: str) -> None:
+    assert missing_images(numbers.split()) == says
+
+
+def notes(folder: Path) -> list[tuple[str, ...]]:
+    return [describe(series, ReadOptions()).notes for series, _ in read_folder(folder).volumes]
+
+
+def test_a_slice_lost_at_an_end_is_noted(tmp_path: Path) -> None:
+    voxels = make_voxels((6, 5, 5))
+    paths = write_series(tmp_path, voxels)
+    assert notes(tmp_path) == [()]
+    paths[0].write_bytes(bytes(3000))
+    assert notes(tmp_path) == [("InstanceNumber says that 1 of 5 images are missing at an end",)]
+
+
+def test_the_echoes_of_a_series_are_counted_together(tmp_path: Path) -> None:
+    voxels = make_voxels((6, 5, 3))
+    for part in (0, 1):
+
+        def edit(dataset, k, part=part):  # type: ignore[no-untyped-def]
+            dataset.EchoTime = 10 + part
+
+        numbers = [1 + k + 3 * part for k in range(3)]
+        write_series(tmp_path, voxels + part, part=part, modality="MR", edit=edit, instance_numbers=numbers)
+    assert notes(tmp_path) == [(), ()]
+
+
+def test_without_numbers_nothing_is_said(tmp_path: Path) -> None:
+    voxels = make_voxels((6, 5, 4))
+    write_series(tmp_path, voxels, instance_numbers=[None, 2, 3, 4])
+    assert notes(tmp_path) == [()]
+    assert len(read_folder(tmp_path).volumes) == 1
