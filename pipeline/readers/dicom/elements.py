@@ -67,6 +67,12 @@ def element_of(dataset: Dataset, name: str | int) -> Element | None:
     return found
 
 
+def is_present(dataset: Dataset, keyword: str) -> bool:
+    """Whether a data set has an element, also an empty one."""
+    elements = dataset._dict
+    return _number_of(keyword) in (elements.starts if type(elements) is PlainElements else elements)
+
+
 def plain_value(dataset: Dataset, keyword: str) -> tuple[bytes, str] | None:
     """Undecoded bytes of a little endian value and their value representation, empty where the element is absent.
 

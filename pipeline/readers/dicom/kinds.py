@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.elements import is_present
 from pipeline.readers.dicom.values import integer, private_value, text
 
 
@@ -92,9 +93,9 @@ def kind_of(dataset: Dataset) -> Kind:
         DICOMDIR and NOT_AN_IMAGE (skips), MOSAIC, or NOT_SUPPORTED.
     """
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
-    if sop_class == uid.MediaStorageDirectoryStorage or "DirectoryRecordSequence" in dataset:
+    if sop_class == uid.MediaStorageDirectoryStorage or is_present(dataset, "DirectoryRecordSequence"):
         raise RejectedInput(Code.DICOMDIR, "an index of other files", stage="discover")
-    has_pixels = "Rows" in dataset and "Columns" in dataset
+    has_pixels = is_present(dataset, "Rows") and is_present(dataset, "Columns")
     if sop_class in DERIVED or (not has_pixels and _is_no_image(sop_class, dataset)):
         raise RejectedInput(Code.NOT_AN_IMAGE, "a DICOM object without an acquired image", stage="discover")
     if not has_pixels:
@@ -130,7 +131,7 @@ def _is_no_image(sop_class: str, dataset: Dataset) -> bool:
     if sop_class in SLICES | FRAMES | PLANAR:
         return False
     is_whole = uid.UID(sop_class).name != sop_class if sop_class.startswith(STANDARD_ROOT) else bool(sop_class)
-    return is_whole and "SeriesInstanceUID" in dataset
+    return is_whole and is_present(dataset, "SeriesInstanceUID")
 
 
 def frame_count(dataset: Dataset) -> int:

@@ -8,6 +8,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import check_pixel_bytes
+from pipeline.readers.dicom.elements import is_present
 from pipeline.readers.dicom.kinds import frame_count
 from pipeline.readers.dicom.values import integer, shown, syntax_of, text
 
@@ -148,7 +149,7 @@ def _has_colours(dataset: Dataset) -> bool:
     """Whether values of a grey image stand for colours; a palette that nothing speaks of leaves it open."""
     presentation = text(dataset, "PixelPresentation")
     return presentation in PRESENTED_IN_COLOUR or (
-        not presentation and "RedPaletteColorLookupTableDescriptor" in dataset
+        not presentation and is_present(dataset, "RedPaletteColorLookupTableDescriptor")
     )
 
 

@@ -10,6 +10,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.bounds import LARGEST_SPACING_MM, SMALLEST_MM
+from pipeline.readers.dicom.elements import is_present
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.values import number, numbers, private_value, text
 
@@ -153,7 +154,7 @@ def _time_of(dataset: Dataset, keyword: str) -> str:
 
 def _encoding(file: SourceFile, dataset: Dataset) -> tuple[str, ...]:
     """Values of :data:`ENCODING`; with a Modality LUT no other file has the same."""
-    own = file.relative if "ModalityLUTSequence" in dataset else ""
+    own = file.relative if is_present(dataset, "ModalityLUTSequence") else ""
     return (text(dataset.file_meta, "TransferSyntaxUID"), own, *(text(dataset, name) for name in ENCODING))
 
 

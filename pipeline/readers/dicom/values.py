@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as PydicomSequence
 from pydicom.uid import UID
@@ -94,8 +94,12 @@ def text(dataset: Dataset, keyword: str) -> str:
             return ""
         if len(raw) <= REMEMBERED_BYTES and (found := _plain_text(raw, vr)) is not None:
             return found
-    elif element_of(dataset, keyword) is None:
-        return ""
+    else:
+        element = element_of(dataset, keyword)
+        if element is None:
+            return ""
+        if isinstance(element, DataElement) and isinstance(element.value, str):
+            return str(element.value).strip()
     try:
         value = dataset.get(keyword)
     except PARSE_ERRORS:
