@@ -12,14 +12,23 @@ CODE_BITS = 5
 CATEGORIES = 17
 
 
-def encode(rows: NDArray[Any], bits: int) -> bytes:
-    """One grey frame (rows, columns) of unsigned samples, `bits` deep, as a JPEG stream."""
+def encode(rows: NDArray[Any], bits: int, restart: int = 0) -> bytes:
+    """One grey frame (rows, columns) of unsigned samples, `bits` deep, as a JPEG stream.
+
+    After every `restart` rows the encoder starts anew (ITU-T T.81 H.1.2.3), so that what follows does without the rest.
+    """
     height, width = rows.shape
     frame = struct.pack(">HHBHHBBBB", 0xFFC3, 11, bits, height, width, 1, 1, 0x11, 0)
     counts = bytes(CATEGORIES if length == CODE_BITS else 0 for length in range(1, 17))
     table = struct.pack(">HHB", 0xFFC4, 3 + 16 + CATEGORIES, 0) + counts + bytes(range(CATEGORIES))
+    interval = struct.pack(">HHH", 0xFFDD, 4, restart * width) if restart else b""
     scan = struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, 1, 0, 1, 0, 0)
-    return b"\xff\xd8" + frame + table + scan + _packed(_differences(rows, bits)) + b"\xff\xd9"
+    parts = [rows[start : start + (restart or height)] for start in range(0, height, restart or height)]
+    data = b"".join(
+        (bytes([0xFF, 0xD0 + (number - 1) % 8]) if number else b"") + _packed(_differences(part, bits))
+        for number, part in enumerate(parts)
+    )
+    return b"\xff\xd8" + frame + table + interval + scan + data + b"\xff\xd9"
 
 
 def _differences(rows: NDArray[Any], bits: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Compressed pixels that disagree with the header about size, depth or sign: right or refused, never wrong."""
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +29,7 @@ from pydicom.uid import (
     UID,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -165,11 +167,109 @@ def test_every_predictor_of_lossless_jpeg(tmp_path: Path, dtype: type, depth: in
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
 
 
-def test_lossless_jpeg_without_its_last_marker_is_left_to_the_decoder_that_sees_what_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [1.0, 0.98, 0.5])
+def test_lossless_jpeg_without_its_last_marker(tmp_path: Path, kept: float) -> None:
+    """Right where all data are there, refused where some are missing."""
     stored = make_voxels(SHAPE, high=4096)
-    streams = [jpeg_lossless.encode(stored[:, :, k].T, 12)[:-2] for k in range(SHAPE[2])]
+    whole = [jpeg_lossless.encode(stored[:, :, k].T, 12)[:-2] for k in range(SHAPE[2])]
+    streams = [stream[: int(kept * len(stream))] for stream in whole]
     write_streams(tmp_path, stored, streams, bits_stored=12, syntax=JPEGLosslessSV1)
-    assert_right_or_refused(read_folder(tmp_path), [(stored, AFFINE)], Code.CORRUPT, Code.TRUNCATED)
+    if kept == 1:
+        assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+    else:
+        assert_refused(read_folder(tmp_path), Code.TRUNCATED, Code.CORRUPT)
+
+
+HOLES: dict[str, Callable[[bytes], bytes]] = {
+    "the second half": lambda s: s[: len(s) // 2] + s[-2:],
+    "the last bytes": lambda s: s[:-8] + s[-2:],
+    "the middle": lambda s: s[: len(s) // 2] + s[len(s) // 2 + 200 :],
+}
+"""What is cut out of a stream that keeps its last marker."""
+
+
+@pytest.mark.parametrize("hole", HOLES.values(), ids=HOLES)
+@pytest.mark.parametrize("restart", [0, 5])
+@pytest.mark.parametrize(("depth", "dtype"), [(8, np.uint8), (12, np.uint16), (16, np.uint16)])
+def test_lossless_jpeg_with_a_hole(
+    tmp_path: Path, depth: int, dtype: type, restart: int, hole: Callable[[bytes], bytes]
+) -> None:
+    """Both decoders fill up with what stood last and say nothing."""
+    stored = make_voxels(TALL, high=2**depth, dtype=dtype)
+    streams = [jpeg_lossless.encode(stored[:, :, k].T, depth, restart) for k in range(TALL[2])]
+    (tmp_path / "whole").mkdir()
+    write_streams(tmp_path / "whole", stored, streams, bits_stored=depth, syntax=JPEGLosslessSV1)
+    assert_all_right(read_folder(tmp_path / "whole"), [(stored, AFFINE)])
+    streams[1] = hole(streams[1])
+    (tmp_path / "cut").mkdir()
+    write_streams(tmp_path / "cut", stored, streams, bits_stored=depth, syntax=JPEGLosslessSV1)
+    assert_refused(read_folder(tmp_path / "cut"), Code.TRUNCATED, Code.CORRUPT)
+
+
+def test_lossless_jpeg_with_a_hole_before_a_restart(tmp_path: Path) -> None:
+    """All that follows the restart is right."""
+    stored = make_voxels(TALL, high=4096)
+    streams = [jpeg_lossless.encode(stored[:, :, k].T, 12, 5) for k in range(TALL[2])]
+    at = streams[1].index(b"\xff\xd0")
+    streams[1] = streams[1][: at - 40] + streams[1][at:]
+    write_streams(tmp_path, stored, streams, bits_stored=12, syntax=JPEGLosslessSV1)
+    assert_refused(read_folder(tmp_path), Code.TRUNCATED)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "code"), [(1, 2, Code.CORRUPT), (0, 8, Code.TRUNCATED), (4, 11, Code.TRUNCATED)]
+)
+def test_lossless_jpeg_without_some_of_its_segments(tmp_path: Path, first: int, last: int, code: Code) -> None:
+    """All data that are there are whole: between others, as many as restarts are counted by, and those at the end."""
+    stored = make_voxels(TALL, high=4096)
+    streams = [jpeg_lossless.encode(stored[:, :, k].T, 12, 3) for k in range(TALL[2])]
+    places = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7\xd9]", streams[1])]
+    streams[1] = streams[1][: places[first]] + streams[1][places[last] :]
+    write_streams(tmp_path, stored, streams, bits_stored=12, syntax=JPEGLosslessSV1)
+    assert_refused(read_folder(tmp_path), code)
+
+
+def test_lossless_jpeg_in_colour_with_a_hole(tmp_path: Path) -> None:
+    cells = make_voxels((40, 32, 3), high=256, dtype=np.uint8)
+    form = {"lossless": True, "predictor": 1, "colorspace": "RGB", "outcolorspace": "RGB"}
+    stream = bytes(imagecodecs.jpeg8_encode(cells, **form))
+    for name, one in {"whole": stream, "cut": HOLES["the second half"](stream)}.items():
+        (tmp_path / name).mkdir()
+        write_encapsulated(tmp_path / name / "a.dcm", cells.swapaxes(0, 1), one, JPEGLosslessSV1, "RGB")
+    voxels = read_folder(tmp_path / "whole").volume.voxels
+    np.testing.assert_array_equal(voxels[..., 0].transpose(2, 1, 0), cells)
+    assert_refused(read_folder(tmp_path / "cut"), Code.TRUNCATED)
+
+
+@pytest.mark.parametrize("hole", [HOLES["the second half"], HOLES["the last bytes"]])
+@pytest.mark.parametrize(
+    ("syntax", "photometric", "restart"),
+    [
+        pytest.param(JPEGBaseline8Bit, "MONOCHROME2", 0, id="grey"),
+        pytest.param(JPEGBaseline8Bit, "MONOCHROME2", 3, id="grey with restarts"),
+        pytest.param(JPEGBaseline8Bit, "YBR_FULL_422", 0, id="colour"),
+        pytest.param(JPEGExtended12Bit, "MONOCHROME2", 0, id="12 bit"),
+    ],
+)
+def test_lossy_jpeg_with_a_hole(
+    tmp_path: Path, syntax: UID, photometric: str, restart: int, hole: Callable[[bytes], bytes]
+) -> None:
+    """Pillow fills up with grey too, where the last marker is there."""
+    is_colour = photometric != "MONOCHROME2"
+    deep = syntax == JPEGExtended12Bit
+    shape = (40, 32, 3) if is_colour else (40, 32)
+    cells = np.random.default_rng(0).integers(0, 4096 if deep else 256, shape).astype(np.uint16 if deep else np.uint8)
+    if deep:
+        stream = bytes(imagecodecs.jpeg_encode(cells, bitspersample=12))
+    else:
+        encoded = BytesIO()
+        Image.fromarray(cells).save(encoded, "JPEG", restart_marker_blocks=restart)
+        stream = encoded.getvalue()
+    for name, one in {"whole": stream, "cut": hole(stream)}.items():
+        (tmp_path / name).mkdir()
+        write_encapsulated(tmp_path / name / "a.dcm", cells.swapaxes(0, 1), one, syntax, photometric)
+    assert len(read_folder(tmp_path / "whole").volumes) == 1
+    assert_refused(read_folder(tmp_path / "cut"), Code.TRUNCATED)
 
 
 def test_lossless_jpeg_of_another_size(tmp_path: Path) -> None:

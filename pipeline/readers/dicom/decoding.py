@@ -125,10 +125,10 @@ def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) ->
                 f"the compressed pixels are {found}, the header says {claimed[0]} x {claimed[1]} with {claimed[2]}"
             )
             raise RejectedInput(Code.BAD_PIXELS, message)
-        if layout.is_colour and image.syntax in DCT:
+        decoded = np.asarray(DECODERS[image.syntax](streams[frame]))
+        if layout.is_colour and image.syntax in DCT:  # decoded above to see whether it is whole
             yield from _colour(image.dataset, layout, [frame])
             continue
-        decoded = np.asarray(DECODERS[image.syntax](streams[frame]))
         _check_shape(decoded, layout)
         if layout.is_colour:
             yield _rgb(decoded, layout)

@@ -1,0 +1,75 @@
+"""Whether the entropy-coded data of a JPEG stream is all there (ITU-T T.81 B.1.1.5, F.2, H.2).
+
+libjpeg fills up data that ends before the image does, and only warns of it, which no binding shows. But where nothing
+is missing a decoder never looks beyond the data: what is put between it and the next marker changes nothing.
+"""
+
+import re
+from collections.abc import Iterator
+
+from pipeline.domain.codes import Code
+from pipeline.errors import RejectedInput
+
+MARKER_BYTE = 0xFF
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+RESTARTS = range(0xD0, 0xD8)
+STANDALONE = frozenset({0x01, 0xD8, *RESTARTS})
+"""Markers without a length."""
+
+MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+"""A marker, with the bytes that fill up before it."""
+
+MARKER_IN_DATA = re.compile(rb"\xff([\x01-\xfe])")
+"""Within entropy-coded data, where FF 00 is the value FF; searched four times as fast."""
+
+FILLING = bytes.fromhex("a6b935d24e71c8931b5ae7642d8fb6590c73a1de48f2956b37c41ea85d70")
+"""Bits in no order, the first of them set: a decoder that runs out of data goes on with zeros."""
+
+
+def refilled(stream: bytes) -> bytes:
+    """Put bits that mean nothing behind all entropy-coded data: before restarts and, with another, behind scans.
+
+    What decodes to something else then lacks data. Where no segments can be told the rest stays as it is.
+
+    Raises
+    ------
+    RejectedInput
+        CORRUPT where a restart (ITU-T T.81 E.1.4) is missing between others, which are counted from 0 to 7.
+    """
+    parts: list[bytes] = []
+    start = restarts = 0
+    for end, code in _ends_of_data(stream):
+        parts += stream[start:end], FILLING
+        start = end
+        following = RESTARTS[restarts % len(RESTARTS)]
+        if code not in RESTARTS:
+            parts += bytes([0xFF, following]), FILLING
+            restarts = 0
+        elif code == following:
+            restarts += 1
+        else:
+            raise RejectedInput(Code.CORRUPT, "a restart is missing from the compressed pixels, and what it begins")
+    return b"".join([*parts, stream[start:]])
+
+
+def _ends_of_data(stream: bytes) -> Iterator[tuple[int, int]]:
+    """Where entropy-coded data end, and the marker that stands there."""
+    position = 2
+    while (found := MARKER.match(stream, position)) is not None:
+        code, position = found[1][0], found.end()
+        if code == END_OF_IMAGE:
+            return
+        if code in STANDALONE:
+            continue
+        position += int.from_bytes(stream[position : position + 2], "big")
+        if code != START_OF_SCAN:
+            continue
+        for marker in MARKER_IN_DATA.finditer(stream, position):
+            position, code = marker.start(), marker[1][0]
+            while stream[position - 1] == MARKER_BYTE:
+                position -= 1
+            yield position, code
+            if code not in RESTARTS:
+                break
+        else:
+            return
