@@ -1,6 +1,7 @@
 """A second reading of some series by an independent reader: where it differs from ours, the series is refused."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -14,7 +15,7 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput, UsageError
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Load
-from pipeline.readers.second_opinion import Opinion, is_installed, second_opinion
+from pipeline.readers.second_opinion import Opinion, UnreadError, is_installed, second_opinion, unread_for_memory
 
 MILLIMETRES = 1e-3
 """Largest difference of an entry of the affines."""
@@ -31,6 +32,7 @@ NOT_COMPARED = {
     "MENDED": "the slices were resampled to a straight grid",
     "a Modality LUT": "it applies no Modality LUT",
     "turned upright": "it leaves pictures as they lie in the file",
+    "the alpha channel was dropped": "it keeps the alpha channel",
 }
 """How notes of a volume begin that SimpleITK reads otherwise, by design, and why."""
 
@@ -44,7 +46,8 @@ class CrossCheckSettings(Settings):
         default="",
         description="`simpleitk` reads series a second time with SimpleITK (ITK and GDCM) and refuses those whose "
         "voxels or affine (1e-3 mm; single images: voxels alone) differ, with the code CROSS_CHECK; what it cannot "
-        'read is noted in its case. Needs `pip install "resdx[crosscheck]"`. Empty: no second reading.',
+        "read, or not within the memory and time of a case, is noted in its case. "
+        'Needs `pip install "resdx[crosscheck]"`. Empty: no second reading.',
     )
     series: NonNegativeInt = Field(
         default=50,
@@ -78,8 +81,11 @@ def is_drawn(series: Series, limit: int) -> bool:
     return _draw(series) <= limit
 
 
-def cross_checked(series: Series, volume: Volume, options: ReadOptions, load: Load) -> str:
+def cross_checked(series: Series, volume: Volume, options: ReadOptions, load: Load, deadline: float = math.inf) -> str:
     """Read a series again and compare; return the note for its case.
+
+    A series for which the second reader has no memory left, or no time until `deadline` (by `time.monotonic`), is not
+    compared.
 
     Raises
     ------
@@ -91,32 +97,33 @@ def cross_checked(series: Series, volume: Volume, options: ReadOptions, load: Lo
     for beginning, reason in NOT_COMPARED.items():
         if any(note.startswith(beginning) for note in volume.notes):
             return f"{UNREAD}{reason}"
-    other = second_opinion(series, load)
-    if isinstance(other, str):
-        return f"{UNREAD}{other}"
-    if fault := difference(volume, other):
+    try:
+        with unread_for_memory():
+            fault = difference(volume, second_opinion(series, load, deadline))
+    except UnreadError as error:
+        return f"{UNREAD}{error}"
+    if fault:
         raise RejectedInput(Code.CROSS_CHECK, f"SimpleITK reads it otherwise: {fault}")
     return AGREES
 
 
 def difference(volume: Volume, other: Opinion) -> str:
     """Say in what a reading differs from ours; empty: in nothing."""
-    shape = (len(other.slices), *other.slices[0].shape)
     ours = (volume.geometry.shape[2], volume.channels, *volume.geometry.shape[:2])
-    if shape != ours:
-        k, c, i, j = shape
+    if other.shape != ours:
+        k, c, i, j = other.shape
         return f"{i} x {j} x {k} voxels of {c} channels, not {ours[2]} x {ours[3]} x {ours[0]} of {ours[1]}"
-    slices = other.slices
+    order = range(ours[0])
     if other.matrix is not None:
         matrix = other.matrix
         if np.dot(matrix[:3, 2], volume.geometry.matrix[:3, 2]) < 0:  # the last slice first: the same volume
-            slices = slices[::-1]
-            matrix = matrix @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, len(slices) - 1], [0, 0, 0, 1.0]])
+            order = order[::-1]
+            matrix = matrix @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, len(order) - 1], [0, 0, 0, 1.0]])
         columns = [0, 1, 3] if volume.is_2d else [0, 1, 2, 3]
         apart = float(np.abs(matrix - volume.geometry.matrix)[:, columns].max())
         if apart > MILLIMETRES:
             return f"the affine differs by {apart:.4g} mm"
-    return _voxel_difference(volume, slices, other)
+    return _voxel_difference(volume, order, other)
 
 
 def lines(notes: Iterable[tuple[str, ...]], refused: int) -> tuple[str, ...]:
@@ -131,15 +138,18 @@ def lines(notes: Iterable[tuple[str, ...]], refused: int) -> tuple[str, ...]:
     )
 
 
-def _voxel_difference(volume: Volume, slices: Sequence[np.ndarray], other: Opinion) -> str:
+def _voxel_difference(volume: Volume, order: Sequence[int], other: Opinion) -> str:
     most = mean = 0.0
     low, high = float(volume.voxels.min()), float(volume.voxels.max())
-    for k, theirs in enumerate(slices):
+    for k, place in enumerate(order):
+        theirs = other.plane(place)
         ours = volume.voxels[:, :, :, k].astype(np.float64)
+        if theirs.shape != ours.shape:
+            return f"slice {k + 1} has another size"
         apart = np.abs(ours - theirs)
         if volume.valid is not None:
             apart = np.where(volume.valid[..., k], apart, 0.0)
-        most, mean = max(most, float(apart.max())), mean + float(apart.mean()) / len(slices)
+        most, mean = max(most, float(apart.max())), mean + float(apart.mean()) / len(order)
     if other.is_rounded:
         return f"voxels differ by {mean:.4g} in the mean" if mean > LOSSY * (high - low) else ""
     return f"voxels differ by up to {most:.6g}" if most > ROUNDING * max(abs(low), abs(high)) else ""

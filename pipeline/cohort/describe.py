@@ -1,6 +1,8 @@
 """One reading of a series, in a worker process: what the manifest says of it. Voxels do not leave the worker."""
 
 import hashlib
+import math
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +17,9 @@ from pipeline.domain.series import Series, SourceFile
 from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
+
+CHECK_SHARE = 0.8
+"""Part of the time of a case after which its cross-check goes no further, so that it is not refused for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,15 @@ class SeriesSummary:
     """Path of each of its files to the sha256 of the very bytes that were decoded."""
 
 
-def describe(series: Series, options: ReadOptions, shown: float = 0.0, checked: int = NOBODY) -> SeriesSummary:
+def describe(
+    series: Series, options: ReadOptions, shown: float = 0.0, checked: int = NOBODY, seconds: float = math.inf
+) -> SeriesSummary:
     """Read one series and keep what fits in a line, and of the part `shown` of them (0 to 1) a preview.
+
+    Parameters
+    ----------
+    checked : int
+        Draw up to which series are read a second time, while :data:`CHECK_SHARE` of `seconds` lasts.
 
     Raises
     ------
@@ -62,6 +74,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checked: 
         See :func:`pipeline.readers.reading.read`; CROSS_CHECK.
     """
     digests: dict[str, str] = {}
+    deadline = time.monotonic() + CHECK_SHARE * seconds
 
     def noting(file: SourceFile) -> bytes:
         content = load(file)
@@ -69,7 +82,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checked: 
         return content
 
     volume = read(series, options, noting)
-    checks = (cross_checked(series, volume, options, load),) if is_drawn(series, checked) else ()
+    checks = (cross_checked(series, volume, options, load, deadline),) if is_drawn(series, checked) else ()
     missing = series.attributes.get("missing", "")
     numbering = (f"InstanceNumber says that {missing}",) if missing else ()
     small = thumbnail(volume)

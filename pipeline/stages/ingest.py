@@ -281,6 +281,7 @@ def _summaries(series: Sequence[Series], config: Config, builder: CaseBuilder) -
             options=config.options,
             shown=config.previews.share(len(series)),
             checked=config.cross_check.limit(series),
+            seconds=config.seconds_per_case,
         ),
         series,
         **_workers(config),

@@ -1,6 +1,7 @@
 """The second reading: agrees where ours is right, refuses where ours is made wrong, notes what it cannot read."""
 
 import csv
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from pipeline.cohort.cross_check import AGREES, UNREAD, CrossCheckSettings, cros
 from pipeline.cohort.tables import load_manifest
 from pipeline.domain.codes import Code
 from pipeline.domain.geometry import Geometry
-from pipeline.domain.series import Series
+from pipeline.domain.series import Series, SourceFile
 from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_SOME_REJECTED, RejectedInput, UsageError
+from pipeline.readers import second_opinion
 from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
@@ -122,6 +124,68 @@ def test_what_it_cannot_read_is_noted(tmp_path: Path) -> None:
     assert note_of(tmp_path).startswith(f"{UNREAD}it does not tell the positions")
 
 
+@pytest.mark.parametrize("name", ["RGBA.png", "LA.png", "RGB.jpg"])
+def test_alpha_and_turned_pictures_are_noted_and_not_refused(tmp_path: Path, name: str) -> None:
+    mode, _, _ = name.partition(".")
+    picture = Image.fromarray(make_voxels((9, 8, 4), high=255, dtype=np.uint8), "RGBA").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6 if name.endswith("jpg") else 1
+    picture.save(tmp_path / name, exif=exif)
+    assert note_of(tmp_path).startswith(UNREAD)
+
+
+@pytest.mark.parametrize("good", [0, 2, 7])
+@pytest.mark.parametrize("error", [MemoryError(), ImportError("cannot map the library")])
+def test_no_memory_for_the_second_reading_costs_no_case(tmp_path: Path, good: int, error: Exception) -> None:
+    """Neither while headers are read, of 5 files, nor while their slices are."""
+    scaled_ct(tmp_path)
+    series, volume = read_folder(tmp_path, OPTIONS).volumes[0]
+    left = iter(range(good))
+
+    def loading(file: SourceFile) -> bytes:
+        if next(left, None) is None:
+            raise error
+        return load(file)
+
+    assert cross_checked(series, volume, OPTIONS, loading) == f"{UNREAD}{second_opinion.NO_MEMORY}"
+
+
+def test_itk_without_memory_costs_no_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import SimpleITK
+
+    def failing(_: object) -> None:
+        raise RuntimeError("itkImportImageContainer.hxx:179:\nFailed to allocate memory for image.")
+
+    scaled_ct(tmp_path)
+    monkeypatch.setattr(SimpleITK.ImageFileReader, "Execute", failing)
+    assert note_of(tmp_path) == f"{UNREAD}{second_opinion.NO_MEMORY}"
+
+
+@pytest.mark.parametrize("files", [0, 3, 8])
+def test_no_time_for_the_second_reading_costs_no_case(tmp_path: Path, files: int) -> None:
+    scaled_ct(tmp_path)
+    series, volume = read_folder(tmp_path, OPTIONS).volumes[0]
+    clock = iter([*[0.0] * files, *[2.0] * 20])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second_opinion, "monotonic", lambda: next(clock))
+        assert cross_checked(series, volume, OPTIONS, load, 1.0) == f"{UNREAD}{second_opinion.NO_TIME}"
+
+
+def test_one_slice_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = second_opinion._opened
+    held: list[weakref.ref[object]] = []
+
+    def watched(*given: object, whole: bool) -> object:
+        assert not any(one() is not None for one in held), "the slice before is still held"
+        image = opened(*given, whole=whole)  # type: ignore[arg-type]
+        held.extend([weakref.ref(image)] if whole else [])
+        return image
+
+    monkeypatch.setattr(second_opinion, "_opened", watched)
+    scaled_ct(tmp_path)
+    assert note_of(tmp_path) == AGREES and len(held) == 5
+
+
 def test_a_sample_is_drawn_and_none_without_being_asked() -> None:
     series = [Series("dicom", f"1.2.{number}", (), "CT") for number in range(40)]
     for settings, expected in ((("simpleitk", 7), 7), (("simpleitk", 0), 40), (("simpleitk", 99), 40), (("", 7), 0)):
@@ -164,6 +228,15 @@ def test_ingest_refuses_what_a_wrong_reader_of_ours_made(dicom: Path, monkeypatc
     assert all("/003/" in row["path"] for row in rows)
     manifest = load_manifest(dicom / "out" / "cohort.csv")
     assert len(manifest.cases) == 11 and all(AGREES in case.notes for case in manifest.cases)
+
+
+def test_ingest_keeps_cases_that_there_is_no_time_to_check(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cohort.describe.CHECK_SHARE", 0.0)
+    outcome = run(dicom)
+    manifest = load_manifest(dicom / "out" / "cohort.csv")
+    assert len(manifest.cases) == 12
+    assert all(f"{UNREAD}{second_opinion.NO_TIME}" in case.notes for case in manifest.cases)
+    assert any("0 agree, 0 are refused (CROSS_CHECK); 12 could not be read" in line for line in outcome.lines)
 
 
 def test_without_simpleitk_the_extra_is_named(dicom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
