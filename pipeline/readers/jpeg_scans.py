@@ -2,6 +2,9 @@
 
 libjpeg fills up data that ends before the image does, and only warns of it, which no binding shows. But where nothing
 is missing a decoder never looks beyond the data: what is put between it and the next marker changes nothing.
+
+A short hole within a lossy scan may stay unseen: what follows is read as other codes, which may take as many bits. So
+may scans of a progressive picture that are missing altogether, which leaves it coarse.
 """
 
 import re

@@ -229,6 +229,15 @@ def test_lossless_jpeg_without_some_of_its_segments(tmp_path: Path, first: int, 
     assert_refused(read_folder(tmp_path), code)
 
 
+def test_bytes_that_fill_up_before_a_marker(tmp_path: Path) -> None:
+    """Any number of FF may stand there (ITU-T T.81 B.1.1.2)."""
+    stored = make_voxels(TALL, high=4096)
+    whole = [jpeg_lossless.encode(stored[:, :, k].T, 12, 5) for k in range(TALL[2])]
+    streams = [re.sub(rb"\xff([\xd0-\xd7\xd9])", lambda found: b"\xff\xff" + found[0], stream) for stream in whole]
+    write_streams(tmp_path, stored, streams, bits_stored=12, syntax=JPEGLosslessSV1)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
 def test_lossless_jpeg_in_colour_with_a_hole(tmp_path: Path) -> None:
     cells = make_voxels((40, 32, 3), high=256, dtype=np.uint8)
     form = {"lossless": True, "predictor": 1, "colorspace": "RGB", "outcolorspace": "RGB"}

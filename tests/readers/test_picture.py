@@ -181,6 +181,15 @@ def test_every_truncated_jpeg_is_refused_until_its_last_sample_is_there() -> Non
             np.testing.assert_array_equal(volume.voxels, expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 2}], ids=str)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_that_keeps_its_end_and_lacks_what_is_before_it(mode: str, options: dict[str, int]) -> None:
+    whole = saved(Image.fromarray(PHOTO).convert(mode), "JPEG", **options)
+    read_bytes(whole)
+    for kept in (0.7, 0.8, 0.9, 0.99):
+        assert code_of(whole[: int(kept * len(whole))] + whole[-2:]) in {"TRUNCATED", "CORRUPT"}
+
+
 def test_picture_data_that_is_too_short_is_refused() -> None:
     short = zlib.compress(bytes(10))
     start = struct.pack(">IIBBBBB", 7, 5, 8, 0, 0, 0, 0)

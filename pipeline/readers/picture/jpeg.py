@@ -6,6 +6,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
+from pipeline.readers.jpeg_scans import refilled
 from pipeline.readers.picture.decoding import Header, decoded, opened, orientation_of
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -31,6 +32,19 @@ def header(content: bytes) -> Header:
 
 
 def samples(content: bytes) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-    """Decode samples, shape (rows, columns, channels)."""
+    """Decode samples, shape (rows, columns, channels), twice: Pillow fills up what is missing before the end.
+
+    Raises
+    ------
+    RejectedInput
+        TRUNCATED, CORRUPT. What cannot be seen to be missing is told in :mod:`pipeline.readers.jpeg_scans`.
+    """
+    first, second = _decoded(content), _decoded(refilled(content))
+    if not np.array_equal(first, second):
+        raise RejectedInput(Code.TRUNCATED, "data are missing from the picture, where a decoder fills up")
+    return first, ()
+
+
+def _decoded(content: bytes) -> NDArray[np.generic]:
     with opened(JpegImageFile, content) as image:
-        return decoded(image, None), ()
+        return decoded(image, None)
