@@ -1,6 +1,7 @@
 """PNG and JPEG files with known samples, packed by hand or by Pillow, at full depth and upright; or refused."""
 
 import itertools
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -188,6 +189,15 @@ def test_a_jpeg_that_keeps_its_end_and_lacks_what_is_before_it(mode: str, option
     read_bytes(whole)
     for kept in (0.7, 0.8, 0.9, 0.99):
         assert code_of(whole[: int(kept * len(whole))] + whole[-2:]) in {"TRUNCATED", "CORRUPT"}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_progressive_jpeg_that_lacks_scans(mode: str) -> None:
+    """What is there is whole, and coarse; cut off within the tables between two scans too."""
+    whole = saved(Image.fromarray(PHOTO).convert(mode), "JPEG", progressive=True)
+    starts = [found.start() for found in re.finditer(rb"\xff[\xc4\xda]", whole)]
+    for kept in [place + more for place in starts[3:] for more in (0, 9)]:
+        assert code_of(whole[:kept] + whole[-2:]) in {"TRUNCATED", "CORRUPT"}
 
 
 def test_picture_data_that_is_too_short_is_refused() -> None:
