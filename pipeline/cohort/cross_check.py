@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,14 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput, UsageError
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Load
-from pipeline.readers.second_opinion import Opinion, UnreadError, is_installed, second_opinion, unread_for_memory
+from pipeline.readers.second_opinion import (
+    Opinion,
+    UnreadError,
+    is_installed,
+    load_library,
+    second_opinion,
+    unread_for_memory,
+)
 
 MILLIMETRES = 1e-3
 """Largest difference of an entry of the affines."""
@@ -37,6 +45,32 @@ NOT_COMPARED = {
 """How notes of a volume begin that SimpleITK reads otherwise, by design, and why."""
 
 NOBODY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """Which series are read again, and how long a case may take.
+
+    A worker that is given it loads SimpleITK before its memory is limited: no later series has less memory for it.
+
+    Attributes
+    ----------
+    limit : int
+        See :meth:`CrossCheckSettings.limit`.
+    """
+
+    limit: int = NOBODY
+    seconds: float = math.inf
+
+    def __reduce__(self) -> tuple[Callable[[int, float], "Checking"], tuple[int, float]]:
+        """Unpickle as described."""
+        return _in_worker, (self.limit, self.seconds)
+
+
+def _in_worker(limit: int, seconds: float) -> Checking:
+    if limit != NOBODY:
+        load_library()
+    return Checking(limit, seconds)
 
 
 class CrossCheckSettings(Settings):

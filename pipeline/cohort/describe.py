@@ -1,12 +1,11 @@
 """One reading of a series, in a worker process: what the manifest says of it. Voxels do not leave the worker."""
 
 import hashlib
-import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.cohort.cross_check import NOBODY, cross_checked, is_drawn
+from pipeline.cohort.cross_check import Checking, cross_checked, is_drawn
 from pipeline.cohort.digests import voxels_digest
 from pipeline.cohort.likeness import perceptual_hash, thumbnail
 from pipeline.cohort.outliers import Levels, levels_of
@@ -17,6 +16,8 @@ from pipeline.domain.series import Series, SourceFile
 from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
+
+UNCHECKED = Checking()
 
 CHECK_SHARE = 0.8
 """Part of the time of a case after which its cross-check goes no further, so that it is not refused for that."""
@@ -58,15 +59,13 @@ class SeriesSummary:
     """Path of each of its files to the sha256 of the very bytes that were decoded."""
 
 
-def describe(
-    series: Series, options: ReadOptions, shown: float = 0.0, checked: int = NOBODY, seconds: float = math.inf
-) -> SeriesSummary:
+def describe(series: Series, options: ReadOptions, shown: float = 0.0, checking: Checking = UNCHECKED) -> SeriesSummary:
     """Read one series and keep what fits in a line, and of the part `shown` of them (0 to 1) a preview.
 
     Parameters
     ----------
-    checked : int
-        Draw up to which series are read a second time, while :data:`CHECK_SHARE` of `seconds` lasts.
+    checking : Checking
+        Which series are read a second time, while :data:`CHECK_SHARE` of the time of a case lasts.
 
     Raises
     ------
@@ -74,7 +73,7 @@ def describe(
         See :func:`pipeline.readers.reading.read`; CROSS_CHECK.
     """
     digests: dict[str, str] = {}
-    deadline = time.monotonic() + CHECK_SHARE * seconds
+    deadline = time.monotonic() + CHECK_SHARE * checking.seconds
 
     def noting(file: SourceFile) -> bytes:
         content = load(file)
@@ -82,7 +81,7 @@ def describe(
         return content
 
     volume = read(series, options, noting)
-    checks = (cross_checked(series, volume, options, load, deadline),) if is_drawn(series, checked) else ()
+    checks = (cross_checked(series, volume, options, load, deadline),) if is_drawn(series, checking.limit) else ()
     missing = series.attributes.get("missing", "")
     numbering = (f"InstanceNumber says that {missing}",) if missing else ()
     small = thumbnail(volume)

@@ -9,7 +9,7 @@ import importlib.util
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -66,6 +66,12 @@ class Opinion:
 def is_installed() -> bool:
     """Whether SimpleITK can be imported."""
     return importlib.util.find_spec("SimpleITK") is not None
+
+
+def load_library() -> None:
+    """Import SimpleITK now, where it can be: its code takes some hundred megabytes of address space."""
+    with suppress(ImportError):
+        _simpleitk()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pydantic import Field
 from pipeline.cohort.accounting import Account, RefusedSeries, account
 from pipeline.cohort.case_building import CaseBuilder
 from pipeline.cohort.channels import unstackable
-from pipeline.cohort.cross_check import CrossCheckSettings
+from pipeline.cohort.cross_check import Checking, CrossCheckSettings
 from pipeline.cohort.cross_check import lines as check_lines
 from pipeline.cohort.deidentified.settings import CopySettings
 from pipeline.cohort.describe import SeriesSummary, describe, digests_in
@@ -280,8 +280,7 @@ def _summaries(series: Sequence[Series], config: Config, builder: CaseBuilder) -
             describe,
             options=config.options,
             shown=config.previews.share(len(series)),
-            checked=config.cross_check.limit(series),
-            seconds=config.seconds_per_case,
+            checking=Checking(config.cross_check.limit(series), config.seconds_per_case),
         ),
         series,
         **_workers(config),

@@ -1,9 +1,12 @@
 """The second reading: agrees where ours is right, refuses where ours is made wrong, notes what it cannot read."""
 
 import csv
+import pickle
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,8 @@ from phantoms.readings import read_folder
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
-from pipeline.cohort.cross_check import AGREES, UNREAD, CrossCheckSettings, cross_checked, is_drawn
+from pipeline.cohort.cross_check import AGREES, NOBODY, UNREAD, Checking, CrossCheckSettings, cross_checked, is_drawn
+from pipeline.cohort.describe import describe
 from pipeline.cohort.tables import load_manifest
 from pipeline.domain.codes import Code
 from pipeline.domain.geometry import Geometry
@@ -31,6 +35,7 @@ from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
 from pipeline.stages import ingest
 from pipeline.stages.outcome import Outcome
+from pipeline.workers import imap
 
 pytest.importorskip("SimpleITK")
 
@@ -184,6 +189,24 @@ def test_one_slice_is_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(second_opinion, "_opened", watched)
     scaled_ct(tmp_path)
     assert note_of(tmp_path) == AGREES and len(held) == 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+def test_the_library_takes_nothing_of_the_memory_of_a_case(tmp_path: Path) -> None:
+    """Its code alone would not fit into this limit."""
+    scaled_ct(tmp_path)
+    ((series, _),) = read_folder(tmp_path, OPTIONS).volumes
+    reading = partial(describe, options=OPTIONS, checking=Checking(2**60))  # nothing of this module, which loads it
+    (read,) = imap(reading, [series], processes=1, timeout_seconds=100.0, memory_bytes=128 * 1024**2)
+    assert read.value is not None and read.value.notes == (AGREES,)
+
+
+@pytest.mark.parametrize(("limit", "loaded"), [(NOBODY, 0), (5, 1)])
+def test_who_checks_nothing_does_not_load_the_library(monkeypatch: pytest.MonkeyPatch, limit: int, loaded: int) -> None:
+    loads: list[None] = []
+    monkeypatch.setattr("pipeline.cohort.cross_check.load_library", lambda: loads.append(None))
+    assert pickle.loads(pickle.dumps(Checking(limit, 3.0))) == Checking(limit, 3.0)
+    assert len(loads) == loaded
 
 
 def test_a_sample_is_drawn_and_none_without_being_asked() -> None:

@@ -24,6 +24,7 @@ from phantoms.exports import (
 )
 
 from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.cross_check import Checking
 from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.tables import load_files, load_manifest
@@ -311,9 +312,9 @@ def test_unlabelled_scans_are_not_read(dicom: Path, monkeypatch: pytest.MonkeyPa
     read: list[str] = []
     describe = ingest.describe
 
-    def counted(series: Series, options: ReadOptions, shown: float, checked: int) -> SeriesSummary:
+    def counted(series: Series, options: ReadOptions, shown: float, checking: Checking) -> SeriesSummary:
         read.append(series.identity.patient_id)
-        return describe(series, options, shown, checked)
+        return describe(series, options, shown, checking)
 
     monkeypatch.setattr(ingest, "describe", counted)
     run(dicom)
@@ -521,10 +522,10 @@ def test_one_view_that_cannot_be_read_takes_its_case_with_it(dicom: Path, monkey
     write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1)})
     describe, units = ingest.describe, ingest.cases_of
 
-    def refuse_cc(series: Series, options: ReadOptions, shown: float, checked: int) -> SeriesSummary:
+    def refuse_cc(series: Series, options: ReadOptions, shown: float, checking: Checking) -> SeriesSummary:
         if series.attributes.get("view") == "CC":
             raise RejectedInput("CORRUPT", "a decoder refuses it")
-        return describe(series, options, shown, checked)
+        return describe(series, options, shown, checking)
 
     def join_views(discovery: Discovery, selection: Selection) -> Units:
         found = units(discovery, selection)
