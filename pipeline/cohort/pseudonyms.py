@@ -25,6 +25,9 @@ KEY_VARIABLE = "RESDX_KEY_FILE"
 KEY_BYTES = 32
 PREFIXES = {"patient": "P", "study": "T", "series": "S", "case": "C"}
 MAP_COLUMNS = ("pseudonym", "kind", "identifier")
+LONGEST_IDENTIFIER = 2**31 - 1
+"""Characters of a field of the map: an identifier is written at whatever length a header has it."""
+
 MAP_SUFFIX = ".map.csv"
 INDEX_SUFFIX = ".index.sqlite"
 
@@ -161,5 +164,6 @@ def _locked(path: Path) -> Iterator[None]:
 def _read_map(path: Path) -> Named:
     if not path.exists():
         return {}
+    csv.field_size_limit(LONGEST_IDENTIFIER)
     rows = csv.DictReader(io.StringIO(table_text(path.read_bytes()), newline=""))
     return {row["pseudonym"]: (row["kind"], plain_cell(row["identifier"])) for row in rows}

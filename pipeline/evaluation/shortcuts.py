@@ -138,7 +138,7 @@ def _out_of_fold(
         share = float(np.mean(truth[grown] == 1))
         impurity = 2 * share * (1 - share)  # Gini's; a split takes chi-square / cases of it away
         tree = DecisionTreeClassifier(
-            min_samples_leaf=max(FEWEST_IN_LEAF, int(grown.sum()) // 50),
+            min_samples_leaf=FEWEST_IN_LEAF,
             min_impurity_decrease=WORTH * impurity / int(grown.sum()),
             random_state=seed,
         )

@@ -145,9 +145,15 @@ def _kept_open(path: Path, size: int, _modified_ns: int, _inode: int) -> OpenArc
 
 
 def _check_apart(archive: ZipFile) -> None:
-    """Refuse members that share bytes: that is how a small archive inflates without bound."""
+    """Refuse members that share bytes, which is how a small archive inflates without bound, and bytes before the first.
+
+    What stands before the first file may be another archive, of which nothing is listed.
+    """
     end = 0
-    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+    listed = sorted(archive.infolist(), key=lambda info: info.header_offset)
+    if (listed[0].header_offset if listed else archive.start_dir) > 0:
+        raise RejectedInput(Code.CORRUPT, "there is more in the archive than its list of files tells of")
+    for info in listed:
         if info.header_offset < end:
             raise RejectedInput(Code.CORRUPT, "files overlap in the archive")
         end = info.header_offset + info.compress_size

@@ -14,7 +14,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,7 +128,8 @@ class FolderIndex:
             log.warning("the index %s is not used: %s", self.path, error)
         except (sqlite3.DatabaseError, zlib.error, ValueError) as error:
             log.warning("the index %s is damaged and made anew: %s", self.path, error)
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("the index %s is not used: %s", self.path, error.strerror)
         return None

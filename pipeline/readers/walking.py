@@ -74,8 +74,11 @@ def walk(root: Path) -> list[Entry]:
 
 
 def _opened(entry: Entry, start: int) -> Iterator[Entry]:
-    """Yield what lies in an archive, or the entry itself. A link to an archive is a copy and is not opened."""
-    if entry.stamp is None or entry.is_link or not is_archive(Path(entry.path)):
+    """Yield what lies in an archive, or the entry itself.
+
+    A link to an archive is a copy and is not opened, unless the archive is none by its own name: a store of blobs.
+    """
+    if entry.stamp is None or not is_archive(Path(entry.path)) or (entry.is_link and not _names(entry, start)):
         yield entry
         return
     try:
@@ -90,6 +93,15 @@ def _opened(entry: Entry, start: int) -> Iterator[Entry]:
         )
     if not listed:
         yield entry._replace(refused=RejectedInput(Code.NOT_AN_IMAGE, "an archive that holds no file"))
+
+
+def _names(link: Entry, start: int) -> bool:
+    """Whether only a link says that a file within the folder is an archive."""
+    try:
+        target = Path(link.path).resolve()
+    except (OSError, RuntimeError):
+        return False
+    return target.is_relative_to(link.path[: start - 1]) and not is_archive(target)
 
 
 def _entries(root: str, start: int) -> Iterator[Entry]:

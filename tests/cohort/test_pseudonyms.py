@@ -125,3 +125,13 @@ def test_no_key_is_made_among_the_scans(tmp_path: Path, monkeypatch: pytest.Monk
             Pseudonyms.open(given, outside=scans)
     assert not list(scans.iterdir())
     assert Pseudonyms.open(tmp_path / "scans-key", outside=scans).key_file.exists()
+
+
+def test_an_identifier_without_end_does_not_spoil_the_map(tmp_path: Path) -> None:
+    names = opened(tmp_path)
+    names.remember(patient="X" * 200_000)
+    names.save_map()
+    again = opened(tmp_path)
+    again.remember(patient="other")
+    again.save_map()
+    assert again.map_file.read_text().count("X" * 200_000) == 1

@@ -185,3 +185,12 @@ def test_the_number_is_that_of_scikit_learn_within_each_fold(monkeypatch: pytest
         areas.append(roc_auc_score(truth[inside], scores[inside]))
         sizes.append(truth[inside].sum() * (1 - truth[inside]).sum())
     assert value(found["age"])[1] == pytest.approx(np.average(areas, weights=sizes))
+
+
+def test_a_vendor_of_a_rare_disease_and_one_of_many_sites_are_found() -> None:
+    rare = [case(n, "yes" if n < 10 else "no", vendor="ACME" if n < 10 else "Other") for n in range(1000)]
+    (found,) = probe(Manifest(findings=(LESION,), cases=tuple(rare)))
+    assert value(found)[1] > 0.95
+    sites = [case(n, "yes" if n % 100 % 2 else "no", site=f"H{n % 100}") for n in range(2000)]
+    (found,) = probe(Manifest(findings=(LESION,), cases=tuple(sites)))
+    assert value(found)[1] > 0.95

@@ -310,3 +310,21 @@ def test_a_list_that_skips_a_member(tmp_path: Path) -> None:
 def zip_folder_of_series(folder: Path) -> bytes:
     write_series(folder / "series", STORED)
     return zip_folder(folder / "series", folder / "x.zip").read_bytes()
+
+
+def test_an_archive_behind_another_one_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_zip(tmp_path / f"{name}.zip", {f"{name}.nii": SOUND})
+    joined = tmp_path / "scans" / "joined.zip"
+    joined.parent.mkdir()
+    joined.write_bytes((tmp_path / "one.zip").read_bytes() + (tmp_path / "two.zip").read_bytes())
+    assert refused(joined.parent) == {"joined.zip": "CORRUPT"}
+
+
+def test_a_link_gives_a_blob_of_a_store_its_name(tmp_path: Path) -> None:
+    store = tmp_path / "scans" / "store"
+    store.mkdir(parents=True)
+    write_zip(tmp_path / "made.zip", {"one.nii": SOUND})
+    (tmp_path / "made.zip").rename(store / "blob0001")
+    (store.parent / "export.zip").symlink_to(store / "blob0001")
+    assert [series.key for series in look(store.parent).series] == ["export.zip/one.nii"]

@@ -15,9 +15,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom import content as dicom_content
-from pipeline.readers.dicom import elements, header
+from pipeline.readers.dicom import elements, header, templates
 from pipeline.readers.dicom.content import looks_like_dicom, read_header
 from pipeline.readers.dicom.elements import element_of, numbers_of_tags, plain_header
+from pipeline.readers.dicom.values import text
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HeaderCutError
 
@@ -199,3 +200,23 @@ def test_another_layout_of_the_same_length_is_walked_anew(files: list[bytes], mo
     implicit = content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
     plain = plain_header(implicit, len(implicit))
     assert plain is None or plain[0].file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.1"
+
+
+def test_no_pixels_are_kept_with_a_layout(tmp_path: Path) -> None:
+    for number in range(6):
+
+        def name(dataset: Dataset, _: int, length: int = number) -> None:
+            dataset.PatientName = "X" * (2 * length + 2)
+
+        (path,) = write_series(tmp_path / str(number), make_voxels((300, 300, 1)), edit=name)
+        content = path.read_bytes()
+        plain_header(content, len(content))
+    kept = elements._TEMPLATES._walked
+    assert len(kept) == templates.MOST_TEMPLATES
+    assert all(len(walked.content) < 5000 for walked in kept)
+
+
+def test_a_sequence_where_text_should_be_is_no_text(files: list[bytes]) -> None:
+    dataset, _ = read_header(files[0])
+    dataset.add_new("InstitutionName", "SQ", [make_item(PatientName="DOE^JANE")])
+    assert text(dataset, "InstitutionName") == ""

@@ -155,3 +155,16 @@ def test_a_damaged_index_costs_time_and_no_more(
     if damage != "folder":
         discover(scans, OPTIONS, index=index)
         assert is_remembered(index, scans)
+
+
+def test_a_damaged_index_that_cannot_be_removed_ends_nothing(
+    scans: Path, index: FolderIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = discover(scans, OPTIONS, index=index)
+    index.path.write_bytes(b"no database" * 400)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert facts(discover(scans, OPTIONS, index=index)) == facts(first)

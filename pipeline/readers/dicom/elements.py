@@ -54,6 +54,8 @@ _TEMPLATES = Templates()
 CLASS, SYNTAX = _TAGS[0x00020002], _TAGS[0x00020010]
 """All that is kept of the file meta information."""
 
+CHARACTER_SET = 0x00080005
+
 
 @cache
 def _number_of(name: str | int) -> int:
@@ -127,12 +129,15 @@ def _layout_of(content: bytes) -> Layout | None:
     position = walk(content, MAGIC_OFFSET + 4, None, implicit=False, marks=marks, starts=meta, group=2)
     syntax = PlainElements(content, meta, {}, implicit=False).get(SYNTAX)
     uid = syntax.value.decode("ascii", "replace").strip("\0 ") if syntax and syntax.value else ""
-    if uid not in _IS_IMPLICIT:
+    if uid not in _IS_IMPLICIT or syntax.VR != "UI":
         return None
     marks += range(syntax.value_tell, syntax.value_tell + syntax.length)  # it tells how the rest is laid out
     implicit = _IS_IMPLICIT[uid]
     offset = walk(content, position, None, implicit=implicit, marks=marks, starts=starts)
     layout = Layout(meta, starts, {}, implicit, offset)
+    character_set = PlainElements(content, starts, {}, implicit=implicit).plain(CHARACTER_SET)
+    if character_set is not None and character_set[1] not in ("CS", ""):
+        return None
     if offset + MARK_BYTES <= len(content):
         _TEMPLATES.learn(content, layout, marks)
     return layout

@@ -12,7 +12,7 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.bounds import LARGEST_SPACING_MM, SMALLEST_MM
 from pipeline.readers.dicom.elements import is_present
 from pipeline.readers.dicom.pixel_format import PixelFormat
-from pipeline.readers.dicom.values import number, numbers, private_value, text
+from pipeline.readers.dicom.values import items, number, numbers, private_value, text
 
 Vector = tuple[float, ...]
 
@@ -160,7 +160,8 @@ def _encoding(file: SourceFile, dataset: Dataset) -> tuple[str, ...]:
 
 def rescale_attributes(dataset: Dataset) -> tuple[str, ...]:
     """Name the attributes of the modality transformation that are present (PS3.3 C.11.1)."""
-    return tuple(name for name in ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept") if text(dataset, name))
+    table = ("ModalityLUTSequence",) if items(dataset, "ModalityLUTSequence") else ()
+    return (*table, *(name for name in ("RescaleSlope", "RescaleIntercept") if text(dataset, name)))
 
 
 def pixel_spacing(dataset: Dataset, keyword: str = "PixelSpacing") -> Vector | None:

@@ -87,7 +87,7 @@ class Templates:
                 del self._walked[rank]
                 self._known.appendleft(_Template(walked))
                 return
-        self._walked.appendleft(_Walked(layout, content, marks))
+        self._walked.appendleft(_Walked(layout, content[: max(marks) + MARK_BYTES], marks))  # never the pixels
 
 
 def _words(content: bytes) -> NDArray[np.uint64]:

@@ -16,7 +16,7 @@ from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.elements import element_of, numbers_of_tags, plain_value
 from pipeline.readers.dicom.layout import known_vr
 
-PLAIN_VRS = frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI", "DS", "IS"])
+PLAIN_VRS = frozenset(["AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI", "DS", "IS"])
 """Value representations whose text is that of their bytes, several values parted by a backslash (PS3.5 6.2)."""
 
 PLAIN_NUMBER = {
@@ -104,8 +104,8 @@ def text(dataset: Dataset, keyword: str) -> str:
         value = dataset.get(keyword)
     except PARSE_ERRORS:
         return ""  # a decoration, not a fact that geometry rests on
-    if value is None:
-        return ""
+    if value is None or isinstance(value, PydicomSequence):
+        return ""  # a sequence would be printed with all that it holds
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return "\\".join(str(item).strip() for item in value)
     return str(value).strip()
