@@ -1,7 +1,7 @@
 """NAME.html: one page without scripts or outside references; what the cohort holds and what was refused.
 
-It carries counts, pseudonyms and small pictures: no identifiers, no paths, and of the free text of headers only maker and
-model of the scanner, where they have the form of such.
+It carries counts, pseudonyms and small pictures: no identifiers, no paths, and of the free text of headers only maker
+and model of the scanner, where they have the form of such.
 """
 
 import base64

@@ -89,6 +89,21 @@ class Pseudonyms:
         """Where :meth:`save_map` keeps the way back."""
         return self.key_file.with_name(f"{self.key_file.name}{MAP_SUFFIX}")
 
+    def check_map(self) -> None:
+        """Find out, before hours of reading, whether the map can be kept.
+
+        Raises
+        ------
+        UsageError
+            Its folder cannot be written.
+        """
+        try:
+            with _locked(self.map_file):
+                pass
+        except OSError as error:
+            message = f"The map of the pseudonyms, {self.map_file}, cannot be written: {error.strerror}."
+            raise UsageError(message, f"Give another place with `key_file` or ${KEY_VARIABLE}.") from error
+
     @property
     def index_file(self) -> Path:
         """Where :class:`pipeline.readers.index.FolderIndex` remembers headers, which name patients as the map does."""

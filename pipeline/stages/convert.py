@@ -99,6 +99,7 @@ def run(config: Config) -> Outcome:
         raise UsageError(f"{config.out} lies in the folder of scans.", "Give a folder outside of it.")
     with stopping_on_sigterm(GOES_ON):
         pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
+        pseudonyms.check_map()
         index = config.folder_index(pseudonyms)
         discovery = discover(config.scans, config.options, index=index)
         jobs = [_job(series, pseudonyms.series(series.key), config) for series in discovery.series]

@@ -166,6 +166,7 @@ def ingest(config: Config) -> Outcome:
     if config.dry_run:
         return _rehearse(config)
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
+    pseudonyms.check_map()
     check_copy(config.deidentified_copy, config.scans, (config.out, pseudonyms.key_file))
     sheet = read_sheet(config.labels) if config.labels.file else None
     old = load_manifest(config.extend) if config.extend else None

@@ -129,6 +129,7 @@ def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
     """Predict with a loaded package, holding the folder; see :func:`run`."""
     started, clock = datetime.now(UTC), time.monotonic()
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
+    pseudonyms.check_map()
     index = config.folder_index(pseudonyms)
     discovery = discover(config.scans, config.options, index=index)
     asked = cases_to_ask(discovery, config.select or package.plan.select or Selection(), package.plan.modality)

@@ -135,3 +135,13 @@ def test_an_identifier_without_end_does_not_spoil_the_map(tmp_path: Path) -> Non
     again.remember(patient="other")
     again.save_map()
     assert again.map_file.read_text().count("X" * 200_000) == 1
+
+
+def test_a_map_that_cannot_be_kept_is_known_at_once(tmp_path: Path) -> None:
+    names = opened(tmp_path)
+    names.check_map()
+    lock = names.map_file.with_name(f"{names.map_file.name}.lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    with pytest.raises(UsageError, match=r"cannot be written.*key_file"):
+        names.check_map()
