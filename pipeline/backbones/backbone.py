@@ -22,8 +22,20 @@ class Backbone(nn.Module, ABC):
         self.features = features
 
     @abstractmethod
+    def named_stages(self) -> dict[str, nn.Module]:
+        """Parts of the network from the image on: ``stem``, ``stage1``, ``stage2`` and so on.
+
+        Every parameter stands in exactly one of them. Freezing, learning rates by layer and gradients by depth go by
+        these names.
+        """
+
+    @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
         """Last feature map, shape (n, features, *smaller space), of images of shape (n, c, *space)."""
+
+    @abstractmethod
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        """Feature map behind the stem and each stage, by the names of :meth:`named_stages`."""
 
     def pool(self, maps: Tensor) -> Tensor:
         """Mean over all positions (global average pooling), shape (n, features)."""

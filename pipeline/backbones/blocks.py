@@ -1,150 +1,130 @@
 """Residual blocks: y = relu(F(x) + x), He et al. 2016, *Deep Residual Learning for Image Recognition*."""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbones.operators import NormName, Operators
+from pipeline.backbones.layers import LayerFactory
+from pipeline.backbones.stochastic_depth import StochasticDepth
+from pipeline.backbones.strides import Stride
 
 
-class BlockSettings(NamedTuple):
-    """What all blocks of a network share.
+class ResidualSum(nn.Module):
+    """F(x) + x: a module of its own, so that both summands can be watched where they meet."""
 
-    Attributes
-    ----------
-    residual : bool
-        False gives the plain twin: the same layers without shortcuts.
-    """
-
-    operators: Operators
-    norm: NormName
-    residual: bool
-
-
-class StochasticDepth(nn.Module):
-    """Drop a whole branch of a case with a probability during training (Huang et al. 2016).
-
-    What is kept is scaled by 1 / (1 - p), so that the expectation is that of evaluation, where nothing is dropped.
-    """
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        assert 0 <= probability < 1, probability
-        self.probability = probability
-
-    def forward(self, branch: Tensor) -> Tensor:
-        """Drop per case; shape (n, c, *space) in and out."""
-        if not self.training or self.probability == 0:
-            return branch
-        kept = 1.0 - self.probability
-        mask = torch.empty((len(branch),) + (1,) * (branch.ndim - 1), dtype=branch.dtype, device=branch.device)
-        return branch * mask.bernoulli_(kept).div_(kept)
-
-    def extra_repr(self) -> str:
-        """Show the probability."""
-        return f"probability={self.probability:g}"
+    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        """Sum of two maps of one shape."""
+        return branch + shortcut
 
 
 class Block(nn.Module, ABC):
     """A branch of convolutions and, unless plain, a shortcut past it.
 
-    The shortcut is the identity where shapes agree and a 1x1 convolution with norm where they do not (option B).
-
     Parameters
     ----------
+    make : LayerFactory
     channels : int
         Channels that come in.
     planes : int
         Channels of the branch; ``planes * expansion`` go out.
-    stride : int
-        Along every axis.
+    stride : tuple of int
+        Of each axis.
     drop : float
         Probability of stochastic depth.
     """
 
     expansion = 1
+    projection_has_norm = True
 
-    def __init__(self, shared: BlockSettings, channels: int, planes: int, stride: int, drop: float) -> None:
+    def __init__(self, make: LayerFactory, channels: int, planes: int, stride: Stride, drop: float) -> None:
         super().__init__()
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut: nn.Module | None = None
         out_channels = planes * self.expansion
-        if shared.residual:
-            self.shortcut = nn.Identity()
-            if stride != 1 or channels != out_channels:
-                operators = shared.operators
-                projection = operators.convolution(channels, out_channels, 1, stride)
-                norm = operators.normalisation(shared.norm, out_channels)
-                self.shortcut = nn.Sequential(OrderedDict(conv=projection, norm=norm))
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = make.dropout()
+        self.excite = make.excitation(out_channels)
+        self.shortcut = make.shortcut(channels, out_channels, stride, norm=self.projection_has_norm)
         self.drop = StochasticDepth(drop)
+        self.sum = ResidualSum()
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> nn.Module:
+        """The layer whose weights, set to zero, make the block start as its shortcut (Goyal et al. 2017)."""
+
+    def join(self, branch: Tensor, x: Tensor) -> Tensor:
+        """F(x) + shortcut(x), with channel weights and stochastic depth on F(x); the plain twin has F(x) alone."""
+        branch = self.excite(branch)
+        if self.shortcut is None:
+            return branch
+        joined: Tensor = self.sum(self.drop(branch), self.shortcut(x))
+        return joined
+
+    @torch.no_grad()
+    def start_as_shortcut(self) -> None:
+        """Set the last layer of the branch to zero."""
+        for parameter in self.last_layer.parameters():
+            parameter.zero_()
+
+
+class PostActivationBlock(Block):
+    """relu(F(x) + shortcut(x)), F ending in a norm (He et al. 2016)."""
 
     @abstractmethod
     def branch(self, x: Tensor) -> Tensor:
         """F(x), up to and with its last norm."""
 
-    @property
-    @abstractmethod
-    def last_norm(self) -> nn.Module:
-        """The norm whose scale, set to zero, makes the block start as the identity (Goyal et al. 2017)."""
-
     def forward(self, x: Tensor) -> Tensor:
-        """relu(F(x) + shortcut(x)); the plain twin: relu(F(x))."""
-        out = self.branch(x)
-        if self.shortcut is not None:
-            out = self.drop(out) + self.shortcut(x)
-        activated: Tensor = self.relu(out)
+        """(n, channels, *space) to (n, planes * expansion, *space by the stride)."""
+        activated: Tensor = self.relu(self.join(self.branch(x), x))
         return activated
 
 
-class BasicBlock(Block):
-    """Two 3x3 convolutions."""
+class BasicBlock(PostActivationBlock):
+    """Two 3x3 convolutions, the first of which carries the stride."""
 
-    expansion = 1
-
-    def __init__(self, shared: BlockSettings, channels: int, planes: int, stride: int, drop: float) -> None:
-        super().__init__(shared, channels, planes, stride, drop)
-        operators, norm = shared.operators, shared.norm
-        self.conv1 = operators.convolution(channels, planes, 3, stride)
-        self.norm1 = operators.normalisation(norm, planes)
-        self.conv2 = operators.convolution(planes, planes, 3)
-        self.norm2 = operators.normalisation(norm, planes)
+    def __init__(self, make: LayerFactory, channels: int, planes: int, stride: Stride, drop: float) -> None:
+        super().__init__(make, channels, planes, stride, drop)
+        carried, self.blur = make.blurred(stride)
+        self.conv1 = make.convolution(channels, planes, 3, carried)
+        self.norm1 = make.norm(planes)
+        self.conv2 = make.convolution(planes, planes, 3)
+        self.norm2 = make.norm(planes)
 
     def branch(self, x: Tensor) -> Tensor:
-        """See :meth:`Block.branch`."""
-        out: Tensor = self.relu(self.norm1(self.conv1(x)))
+        """See :meth:`PostActivationBlock.branch`."""
+        out: Tensor = self.dropout(self.blur(self.relu(self.norm1(self.conv1(x)))))
         return self.norm2(self.conv2(out))  # type: ignore[no-any-return] # modules are called as Any
 
     @property
-    def last_norm(self) -> nn.Module:
-        """See :attr:`Block.last_norm`."""
-        return self.norm2
+    def last_layer(self) -> nn.Module:
+        """See :attr:`Block.last_layer`."""
+        return self.conv2 if isinstance(self.norm2, nn.Identity) else self.norm2
 
 
-class BottleneckBlock(Block):
+class BottleneckBlock(PostActivationBlock):
     """1x1 down, 3x3 (which carries the stride), 1x1 up to four times the planes."""
 
     expansion = 4
 
-    def __init__(self, shared: BlockSettings, channels: int, planes: int, stride: int, drop: float) -> None:
-        super().__init__(shared, channels, planes, stride, drop)
-        operators, norm = shared.operators, shared.norm
-        self.conv1 = operators.convolution(channels, planes, 1)
-        self.norm1 = operators.normalisation(norm, planes)
-        self.conv2 = operators.convolution(planes, planes, 3, stride)
-        self.norm2 = operators.normalisation(norm, planes)
-        self.conv3 = operators.convolution(planes, planes * self.expansion, 1)
-        self.norm3 = operators.normalisation(norm, planes * self.expansion)
+    def __init__(self, make: LayerFactory, channels: int, planes: int, stride: Stride, drop: float) -> None:
+        super().__init__(make, channels, planes, stride, drop)
+        inner, outer = make.inner_width(planes), planes * self.expansion
+        carried, self.blur = make.blurred(stride)
+        self.conv1 = make.convolution(channels, inner, 1)
+        self.norm1 = make.norm(inner)
+        self.conv2 = make.convolution(inner, inner, 3, carried, make.settings.groups)
+        self.norm2 = make.norm(inner)
+        self.conv3 = make.convolution(inner, outer, 1)
+        self.norm3 = make.norm(outer)
 
     def branch(self, x: Tensor) -> Tensor:
-        """See :meth:`Block.branch`."""
+        """See :meth:`PostActivationBlock.branch`."""
         out: Tensor = self.relu(self.norm1(self.conv1(x)))
-        out = self.relu(self.norm2(self.conv2(out)))
+        out = self.dropout(self.blur(self.relu(self.norm2(self.conv2(out)))))
         return self.norm3(self.conv3(out))  # type: ignore[no-any-return] # modules are called as Any
 
     @property
-    def last_norm(self) -> nn.Module:
-        """See :attr:`Block.last_norm`."""
-        return self.norm3
+    def last_layer(self) -> nn.Module:
+        """See :attr:`Block.last_layer`."""
+        return self.conv3 if isinstance(self.norm3, nn.Identity) else self.norm3

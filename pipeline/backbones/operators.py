@@ -1,10 +1,12 @@
 """The operators of 2D and of 3D: all that differs between the two networks."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import nn
 
-NormName = Literal["batch", "group", "instance"]
+from pipeline.backbones.options import NormName
+from pipeline.backbones.strides import Stride
 
 GROUPS = 32
 """Most groups of a group norm (Wu and He 2018); fewer where the channels do not divide by it."""
@@ -13,17 +15,28 @@ GROUPS = 32
 class Operators(NamedTuple):
     """Classes that work on the same number of spatial axes."""
 
-    conv: type[nn.Conv2d | nn.Conv3d]
-    max_pool: type[nn.MaxPool2d | nn.MaxPool3d]
-    batch_norm: type[nn.BatchNorm2d | nn.BatchNorm3d]
-    instance_norm: type[nn.InstanceNorm2d | nn.InstanceNorm3d]
+    ndim: int
+    conv: Callable[..., nn.Module]
+    max_pool: Callable[..., nn.Module]
+    average_pool: Callable[..., nn.Module]
+    batch_norm: Callable[..., nn.Module]
+    instance_norm: Callable[..., nn.Module]
 
-    def convolution(self, channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Module:
-        """Convolution without bias (a norm follows) that keeps the size but for the stride."""
-        return self.conv(channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+    def convolution(
+        self,
+        channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int | Stride = 1,
+        *,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> nn.Module:
+        """Convolution that keeps the size but for the stride."""
+        return self.conv(channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias)
 
     def normalisation(self, name: NormName, channels: int) -> nn.Module:
-        """Norm with learned scale and offset."""
+        """Norm with learned scale and offset; the identity for ``none``."""
         match name:
             case "batch":
                 return self.batch_norm(channels)
@@ -32,9 +45,11 @@ class Operators(NamedTuple):
             case "group":
                 groups = max(count for count in range(1, GROUPS + 1) if channels % count == 0)
                 return nn.GroupNorm(groups, channels)
+            case "none":
+                return nn.Identity()
 
 
 OPERATORS = {
-    2: Operators(nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d, nn.InstanceNorm2d),
-    3: Operators(nn.Conv3d, nn.MaxPool3d, nn.BatchNorm3d, nn.InstanceNorm3d),
+    2: Operators(2, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d, nn.InstanceNorm2d),
+    3: Operators(3, nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d, nn.BatchNorm3d, nn.InstanceNorm3d),
 }

@@ -14,7 +14,7 @@ class BackboneSettings(Part):
     """Base of the ``Config`` of every part in this folder. Imports no torch."""
 
     @abstractmethod
-    def resolved(self, depth: int, size: Sequence[int]) -> Self:
+    def resolved(self, depth: int, size: Sequence[int], spacing: Sequence[float] | None) -> Self:
         """Replace every ``auto`` by what follows from the plan, so that the saved settings name one network.
 
         Parameters
@@ -23,6 +23,8 @@ class BackboneSettings(Part):
             Layers that the plan decided on.
         size : sequence of int
             Input size per axis, in voxels.
+        spacing : sequence of float or None
+            Of the input, mm per axis; None where pictures have no unit.
         """
 
     @abstractmethod

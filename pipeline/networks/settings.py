@@ -18,6 +18,6 @@ class NetworkSettings(Settings):
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the heads.")
 
-    def resolved(self, depth: int, size: Sequence[int]) -> Self:
+    def resolved(self, depth: int, size: Sequence[int], spacing: Sequence[float] | None) -> Self:
         """Replace every ``auto`` by what the plan decided; see :meth:`BackboneSettings.resolved`."""
-        return self.model_copy(update={"backbone": self.backbone.resolved(depth, size)})
+        return self.model_copy(update={"backbone": self.backbone.resolved(depth, size, spacing)})

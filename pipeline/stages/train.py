@@ -203,7 +203,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
         manifest=manifest,
         fingerprint=fingerprint,
         plan=plan,
-        network=config.network.resolved(plan.depth, plan.size),
+        network=config.network.resolved(plan.depth, plan.size, plan.spacing),
         cache=cache,
         rejections=rejections,
         data=CaseDataModule(

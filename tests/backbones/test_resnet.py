@@ -6,10 +6,14 @@ import pytest
 import torch
 from monai.networks.nets.resnet import ResNet
 
-from pipeline.backbones.blocks import Block, StochasticDepth
+from pipeline.backbones.blocks import Block
+from pipeline.backbones.layouts import FOUR_STAGES
 from pipeline.backbones.residual import ResidualNetwork
-from pipeline.backbones.resnet import BASIC, BOTTLENECK, Config
+from pipeline.backbones.resnet import Config
+from pipeline.backbones.stochastic_depth import StochasticDepth
 from pipeline.config import ConfigError
+
+BASIC, BOTTLENECK = FOUR_STAGES["basic"], FOUR_STAGES["bottleneck"]
 
 
 def build(ndim: int = 2, channels: int = 1, **settings: object) -> ResidualNetwork:
@@ -120,10 +124,13 @@ def test_stochastic_depth_keeps_the_expectation_and_rises_with_depth() -> None:
 
 def test_auto_follows_the_plan() -> None:
     config = Config()
-    assert config.resolved(34, (28, 28, 28)).model_dump().items() >= {"depth": 34, "stem": "medium"}.items()
-    assert config.resolved(34, (64, 64)).model_dump().items() >= {"depth": 34, "stem": "small"}.items()
-    assert config.resolved(50, (224, 224)).model_dump().items() >= {"depth": 50, "stem": "large"}.items()
-    assert Config(block="bottleneck").resolved(18, (64, 64)).depth == 14
+    assert (
+        config.resolved(34, (28, 28, 28), (1.0, 1.0, 1.0)).model_dump().items()
+        >= {"depth": 34, "stem": "medium"}.items()
+    )
+    assert config.resolved(34, (64, 64), None).model_dump().items() >= {"depth": 34, "stem": "small"}.items()
+    assert config.resolved(50, (224, 224), None).model_dump().items() >= {"depth": 50, "stem": "large"}.items()
+    assert Config(block="bottleneck").resolved(18, (64, 64), None).depth == 14
     assert Config(depth=101, stem="large").resolved(10, (28, 28)) == Config(depth=101, stem="large")
 
 

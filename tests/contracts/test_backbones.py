@@ -20,7 +20,7 @@ def images(ndim: int, channels: int, count: int = 4) -> torch.Tensor:
 
 def narrow(config: type[BackboneSettings]) -> BackboneSettings:
     small = {"width": 8} if "width" in config.model_fields else {}
-    return config(**small).resolved(10, (20, 20))
+    return config(**small).resolved(10, (20, 20), None)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -74,7 +74,7 @@ class TestBackbone:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_resolved_settings_build_the_same_network_again(config: type[BackboneSettings]) -> None:
     once = narrow(config)
-    assert once.resolved(50, (500, 500)) == once
+    assert once.resolved(50, (500, 500), None) == once
     again = config.model_validate_json(once.model_dump_json())
     assert again == once
     torch.manual_seed(1)
