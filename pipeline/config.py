@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import CoreSchema, PydanticUndefined
 
 from pipeline.errors import ConfigError
@@ -28,6 +37,17 @@ DEFINES_CONFIG = re.compile(r"^class Config\(|^from pipeline\.\S+ import .*\bCon
 
 AsText = BeforeValidator(lambda value: str(value) if type(value) is int else value)
 """Marks a setting whose words look like numbers: YAML reads ``precision: 32`` as one."""
+
+
+def _auto_or_count(value: object, validate: ValidatorFunctionWrapHandler) -> Literal["auto"] | int:
+    if value != "auto" and not (type(value) is int and value >= 1):
+        raise ValueError("should be auto or a whole number of at least 1")
+    found: Literal["auto"] | int = validate(value)
+    return found
+
+
+AutoOrCount = Annotated[Literal["auto"] | int, WrapValidator(_auto_or_count)]
+"""A whole number that a rule may choose; a mistake in it is one mistake, not one for each way to be right."""
 
 
 class Settings(BaseModel):

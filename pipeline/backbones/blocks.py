@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backbones.layers import LayerFactory
+from pipeline.backbones.shortcuts import make_shortcut
 from pipeline.backbones.stochastic_depth import StochasticDepth
 from pipeline.backbones.strides import Stride
 
@@ -43,7 +44,7 @@ class Block(nn.Module, ABC):
         self.relu = nn.ReLU(inplace=True)
         self.dropout = make.dropout()
         self.excite = make.excitation(out_channels)
-        self.shortcut = make.shortcut(channels, out_channels, stride, norm=self.projection_has_norm)
+        self.shortcut = make_shortcut(make, channels, out_channels, stride, norm=self.projection_has_norm)
         self.drop = StochasticDepth(drop)
         self.sum = ResidualSum()
 

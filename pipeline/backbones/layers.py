@@ -7,7 +7,6 @@ from torch import nn
 from pipeline.backbones.downsampling import BlurPool
 from pipeline.backbones.operators import Operators
 from pipeline.backbones.residual_settings import BASE_WIDTH, ResidualSettings
-from pipeline.backbones.shortcuts import make_shortcut
 from pipeline.backbones.squeeze_excitation import SqueezeExcitation
 from pipeline.backbones.strides import Stride
 
@@ -49,22 +48,6 @@ class LayerFactory:
         """Weights of channels, or the identity."""
         reduction = self.settings.squeeze_excitation
         return SqueezeExcitation(channels, reduction) if reduction else nn.Identity()
-
-    def shortcut(self, channels: int, out_channels: int, stride: Stride, *, norm: bool) -> nn.Module | None:
-        """Shortcut of a block, with or without a norm behind its projection; None for the plain twin."""
-        settings = self.settings
-        if not settings.residual:
-            return None
-        return make_shortcut(
-            self.operators,
-            settings.shortcut,
-            channels,
-            out_channels,
-            stride,
-            norm=settings.norm if norm else "none",
-            average=settings.average_shortcut,
-            antialias=settings.antialias,
-        )
 
     def inner_width(self, planes: int) -> int:
         """Channels between the 1x1 convolutions of a bottleneck: ``planes``, or those of a ResNeXt or wide network."""

@@ -10,6 +10,8 @@ from pipeline.backbones.layouts import DEFAULT_DEPTH, Layout, depth_below, find_
 from pipeline.backbones.options import STEM_STEPS, NormName, ShortcutName, StemName
 from pipeline.backbones.settings import BackboneSettings
 from pipeline.backbones.strides import Stride, choose_strides
+from pipeline.config import AutoOrCount
+from pipeline.errors import ConfigError
 
 LARGEST_FOR_STEM: dict[StemName, int] = {"small": 4096, "medium": 32768}
 """Most voxels of an input that a stem is for: 64 squared or 16 cubed, 181 squared or 32 cubed; large beyond. Each step
@@ -36,7 +38,7 @@ class DefiniteSettings(NamedTuple):
 class ResidualSettings(BackboneSettings):
     """Settings of a residual network or its plain twin."""
 
-    depth: Literal["auto"] | PositiveInt = Field(
+    depth: AutoOrCount = Field(
         default="auto",
         description="Layers. Four stages: 10, 18, 34 (basic), 14, 26, 50, 101, 152, 200 (bottleneck). Three stages, "
         "for small images: any 6n+2 (basic: 20, 32, 44, 56, 110, ...) or 9n+2 (bottleneck: 29, 164, 1001, ...). auto "
@@ -45,7 +47,7 @@ class ResidualSettings(BackboneSettings):
     stages: Literal["auto", 3, 4] = Field(
         default="auto", description="Stages of blocks; auto: four for a named depth, three for any other."
     )
-    width: Literal["auto"] | PositiveInt = Field(
+    width: AutoOrCount = Field(
         default="auto",
         description="Channels of the first stage; each later stage doubles them. auto: 64, or 16 with three stages.",
     )
@@ -136,7 +138,7 @@ class ResidualSettings(BackboneSettings):
 
         Raises
         ------
-        ValueError
+        ConfigError
             If the strides do not fit the number of axes or of downsamplings.
         """
         kind = self._kind_of_block()
@@ -149,7 +151,8 @@ class ResidualSettings(BackboneSettings):
         steps = STEM_STEPS[stem] + len(layout.blocks) - 1
         strides = ((2,) * ndim,) * steps if self.strides == "auto" else self.strides
         if len(strides) != steps or any(len(stride) != ndim for stride in strides):
-            raise ValueError(f"strides: expected {steps} downsamplings of {ndim} axes each, got {list(strides)}")
+            expected = f"{steps} downsamplings of {ndim} axes each"
+            raise ConfigError("backbone", [f"strides: expected {expected}, got {[list(stride) for stride in strides]}"])
         return DefiniteSettings(layout, width, stem, strides)
 
     @property

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.backbones.downsampling import BlurPool
-from pipeline.backbones.operators import Operators
-from pipeline.backbones.options import NormName, ShortcutName
+from pipeline.backbones.layers import LayerFactory
 from pipeline.backbones.strides import Stride
 
 
@@ -31,43 +30,33 @@ class ZeroPaddedIdentity(nn.Module):
 
 
 def make_shortcut(
-    operators: Operators,
-    option: ShortcutName,
-    channels: int,
-    out_channels: int,
-    stride: Stride,
-    *,
-    norm: NormName,
-    average: bool,
-    antialias: bool,
-) -> nn.Module:
-    """Shortcut of one block.
+    make: LayerFactory, channels: int, out_channels: int, stride: Stride, *, norm: bool
+) -> nn.Module | None:
+    """Shortcut of one block; None for the plain twin.
+
+    Where shapes agree options A and B are the identity; where they differ A pads with zeros and B projects with a 1x1
+    convolution; C projects in every block. What is projected is one of the voxels that a stride joins, their mean
+    (ResNet-D, He et al. 2019) or a blurred map (:class:`pipeline.backbones.downsampling.BlurPool`).
 
     Parameters
     ----------
-    option : {"A", "B", "C"}
-        Where shapes agree A and B are the identity; where they differ A pads with zeros and B projects with a 1x1
-        convolution; C projects in every block.
-    norm : {"batch", "group", "instance", "none"}
-        Behind the projection.
-    average : bool
-        Project the mean over the voxels that the stride joins (ResNet-D, He et al. 2019) instead of one of them.
-    antialias : bool
-        Project the blurred map, see :class:`pipeline.backbones.downsampling.BlurPool`.
+    norm : bool
+        Whether a norm follows a projection.
     """
+    settings = make.settings
+    if not settings.residual:
+        return None
     halves = max(stride) > 1
-    same = not halves and channels == out_channels
-    if same and option != "C":
+    if settings.shortcut != "C" and not halves and channels == out_channels:
         return nn.Identity()
-    if option == "A":
+    if settings.shortcut == "A":
         return ZeroPaddedIdentity(stride, out_channels - channels)
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    if halves and average:
-        parts["pool"] = operators.average_pool(stride, stride, ceil_mode=True, count_include_pad=False)
-    elif halves and antialias:
-        parts["pool"] = BlurPool(stride)
-    own_stride: Stride | int = 1 if "pool" in parts else stride
-    parts["conv"] = operators.convolution(channels, out_channels, 1, own_stride, bias=norm == "none")
-    if norm != "none":
-        parts["norm"] = operators.normalisation(norm, out_channels)
-    return nn.Sequential(parts)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if halves and settings.average_shortcut:
+        layers["pool"] = make.operators.average_pool(stride, stride, ceil_mode=True, count_include_pad=False)
+    elif halves and settings.antialias:
+        layers["pool"] = BlurPool(stride)
+    layers["conv"] = make.convolution(channels, out_channels, 1, make.unit if "pool" in layers else stride)
+    if norm:
+        layers["norm"] = make.norm(out_channels)
+    return nn.Sequential(layers)

@@ -123,22 +123,28 @@ def test_stochastic_depth_keeps_the_expectation_and_rises_with_depth() -> None:
 
 
 def test_auto_follows_the_plan() -> None:
-    config = Config()
-    assert (
-        config.resolved(34, (28, 28, 28), (1.0, 1.0, 1.0)).model_dump().items()
-        >= {"depth": 34, "stem": "medium"}.items()
-    )
+    config, isotropic = Config(), (1.0, 1.0, 1.0)
+    assert config.resolved(34, (28, 28, 28), isotropic).model_dump().items() >= {"depth": 34, "stem": "medium"}.items()
     assert config.resolved(34, (64, 64), None).model_dump().items() >= {"depth": 34, "stem": "small"}.items()
     assert config.resolved(50, (224, 224), None).model_dump().items() >= {"depth": 50, "stem": "large"}.items()
+    assert config.resolved(34, (64, 64), None).width == 64
+    assert Config(stages=3).resolved(34, (28, 28), None).model_dump().items() >= {"depth": 32, "width": 16}.items()
     assert Config(block="bottleneck").resolved(18, (64, 64), None).depth == 14
-    assert Config(depth=101, stem="large").resolved(10, (28, 28)) == Config(depth=101, stem="large")
+    given = Config(depth=101, width=64, stem="large", strides=((2, 1),) * 5)
+    assert given.resolved(10, (28, 28), None) == given
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"depth": 50, "block": "basic"}, r"depth 50 has no basic blocks, expected one of \[10, 18, 34\]"),
-        ({"depth": 12}, "depth"),
+        (
+            {"depth": 51, "block": "basic"},
+            r"no network has 51 layers; .*basic: 10, 18, 34; .*6n\+2, the nearest 50 or 56",
+        ),
+        ({"depth": 101, "block": "basic"}, "101 layers"),
+        ({"depth": 18, "groups": 32}, "bottleneck: 14, 26, 50"),
+        ({"block": "basic", "group_width": 4}, "need bottleneck blocks"),
+        ({"strides": [[2, 3]]}, "strides"),
         ({"residual": False, "stochastic_depth": 0.1}, "plain network has no branch"),
     ],
 )

@@ -18,16 +18,16 @@ def images(ndim: int, channels: int, count: int = 4) -> torch.Tensor:
     return torch.randn((count, channels, *SPACES[ndim]), generator=generator)
 
 
-def narrow(config: type[BackboneSettings]) -> BackboneSettings:
+def narrow(config: type[BackboneSettings], ndim: int) -> BackboneSettings:
     small = {"width": 8} if "width" in config.model_fields else {}
-    return config(**small).resolved(10, (20, 20), None)
+    return config(**small).resolved(10, SPACES[ndim], None)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("config", CONFIGS)
 class TestBackbone:
     def test_shapes(self, config: type[BackboneSettings], ndim: int) -> None:
-        backbone = narrow(config).build(ndim, 2).eval()
+        backbone = narrow(config, ndim).build(ndim, 2).eval()
         x = images(ndim, 2)
         maps = backbone.forward_features(x)
         assert maps.shape[:2] == (4, backbone.features)
@@ -38,7 +38,7 @@ class TestBackbone:
 
     def test_every_parameter_learns(self, config: type[BackboneSettings], ndim: int) -> None:
         torch.manual_seed(0)
-        backbone = narrow(config).build(ndim, 1)
+        backbone = narrow(config, ndim).build(ndim, 1)
         with torch.no_grad():
             for parameter in backbone.parameters():
                 if not parameter.any():
@@ -53,7 +53,7 @@ class TestBackbone:
 
     def test_evaluation_is_deterministic_and_case_by_case(self, config: type[BackboneSettings], ndim: int) -> None:
         torch.manual_seed(0)
-        backbone = narrow(config).build(ndim, 1)
+        backbone = narrow(config, ndim).build(ndim, 1)
         backbone(images(ndim, 1))  # moves running statistics away from their start
         backbone.eval()
         x = images(ndim, 1)
@@ -67,14 +67,14 @@ class TestBackbone:
         states = []
         for _ in range(2):
             torch.manual_seed(11)
-            states.append(narrow(config).build(ndim, 1).state_dict())
+            states.append(narrow(config, ndim).build(ndim, 1).state_dict())
         assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_resolved_settings_build_the_same_network_again(config: type[BackboneSettings]) -> None:
-    once = narrow(config)
-    assert once.resolved(50, (500, 500), None) == once
+    once = narrow(config, 3)
+    assert once.resolved(50, (500, 500, 500), (1.0, 1.0, 5.0)) == once
     again = config.model_validate_json(once.model_dump_json())
     assert again == once
     torch.manual_seed(1)
