@@ -26,6 +26,7 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic_core import CoreSchema, PydanticUndefined
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from pipeline.errors import ConfigError
 
@@ -94,11 +95,19 @@ class KindOf:
     """Marks a field as one of the parts of a folder: ``Annotated[Part, KindOf("pipeline.backbones")]``.
 
     The field is validated as a union over the ``Config`` of every part in the folder, told apart by ``kind``.
+
+    Parameters
+    ----------
+    folder : str
+    default : str
+        The kind of a mapping that names none, so that ``backbone.depth=34`` is enough; without it a kind is required
+        where the folder holds several.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, default: str = "") -> None:
         assert folder.startswith(f"{PACKAGE}."), folder
         self.folder = folder
+        self.default = default
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Replace the abstract Part by the union of the folder's configs."""
@@ -107,7 +116,12 @@ class KindOf:
         if len(configs) == 1:
             return handler.generate_schema(configs[0])
         union: Any = Annotated[Union[tuple(configs)], Field(discriminator="kind")]  # noqa: UP007 - built at run time
-        return handler.generate_schema(union)
+        return no_info_before_validator_function(self._with_kind, handler.generate_schema(union))
+
+    def _with_kind(self, value: Any) -> Any:
+        if self.default and isinstance(value, Mapping) and "kind" not in value:
+            return {"kind": self.default, **value}
+        return value
 
 
 @cache
@@ -218,9 +232,23 @@ def explain(settings: type[BaseModel], indent: str = "") -> str:
 
 
 def _explain_part(name: str, marker: KindOf, default: Any, indent: str) -> list[str]:
-    names = [part for part, _ in parts(marker.folder)]
-    chosen = type(default) if isinstance(default, BaseModel) else dict(parts(marker.folder))[names[0]]
-    return [f"{indent}# kinds: {', '.join(names)}", f"{indent}{name}:", explain(chosen, indent + "  ")]
+    """Explain the part that is the default, and what the other kinds have beside its settings."""
+    known = dict(parts(marker.folder))
+    chosen = type(default) if isinstance(default, BaseModel) else next(iter(known.values()))
+    lines = [f"{indent}# kinds: {', '.join(known)}", f"{indent}{name}:", explain(chosen, indent + "  ")]
+    for kind, config in known.items():
+        extra = [key for key in config.model_fields if key not in chosen.model_fields]
+        if extra:
+            lines.append(f"{indent}  # kind: {kind} has also")
+            lines += [f"{indent}  #   {line.strip()}" for key in extra for line in _explain_field(config, key)]
+    return lines
+
+
+def _explain_field(settings: type[BaseModel], name: str) -> list[str]:
+    field = settings.model_fields[name]
+    default = field.get_default(call_default_factory=True)
+    shown = "REQUIRED" if default is PydanticUndefined else _yaml_value(default)
+    return [*(field.description or "").splitlines(), f"{name}: {shown}{_choices(field.annotation)}"]
 
 
 def _choices(annotation: Any) -> str:

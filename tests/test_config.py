@@ -20,7 +20,7 @@ class Inner(Settings):
 class Outer(Settings):
     name: str = Field(description="Name of the run.")
     inner: Inner = Field(default=Inner(), description="The inner part.")
-    backbone: Annotated[Part, KindOf("pipeline.backbones")] = Field(
+    backbone: Annotated[Part, KindOf("pipeline.backbones", default="resnet")] = Field(
         default_factory=lambda: dict(parts("pipeline.backbones"))["resnet"](), description="The network."
     )
 
@@ -40,6 +40,13 @@ def test_every_mistake_is_listed_by_dotted_key(tmp_path: Path) -> None:
         assert key in message, (key, message)
     assert "6 mistakes" in message
     assert caught.value.exit_code == 2
+
+
+def test_a_part_without_kind_is_the_default_one_where_there_is_one(tmp_path: Path) -> None:
+    assert load(tmp_path, "name: a\nbackbone: {depth: 34}\n").backbone.kind == "resnet"
+    assert load(tmp_path, "name: a\nbackbone: {kind: slices, axis: 1}\n").backbone.kind == "slices"
+    with pytest.raises(ConfigError, match=r"backbone: .*'unet'.*resnet"):
+        load(tmp_path, "name: a\nbackbone: {kind: unet}\n")
 
 
 def test_overrides_set_nested_keys(tmp_path: Path) -> None:
@@ -101,3 +108,10 @@ def test_words_that_look_like_numbers_stay_words() -> None:
     from pipeline.engines.torch import Config
 
     assert Config.load(None, ["precision=32"]).precision == "32"
+
+
+def test_explanation_shows_what_other_kinds_have_beside() -> None:
+    text = explain(Outer)
+    assert "# kinds: resnet, slices" in text
+    assert "#   axis: auto  # one of: auto, 0, 1, 2" in text
+    assert yaml.safe_load(text.replace("REQUIRED", "x"))["backbone"]["kind"] == "resnet"

@@ -13,7 +13,7 @@ from pipeline.config import KindOf, Settings
 class NetworkSettings(Settings):
     """Backbone and head; travels in the model package."""
 
-    backbone: Annotated[BackboneSettings, KindOf("pipeline.backbones")] = Field(
+    backbone: Annotated[BackboneSettings, KindOf("pipeline.backbones", default="resnet")] = Field(
         default_factory=ResnetConfig, description="The network from image to feature vector."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the heads.")

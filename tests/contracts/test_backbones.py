@@ -8,8 +8,11 @@ import torch
 
 from pipeline.backbones.settings import BackboneSettings
 from pipeline.config import parts
+from pipeline.errors import ConfigError
 
-CONFIGS = [pytest.param(config, id=name) for name, config in parts("pipeline.backbones")]
+PARTS: list[tuple[str, type[BackboneSettings]]] = list(parts("pipeline.backbones"))
+CONFIGS = [pytest.param(config, id=name) for name, config in PARTS]
+NETWORKS = [pytest.param(config, ndim, id=f"{name}-{ndim}") for name, config in PARTS for ndim in config.dimensions]
 SPACES = {2: (20, 17), 3: (12, 9, 10)}
 
 
@@ -23,8 +26,7 @@ def narrow(config: type[BackboneSettings], ndim: int) -> BackboneSettings:
     return config(**small).resolved(10, SPACES[ndim], None)
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(("config", "ndim"), NETWORKS)
 class TestBackbone:
     def test_shapes(self, config: type[BackboneSettings], ndim: int) -> None:
         backbone = narrow(config, ndim).build(ndim, 2).eval()
@@ -34,7 +36,17 @@ class TestBackbone:
         assert maps.ndim == ndim + 2
         features = backbone(x)
         assert features.shape == (4, backbone.features)
-        torch.testing.assert_close(features, maps.flatten(2).mean(2))
+        torch.testing.assert_close(features, backbone.pool(maps))
+        ones = backbone.pool(torch.ones_like(maps))
+        torch.testing.assert_close(ones, torch.ones_like(ones))  # a mean, however weighted
+        stages = backbone.forward_stages(x)
+        assert set(stages) <= set(backbone.named_stages())
+        assert torch.equal(list(stages.values())[-1], maps)
+
+    def test_stages_hold_every_parameter_once(self, config: type[BackboneSettings], ndim: int) -> None:
+        backbone = narrow(config, ndim).build(ndim, 1)
+        held = [id(parameter) for stage in backbone.named_stages().values() for parameter in stage.parameters()]
+        assert sorted(held) == sorted(id(parameter) for parameter in backbone.parameters())
 
     def test_every_parameter_learns(self, config: type[BackboneSettings], ndim: int) -> None:
         torch.manual_seed(0)
@@ -80,6 +92,15 @@ def test_resolved_settings_build_the_same_network_again(config: type[BackboneSet
     torch.manual_seed(1)
     first = {name: tensor.shape for name, tensor in once.build(3, 1).state_dict().items()}
     assert first == {name: tensor.shape for name, tensor in again.build(3, 1).state_dict().items()}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_other_numbers_of_axes_are_refused(config: type[BackboneSettings]) -> None:
+    for ndim in {2, 3} - set(config.dimensions):
+        with pytest.raises(ConfigError, match="the plan has"):
+            narrow(config, ndim)
+        with pytest.raises(ConfigError, match="the plan has"):
+            config().build(ndim, 1)
 
 
 @pytest.mark.parametrize("module", [config.__module__ for _, config in parts("pipeline.backbones")])
