@@ -37,7 +37,7 @@ SMALLEST_SHARE = 1e-3
 """Tensors whose gradient is below this share of the whole gradient are judged by that share: their own may cancel."""
 
 OPENED_SCALE = 0.1
-"""Trial value of norm scales that start at zero. They would hide the gradients of the branches behind them; at 1, with
+"""Trial value of norm scales, and share of the usual deviation of weights, that start at zero. They would hide the gradients of the branches behind them; at 1, with
 fresh weights, a deep network amplifies rounding until no two precisions agree."""
 
 LEAST_GAIN = 0.9
@@ -279,8 +279,14 @@ def _step(network: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, p
 
 @torch.no_grad()
 def _open_branches(network: nn.Module) -> None:
-    """Raise norm scales that start at zero; see OPENED_SCALE."""
+    """Raise norm scales and weights that start at zero, equally for all candidates; see OPENED_SCALE."""
+    generator = torch.Generator().manual_seed(0)
     for module in network.modules():
-        scale = getattr(module, "weight", None)
-        if isinstance(scale, nn.Parameter) and scale.ndim == 1 and not scale.any():
-            scale.fill_(OPENED_SCALE)
+        weight = getattr(module, "weight", None)
+        if not isinstance(weight, nn.Parameter) or weight.any():
+            continue
+        if weight.ndim == 1:
+            weight.fill_(OPENED_SCALE)
+        else:
+            drawn = nn.init.kaiming_normal_(torch.empty_like(weight, device="cpu"), generator=generator)
+            weight.copy_(drawn * OPENED_SCALE)

@@ -95,6 +95,24 @@ def test_branches_that_start_at_zero_are_proven_too() -> None:
     assert not prove([("32", "contiguous")], sound, FindingsLoss([LESION]), *sample(), CPU)[0].problem
 
 
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_a_wrong_gradient_behind_a_layer_that_starts_at_zero_is_found(preactivation: bool) -> None:
+    class TurnsInHalf(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not torch.is_autocast_enabled("cpu"):
+                return x
+            return BreaksInHalf.apply(x.bfloat16(), "turned")  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    settings = {"backbone": {"kind": "resnet", "depth": 10, "width": 8, "preactivation": preactivation}}
+    classifier = build_classifier(NetworkSettings.from_mapping(settings), [LESION], 2, 1)
+    block = classifier.backbone.stages[2][0]
+    assert not block.last_layer.weight.any()
+    block.conv2 = nn.Sequential(TurnsInHalf(), block.conv2)
+    trials = prove(CANDIDATES[:2], classifier, FindingsLoss([LESION]), *sample(), CPU)
+    assert "is wrong by" in trials[1].problem
+
+
 def test_one_wrong_tensor_among_many_is_found() -> None:
     """A finite but wrong gradient of a single small tensor drowns in the whole; each tensor is judged."""
 
