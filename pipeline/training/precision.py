@@ -37,8 +37,9 @@ SMALLEST_SHARE = 1e-3
 """Tensors whose gradient is below this share of the whole gradient are judged by that share: their own may cancel."""
 
 OPENED_SCALE = 0.1
-"""Trial value of norm scales, and share of the usual deviation of weights, that start at zero. They would hide the gradients of the branches behind them; at 1, with
-fresh weights, a deep network amplifies rounding until no two precisions agree."""
+"""Trial value of norm scales, and share of the usual deviation of weights, that start at zero. They would hide the
+gradients of the branches behind them; at 1, with fresh weights, a deep network amplifies rounding until no two
+precisions agree."""
 
 LEAST_GAIN = 0.9
 """A candidate must take less than this share of the time of what it would replace: timings are noisy."""
