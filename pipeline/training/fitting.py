@@ -21,6 +21,7 @@ from pipeline.domain.frozen import Frozen
 from pipeline.domain.journal import Journal
 from pipeline.errors import StoppedBySignal, TrainingError
 from pipeline.networks.classifier import Classifier
+from pipeline.networks.layout import lay_out
 from pipeline.training.callbacks import EpochBar, LastWithinEpoch, NonFiniteGuard, Recorder
 from pipeline.training.checkpoints import (
     LAST,
@@ -116,7 +117,7 @@ def fit(
     weights = class_weights(findings, labels[Split.TRAIN]) if settings.class_weights == "balanced" else None
     by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
     memory_format = precision.memory_format(classifier.backbone.ndim)
-    classifier.to(memory_format=memory_format)  # type: ignore[call-overload] # torch knows 4D formats only
+    lay_out(classifier, memory_format)
     module = TrainingModule(
         classifier,
         FindingsLoss(findings, weights, settings.label_smoothing),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.domain.frozen import Frozen
+from pipeline.networks.layout import lay_out
 
 log = logging.getLogger("resdx")
 
@@ -245,7 +246,7 @@ def _run(
     """Forward and backward on a copy of the model."""
     memory_format = PrecisionChoice(layout=layout, reason="").memory_format(images.ndim - 2)
     network = copy.deepcopy(classifier).to(device).train()
-    network = network.to(memory_format=memory_format)  # type: ignore[call-overload] # torch knows 4D formats only
+    lay_out(network, memory_format)
     _open_branches(network)
     measure = copy.deepcopy(loss).to(device)
     batch, truth = images.to(device).contiguous(memory_format=memory_format), labels.to(device)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.engines.flips import average_over_flips
 from pipeline.errors import ConfigError
+from pipeline.networks.layout import lay_out
 from pipeline.package.package import ModelPackage
 
 
@@ -37,8 +38,8 @@ class TorchEngine:
         self._flips = package.tta_flips
         self._outputs = package.outputs
         self._layout = torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format
-        classifier = package.build_classifier().to(self._device)
-        self._classifier = classifier.to(memory_format=self._layout)  # type: ignore[call-overload] # torch's stub lacks it
+        self._classifier = package.build_classifier().to(self._device)
+        lay_out(self._classifier, self._layout)
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :meth:`pipeline.engines.engine.Engine.logits`."""
