@@ -85,7 +85,9 @@ class ResidualSettings(BackboneSettings):
     average_shortcut: bool = Field(
         default=False, description="Projections take the mean of the voxels that a stride joins (ResNet-D)."
     )
-    antialias: bool = Field(default=False, description="Blur before every downsampling (Zhang 2019).")
+    antialias: bool = Field(
+        default=False, description="Blur before every downsampling but that of the first convolution (Zhang 2019)."
+    )
     strides: Literal["auto"] | tuple[tuple[AxisStride, ...], ...] = Field(
         default="auto",
         description="Stride per axis of each downsampling, those of the stem first. auto: from the plan's spacing, "

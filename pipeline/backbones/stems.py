@@ -15,7 +15,9 @@ class Stem(nn.Module):
 
     ``small`` (3x3) keeps every voxel, for images of 28 or 32 pixels. ``medium`` (3x3, stride 2) halves each axis.
     ``large`` is that of He et al. 2016 (7x7, stride 2, then 3x3 max pooling, stride 2) and makes a quarter of each
-    axis; ``deep`` does so with three 3x3 convolutions instead of the 7x7 one (ResNet-D, He et al. 2019).
+    axis; ``deep`` does so with three 3x3 convolutions instead of the 7x7 one (ResNet-D, He et al. 2019). Anti-aliased
+    networks blur the pooling; the first convolution keeps its stride, for it would cost four or eight times as much
+    without (Zhang 2019).
 
     Parameters
     ----------
@@ -37,19 +39,18 @@ class Stem(nn.Module):
     ) -> None:
         super().__init__()
         assert len(strides) == STEM_STEPS[name], (name, strides)
-        carried, blur = make.blurred(strides[0]) if strides else (make.unit, nn.Identity())
+        first = strides[0] if strides else make.unit
         if name == "deep":
-            self.conv: nn.Module = _three(make, channels, width, carried)
+            self.conv: nn.Module = _three(make, channels, width, first)
         else:
-            self.conv = make.convolution(channels, width, 7 if name == "large" else 3, carried)
+            self.conv = make.convolution(channels, width, 7 if name == "large" else 3, first)
         self.norm = make.norm(width) if activate else nn.Identity()
         self.relu: nn.Module = nn.ReLU(inplace=True) if activate else nn.Identity()
-        self.blur = blur
         self.pool: nn.Module = _max_pool(make, strides[1]) if len(strides) > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, *space) to (n, width, *space, a half or a quarter of it)."""
-        out: Tensor = self.pool(self.blur(self.relu(self.norm(self.conv(x)))))
+        out: Tensor = self.pool(self.relu(self.norm(self.conv(x))))
         return out
 
 
