@@ -34,12 +34,14 @@ from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, TrainingError
 from pipeline.evaluation.operating_points import OperatingRule
 from pipeline.evaluation.table import rejection_table
 from pipeline.networks.classifier import build_classifier
+from pipeline.networks.pretrained.settings import PretrainedSettings
 from pipeline.networks.settings import NetworkSettings
 from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.fingerprint import measure
 from pipeline.preprocessing.planning import PlanSettings, make_plan
 from pipeline.readers.options import ReadOptions
+from pipeline.stages import first_weights
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.stopping import stopping_on_sigterm
@@ -62,9 +64,20 @@ RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 """Where torchrun, SLURM and Lightning say which of several processes this is."""
 
 FREE = frozenset(
-    {"tracking", "cache", "processes", "seconds_per_case", "memory_bytes", "resume", "data.workers", "manifest", "out"}
+    {
+        "tracking",
+        "cache",
+        "processes",
+        "seconds_per_case",
+        "memory_bytes",
+        "resume",
+        "data.workers",
+        "manifest",
+        "out",
+        "pretrained.file",
+    }
 )
-"""Settings that may differ when a run goes on. That the manifest is the same is checked by its digest."""
+"""Settings that may differ when a run goes on. That manifest and weights are the same is checked by their digests."""
 
 Read = Callable[[Case], Volume]
 
@@ -79,6 +92,9 @@ class Config(WorkerSettings):
     seed: NonNegativeInt = Field(default=0, description="Of weights, order, augmentation and dropout.")
     resume: bool = Field(default=True, description="Go on with the run that `out` holds; false refuses such a folder.")
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="Backbone and head.")
+    pretrained: PretrainedSettings = Field(
+        default=PretrainedSettings(), description="Weights to begin with; `file` null: random ones."
+    )
     plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")
     data: DataSettings = Field(default=DataSettings(), description="Loading and augmentation.")
     training: TrainingSettings = Field(default=TrainingSettings(), description="Optimisation, selection, devices.")
@@ -114,7 +130,7 @@ def run(config: Config) -> Outcome:
 
     Raises
     ------
-    ManifestError, PlanError, TrainingError
+    ManifestError, PlanError, TrainingError, PretrainedError
         See the messages.
     LeakError
         The same or nearly the same pixels, or a patient, stand in two splits.
@@ -135,7 +151,8 @@ def run(config: Config) -> Outcome:
 def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Train on a manifest whose scans `read` reads; see :func:`run`."""
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
-    claim(config.out, config, {"manifest digest": manifest.digest}, free=FREE, resume=config.resume)
+    facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
+    claim(config.out, config, facts, free=FREE, resume=config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     with tracked(config.out, config.tracking) as journal:
@@ -189,6 +206,8 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     out = config.out
     fingerprint = once(out / "fingerprint.json", Fingerprint, partial(measure, manifest, Split.TRAIN, read))
     plan = once(out / "plan.json", Plan, partial(make_plan, fingerprint, config.plan, manifest.select))
+    network = config.network.resolved(plan.depth, plan.size, plan.spacing)
+    first_weights.check(config.pretrained, network, manifest.findings, plan)
     cache = PreparedCache(config.cache or out / "cache", plan, read)
     used = [case for case in manifest.cases if case.split in (Split.TRAIN, Split.VALIDATION)]
     rejections = cache.fill(
@@ -203,7 +222,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
         manifest=manifest,
         fingerprint=fingerprint,
         plan=plan,
-        network=config.network.resolved(plan.depth, plan.size, plan.spacing),
+        network=network,
         cache=cache,
         rejections=rejections,
         data=CaseDataModule(
@@ -221,8 +240,12 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
     """Write to the journal what the run is made of; paths by their names only."""
     manifest, plan = experiment.manifest, experiment.plan
     names = {"manifest": Path(config.manifest.name), "out": Path(config.out.name)}
+    weights = config.pretrained.file
+    pretrained = config.pretrained.model_copy(update={"file": Path(weights.name) if weights else None})
     shown = config.model_copy(
-        update=names | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
+        update=names
+        | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
+        | {"pretrained": pretrained}
     )
     values = flatten(shown.model_dump(mode="json", exclude={"tracking"}))
     plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
@@ -245,6 +268,7 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
             raise TrainingError(f"No {split.value} case could be read.", "rejections.csv in the run folder says why.")
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
+    first_weights.load(config.pretrained, classifier, experiment.network, config.out, journal)
 
     def choose() -> PrecisionChoice:
         batch = next(iter(data.train_dataloader()))
@@ -279,6 +303,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: Prec
     notes = (
         f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, chosen by {fitted.monitor} on validation.",
         f"Trained in {precision.precision}: {precision.reason}.",
+        *first_weights.notes(config.out),
     )
     trained = Trained(
         name=config.name or config.out.resolve().name,

@@ -1,0 +1,264 @@
+"""Weights of a file into a classifier, or a refusal that says why they do not fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.backbones.residual import ResidualNetwork
+from pipeline.errors import PretrainedError
+from pipeline.networks.classifier import Classifier
+from pipeline.networks.pretrained.anatomy import causes, describe
+from pipeline.networks.pretrained.files import WeightsFile, read_weights
+from pipeline.networks.pretrained.fitting import BIAS_TAKEN_IN, Fitted, Fitter, mean_behind, take_biases_in
+from pipeline.networks.pretrained.layouts import COUNTER, OWN_HEADS, Recognised, recognise
+from pipeline.networks.pretrained.notes import notes
+from pipeline.networks.pretrained.report import OtherShape, PretrainedReport
+from pipeline.networks.pretrained.settings import PretrainedSettings
+
+RESIDUAL = ("stem.", "stages.")
+"""What the names of the residual part begin with; a network of slices has its attention beside it."""
+
+
+def load_pretrained(
+    classifier: Classifier,
+    settings: PretrainedSettings,
+    *,
+    digest: str = "",
+    backbone: Mapping[str, Any] | None = None,
+) -> PretrainedReport:
+    """Put the weights of `settings.file` into a classifier, in place.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        With random weights, which stay where the file has none or none are wanted. On the ``meta`` device nothing is
+        put in: the names and shapes are checked.
+    digest : str
+        sha256 that the file must have; empty takes any.
+    backbone : mapping or None
+        Settings of the classifier's backbone, to be compared with those of a model package.
+
+    Raises
+    ------
+    PretrainedError
+        The file cannot be read, is another one, holds no network that is known, or one that fits too poorly.
+    """
+    assert settings.file is not None
+    file = read_weights(settings.file)
+    if digest and file.digest != digest:
+        raise PretrainedError(
+            f"{settings.file} has changed since this run began: its sha256 was {digest}, is {file.digest}.",
+            "Restore the file, or begin again in another folder.",
+        )
+    match = match_weights(classifier, file, settings, backbone)
+    report = match.report
+    if min(report.filled, report.used) < settings.least_matched:
+        raise PretrainedError(report.refusal(settings.least_matched), _remedy(report))
+    if not next(classifier.parameters()).is_meta:
+        _check_values(settings.file, match.state)
+        classifier.load_state_dict(match.state, strict=False)
+    return report
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Tensors under the names of the classifier, and what became of all."""
+
+    state: Mapping[str, Tensor]
+    report: PretrainedReport
+
+
+def match_weights(
+    classifier: Classifier,
+    file: WeightsFile,
+    settings: PretrainedSettings,
+    backbone: Mapping[str, Any] | None = None,
+) -> Match:
+    """Match a file with a classifier, whether or not it fits well.
+
+    Raises
+    ------
+    PretrainedError
+        The file holds no network that is known, a setting names a stage that is not there, or heads are asked for that
+        the file does not have.
+    """
+    target = _Target.of(classifier)
+    found = recognise(file, settings.prefix)
+    reverse = settings.axes == "kji" or (settings.axes == "auto" and found.layout in ("torchvision", "medicalnet"))
+    fresh = target.names_of(settings.fresh)
+    beyond = target.beyond if not any(name in found.trunk for name in target.beyond) else frozenset()
+    wanted = {name: tensor for name, tensor in target.state.items() if name not in fresh and name not in beyond}
+    stages = target.prefixes(settings.fresh)
+    offered = {
+        name: tensor
+        for name, tensor in found.trunk.items()
+        if not name.startswith(stages) and (name in target.state or name.startswith(RESIDUAL))
+    }
+    trunk = _match_trunk(wanted, offered, Fitter(target.ndim, reverse, settings.two_d))
+    heads = _match_heads(classifier, file, found) if settings.heads == "same_findings" else _Heads({}, ())
+    why = () if trunk.fits else tuple(causes(describe(found.trunk), describe(target.state)))
+    left_out = sorted({*found.trunk} - {*offered}) + (list(found.heads) if not heads.state else []) + [*found.others]
+    report = PretrainedReport(
+        file=file.name,
+        digest=file.digest,
+        layout=found.layout,
+        axes=("kji" if reverse else "ijk")[3 - found.ndim :] if reverse else "ijk"[: found.ndim],
+        taken=trunk.names(changed=False),
+        adapted={name: fitted.change for name, fitted in trunk.fitted.items() if fitted.change},
+        missing=trunk.missing,
+        unexpected=(*trunk.unexpected, *found.strangers),
+        other_shape=trunk.other_shape,
+        fresh=tuple(sorted(name for name in fresh | beyond if not name.endswith(COUNTER))),
+        left_out=tuple(left_out),
+        heads=heads.findings,
+        causes=tuple(cause for cause, _ in why),
+        remedies=tuple(remedy for _, remedy in why),
+        notes=tuple(notes(found, file, backbone)),
+    )
+    state = {target.full[name]: fitted.tensor for name, fitted in (trunk.fitted | trunk.counters).items()}
+    return Match(state | dict(heads.state), report)
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """The network that weights go into, under the names of its residual part.
+
+    Attributes
+    ----------
+    full : dict of str to str
+        Name within the classifier of each tensor.
+    beyond : frozenset of str
+        Tensors that stand beside the residual part: the attention over slices.
+    """
+
+    ndim: int
+    state: dict[str, Tensor]
+    full: dict[str, str]
+    beyond: frozenset[str]
+    stages: dict[str, str]
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> "_Target":
+        backbone = classifier.backbone
+        inner = getattr(backbone, "encoder", backbone)
+        assert isinstance(inner, ResidualNetwork), type(inner).__name__
+        prefix = "" if inner is backbone else "encoder."
+        state = {name.removeprefix(prefix): tensor for name, tensor in backbone.state_dict().items()}
+        full = {name.removeprefix(prefix): f"backbone.{name}" for name in backbone.state_dict()}
+        beyond = frozenset(name for name in full if not name.startswith(RESIDUAL))
+        paths = {module: name for name, module in backbone.named_modules()}
+        stages = {name: f"{paths[module].removeprefix(prefix)}." for name, module in backbone.named_stages().items()}
+        return cls(inner.ndim, state, full, beyond, stages)
+
+    def prefixes(self, stages: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what the names of the tensors of some stages begin with."""
+        unknown = [name for name in stages if name not in self.stages]
+        if unknown:
+            raise PretrainedError(
+                f"pretrained.fresh names {unknown[0]}, the network has {', '.join(self.stages)}.",
+                "Choose among these.",
+            )
+        return tuple(self.stages[name] for name in stages)
+
+    def names_of(self, stages: tuple[str, ...]) -> frozenset[str]:
+        """Tensors of some stages."""
+        return frozenset(name for name in self.state if name.startswith(self.prefixes(stages)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Trunk:
+    """Outcome for the residual part."""
+
+    fitted: dict[str, Fitted]
+    counters: dict[str, Fitted]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    other_shape: tuple[OtherShape, ...]
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.other_shape)
+
+    def names(self, *, changed: bool) -> tuple[str, ...]:
+        return tuple(name for name, fitted in self.fitted.items() if bool(fitted.change) is changed)
+
+
+def _match_trunk(ours: Mapping[str, Tensor], file: Mapping[str, Tensor], fitter: Fitter) -> _Trunk:
+    counters = {name: Fitted(file[name], "") for name in file if name.endswith(COUNTER) and name in ours}
+    wanted = {name: tensor for name, tensor in ours.items() if not name.endswith(COUNTER)}
+    offered = {name: tensor for name, tensor in file.items() if not name.endswith(COUNTER)}
+    means = take_biases_in(offered, wanted)
+    fitted: dict[str, Fitted] = {}
+    other_shape = []
+    for name in wanted.keys() & offered.keys():
+        found = fitter.fit(name, offered[name], wanted[name].shape)
+        if found is None:
+            shapes = tuple(offered[name].shape), tuple(wanted[name].shape)
+            other_shape.append(OtherShape(name=name, file=shapes[0], ours=shapes[1]))
+        else:
+            fitted[name] = found
+    for bias, mean in means.items():
+        if mean_behind(bias) in fitted:
+            fitted[mean_behind(bias)] = Fitted(mean, BIAS_TAKEN_IN)
+    order = {name: number for number, name in enumerate(wanted)}
+    return _Trunk(
+        fitted={name: fitted[name] for name in wanted if name in fitted},
+        counters=counters,
+        missing=tuple(name for name in wanted if name not in offered),
+        unexpected=tuple(name for name in offered if name not in wanted and name not in means),
+        other_shape=tuple(sorted(other_shape, key=lambda entry: order[entry.name])),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Heads:
+    """Heads that are taken: their tensors under the names of the classifier, and their findings."""
+
+    state: Mapping[str, Tensor]
+    findings: tuple[str, ...]
+
+
+def _match_heads(classifier: Classifier, file: WeightsFile, found: Recognised) -> _Heads:
+    """Heads of a model package, finding by finding."""
+    if file.findings is None:
+        raise PretrainedError(
+            f"{file.name} does not tell which findings its heads are for.",
+            "Set pretrained.heads: fresh, or name the folder of a model package.",
+        )
+    state = {}
+    for number, finding in enumerate(classifier.findings):
+        if finding not in file.findings:
+            known = ", ".join(f"{entry.name} ({', '.join(entry.classes)})" for entry in file.findings)
+            raise PretrainedError(
+                f"{file.name} has no head for {finding.name} ({', '.join(finding.classes)}); it has {known}.",
+                "Set pretrained.heads: fresh.",
+            )
+        theirs = f"{OWN_HEADS}{file.findings.index(finding)}."
+        for name, tensor in classifier.heads[number].state_dict().items():
+            given = found.heads.get(theirs + name)
+            if given is None or given.shape != tensor.shape:
+                shape = "missing" if given is None else list(given.shape)
+                raise PretrainedError(
+                    f"{file.name}: the head of {finding.name} does not fit: {name} is {shape}, expected "
+                    f"{list(tensor.shape)}.",
+                    "Set pretrained.heads: fresh, or give the network the depth and width of the package's.",
+                )
+            state[f"{OWN_HEADS}{number}.{name}"] = given
+    return _Heads(state, tuple(finding.name for finding in classifier.findings))
+
+
+def _check_values(path: Path, state: Mapping[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise PretrainedError(
+                f"{path}: the tensor for {name} holds a value that is not finite.", "Use other weights."
+            )
+
+
+def _remedy(report: PretrainedReport) -> str:
+    chosen = "; ".join(report.remedies) or "use weights of the same network"
+    return f"{chosen[0].upper()}{chosen[1:]}. A lower pretrained.least_matched accepts a part."
