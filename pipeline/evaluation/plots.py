@@ -46,7 +46,7 @@ def save_plots(folder: Path, answers: Answers, report: FindingReport, bootstrap:
         figures["precision_recall"] = _precision_recall(scored, answers, report)
     if report.reliability is not None and report.reliability.expected_calibration_error is not None:
         figures["calibration"] = _calibration(report.reliability, report.finding)
-    return tuple(_save(figure, folder / f"{name}_{report.finding}.png") for name, figure in figures.items())
+    return tuple(save_figure(figure, folder / f"{name}_{report.finding}.png") for name, figure in figures.items())
 
 
 def roc_points(sample: Sample, weights: NDArray[np.float64] | None = None) -> Curve:
@@ -197,7 +197,7 @@ def _finish(figure: Figure, axes: Axes, where: Literal["lower right", "lower lef
     return figure
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
     """Write a PNG without a time stamp or version, so that equal curves give equal bytes."""
     FigureCanvasAgg(figure)
     write_with(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))

@@ -75,6 +75,7 @@ FREE = frozenset(
         "manifest",
         "out",
         "pretrained.file",
+        "training.depth_watch",
     }
 )
 """Settings that may differ when a run goes on. That manifest and weights are the same is checked by their digests."""
@@ -304,6 +305,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: Prec
         f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, chosen by {fitted.monitor} on validation.",
         f"Trained in {precision.precision}: {precision.reason}.",
         *first_weights.notes(config.out),
+        *fitted.warnings,
     )
     trained = Trained(
         name=config.name or config.out.resolve().name,
@@ -326,6 +328,7 @@ def describe(config: Config, experiment: Experiment, fitted: Fitted, package: Mo
     best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
     ended = "stopped early after" if fitted.stopped_early else "after"
     yield f"Best epoch {fitted.best_epoch}, {ended} {len(fitted.history)} epochs: {best}."
+    yield from fitted.warnings
     for entry in package.calibration:
         yield f"{entry.finding}: temperature {entry.temperature:.3f}{f' ({entry.note})' if entry.note else ''}."
     for point in package.operating_points:

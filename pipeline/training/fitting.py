@@ -36,8 +36,12 @@ from pipeline.training.precision import PrecisionChoice
 from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.selection import has_auroc, selection_score
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.watch.depth import DepthWatch
 
 log = logging.getLogger("resdx")
+
+WATCHED = "watched"
+"""Folder of charts and tables of what was watched."""
 
 FITTED = "fitted.json"
 """Written once training has ended; a run that has it does not train again."""
@@ -55,12 +59,15 @@ class Fitted(Frozen):
     history : tuple of dict
         One an epoch; see :attr:`pipeline.training.callbacks.Recorder.history`.
     stopped_early : bool
+    warnings : tuple of str
+        Of vanishing or exploding gradients, each naming its stage.
     """
 
     monitor: str
     best_epoch: int
     history: tuple[dict[str, float], ...]
     stopped_early: bool
+    warnings: tuple[str, ...] = ()
 
     @property
     def best(self) -> dict[str, float]:
@@ -127,7 +134,8 @@ def fit(
         by_auroc=by_auroc,
     )
     recorder = Recorder(journal)
-    trainer = make_trainer(settings, precision, checkpoints, recorder)
+    watch = DepthWatch(settings, folder / WATCHED, journal)
+    trainer = make_trainer(settings, precision, checkpoints, recorder, watch)
     resumed = _resumable(checkpoints / LAST)
     with _quiet(), _lightning_takes_sigterm():
         try:
@@ -139,18 +147,19 @@ def fit(
             ) from stop
         except SystemExit as stop:  # Lightning ends the process where it was interrupted
             raise KeyboardInterrupt from stop
-    fitted = _summarise(recorder, by_auroc, settings)
+    fitted = _summarise(recorder, by_auroc, settings, watch.warnings)
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
     return fitted
 
 
 def make_trainer(
-    settings: TrainingSettings, precision: PrecisionChoice, checkpoints: Path, recorder: Recorder
+    settings: TrainingSettings, precision: PrecisionChoice, checkpoints: Path, recorder: Recorder, watch: DepthWatch
 ) -> pl.Trainer:
     """Lightning's Trainer with our callbacks and none of its own."""
     callbacks: list[Callback] = [
         recorder,
+        *([watch] if settings.depth_watch.enabled else []),
         NonFiniteGuard(),
         EpochBar(),
         LastWithinEpoch(checkpoints / LAST, settings.checkpoint_steps),
@@ -213,13 +222,14 @@ def _resumable(path: Path) -> Path | None:
     return path
 
 
-def _summarise(recorder: Recorder, by_auroc: bool, settings: TrainingSettings) -> Fitted:
+def _summarise(recorder: Recorder, by_auroc: bool, settings: TrainingSettings, told: tuple[str, ...]) -> Fitted:
     from_history = [_score(entry, by_auroc) for entry in recorder.history]
     return Fitted(
         monitor="auroc" if by_auroc else "loss",
         best_epoch=int(np.argmax(from_history)) + 1,
         history=tuple(recorder.history),
         stopped_early=len(recorder.history) < settings.epochs,
+        warnings=told,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.config import Settings
+from pipeline.training.watch.settings import DepthWatchSettings
 
 
 class TrainingSettings(Settings):
@@ -48,6 +49,9 @@ class TrainingSettings(Settings):
     )
     checkpoint_steps: NonNegativeInt = Field(
         default=0, description="Also save `last` every so many batches within an epoch; 0 only at its end."
+    )
+    depth_watch: DepthWatchSettings = Field(
+        default=DepthWatchSettings(), description="Gradients by depth, watched while training."
     )
     accelerator: str = Field(default="auto", description="Lightning: auto, cpu, gpu, ...")
     devices: PositiveInt | Literal["auto"] = Field(default=1, description="Lightning: devices a node.")

@@ -106,6 +106,9 @@ def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
     assert version.tags["resdx.model"] == load_package(trained / "package").digest
     names = {entry.path for entry in client.list_artifacts(run.info.run_id, "experiment")}
     assert names >= {"experiment/config.yaml", "experiment/plan.json", "experiment/precision.json"}
+    charts = {entry.path for entry in client.list_artifacts(run.info.run_id, "depth")}
+    assert charts == {"depth/depth.png", "depth/depth.csv"}
+    assert {f"depth/gradient/{name}" for name in ("stem", "stage1", "stage4", "head")} <= set(run.data.metrics)
     assert "secret" not in journal_path(trained).read_text()
     assert "secret" not in (trained / "tracking" / "config.yaml").read_text()
 

@@ -165,8 +165,9 @@ def test_it_learns_and_the_best_epoch_is_kept(cache: Path, tmp_path: Path) -> No
     assert fitted.monitor == "auroc"
     assert fitted.history[-1]["train/loss"] < 0.75 * fitted.history[0]["train/loss"]
     assert fitted.best["val/auroc"] == max(entry["val/auroc"] for entry in fitted.history) >= 0.85
-    assert [row["step"] for row in journal.rows] == list(range(1, 11))
-    assert {"train/loss", "val/loss", "val/auroc/lesion", "learning_rate", "cases_per_second"} <= set(journal.rows[0])
+    rows = [row for row in journal.rows if "train/loss" in row]
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    assert {"train/loss", "val/loss", "val/auroc/lesion", "learning_rate", "cases_per_second"} <= set(rows[0])
     best = load_weights(tmp_path / "checkpoints" / "best.ckpt")
     classifier = build_classifier(NETWORK, FINDINGS, 3, 1)
     classifier.load_state_dict(best)
