@@ -253,7 +253,12 @@ def _match_heads(classifier: Classifier, file: WeightsFile, found: Recognised) -
 
 def _check_values(path: Path, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if name.endswith(COUNTER):
+            continue
+        if not tensor.is_floating_point() or tensor.layout is not torch.strided:
+            message = f"{path}: the tensor for {name} is of {tensor.dtype}, {tensor.layout}, not of plain real numbers."
+            raise PretrainedError(message, "Save the weights dequantised, dense and in float32 or half precision.")
+        if not bool(torch.isfinite(tensor).all()):
             raise PretrainedError(
                 f"{path}: the tensor for {name} holds a value that is not finite.", "Use other weights."
             )

@@ -119,6 +119,19 @@ def test_a_file_of_two_networks_needs_a_choice(tmp_path: Path) -> None:
         recognise(file, "encoder_x")
 
 
+def test_checkpoints_of_our_own_runs(tmp_path: Path) -> None:
+    """The trained weights and, beside them, their average over steps."""
+    theirs, ours = classifier(2, depth=10), classifier(2, depth=10)
+    trained = {f"classifier.{name}": tensor for name, tensor in theirs.state_dict().items()}
+    average = {f"averaged.module.{name}": tensor + 1 for name, tensor in theirs.state_dict().items()}
+    plain = saved({"epoch": 1, "state_dict": trained, "loops": {}}, tmp_path / "plain.ckpt")
+    load_pretrained(ours, PretrainedSettings(file=plain))
+    assert torch.equal(ours.backbone.stem.conv.weight, theirs.backbone.stem.conv.weight)
+    both = saved({"state_dict": trained | average}, tmp_path / "both.ckpt")
+    load_pretrained(ours, PretrainedSettings(file=both, prefix="averaged.module.backbone"))
+    assert torch.equal(ours.backbone.stem.conv.weight, theirs.backbone.stem.conv.weight + 1)
+
+
 def test_another_kind_of_network_is_refused_by_name(tmp_path: Path) -> None:
     file = read_weights(saved({"features.0.weight": torch.zeros(2, 1, 3, 3)}, tmp_path / "vgg.pt"))
     with pytest.raises(PretrainedError, match=r"first names: features\.0\.weight"):

@@ -187,6 +187,49 @@ def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
         load(classifier(2, depth=10), saved(state, tmp_path / "weights.pt"))
 
 
+def test_integers_are_no_weights(tmp_path: Path) -> None:
+    state = classifier(2, depth=10).state_dict()
+    state["backbone.stages.1.0.conv1.weight"] = state["backbone.stages.1.0.conv1.weight"].mul(100).to(torch.int8)
+    with pytest.raises(PretrainedError, match=r"stages\.1\.0\.conv1\.weight is of torch\.int8"):
+        load(classifier(2, depth=10), saved(state, tmp_path / "weights.pt"))
+
+
+def test_grouped_and_wide_networks_of_torchvision(tmp_path: Path) -> None:
+    """Names as in resnext50_32x4d and wide_resnet50_2, a quarter as wide; grey volumes by three planes."""
+    for settings, inner, of_group in (({"groups": 8, "group_width": 16}, 32, 4), ({"group_width": 128}, 32, 32)):
+        state = torchvision_bottlenecks((3, 4, 6, 3), inner, of_group)
+        ours = classifier(3, depth=50, width=16, **settings)
+        report = load(ours, saved(state, tmp_path / "weights.pt"), two_d="acs")
+        assert report.filled == report.used == 1 and report.matched == 265
+        conv = ours.backbone.stages[1][0].conv2.weight
+        assert conv.shape == (2 * inner, 2 * of_group, 3, 3, 3)
+        third = -(-2 * inner // 3)
+        assert torch.equal(conv[:third, ..., 1], state["layer2.0.conv2.weight"].mT[:third])
+        assert int(ours.backbone.stages[3][2].norm3.num_batches_tracked) == 7
+
+
+def torchvision_bottlenecks(blocks: tuple[int, ...], inner: int, of_group: int) -> dict[str, torch.Tensor]:
+    state = {"conv1.weight": torch.rand(16, 3, 7, 7), "fc.weight": torch.rand(1000, 512), "fc.bias": torch.rand(1000)}
+    kernels = {"bn1": 16}
+    channels = 16
+    for stage, count in enumerate(blocks):
+        wide, outer = inner * 2**stage, 64 * 2**stage
+        for number in range(count):
+            name = f"layer{stage + 1}.{number}"
+            state[f"{name}.conv1.weight"] = torch.rand(wide, channels, 1, 1)
+            state[f"{name}.conv2.weight"] = torch.rand(wide, of_group * 2**stage, 3, 3)
+            state[f"{name}.conv3.weight"] = torch.rand(outer, wide, 1, 1)
+            kernels |= {f"{name}.bn1": wide, f"{name}.bn2": wide, f"{name}.bn3": outer}
+            if not number:
+                state[f"{name}.downsample.0.weight"] = torch.rand(outer, channels, 1, 1)
+                kernels[f"{name}.downsample.1"] = outer
+            channels = outer
+    for name, width in kernels.items():
+        state |= {f"{name}.{part}": torch.rand(width) for part in ("weight", "bias", "running_mean", "running_var")}
+        state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+    return state
+
+
 def test_report_survives_the_disk(tmp_path: Path) -> None:
     file = saved(monai(10, 2).state_dict(), tmp_path / "weights.pt")
     report = load(classifier(3, depth=10), file)
