@@ -50,11 +50,12 @@ from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
 from pipeline.training.checkpoints import BEST, load_weights
-from pipeline.training.fitting import FITTED, Fitted, fit
+from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import FindingsLoss, class_weights
 from pipeline.training.precision import PrecisionChoice, choose_precision
 from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, flatten, once
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.watch import overfitting_words as overfitting
 
 log = logging.getLogger("resdx")
 
@@ -76,6 +77,7 @@ FREE = frozenset(
         "out",
         "pretrained.file",
         "training.depth_watch",
+        "training.overfitting_watch",
     }
 )
 """Settings that may differ when a run goes on. That manifest and weights are the same is checked by their digests."""
@@ -161,6 +163,7 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
         record(config, experiment, journal)
         fitted, precision = fit_network(config, experiment, journal)
         package = pack(config, experiment, fitted, precision)
+        overfitting.keep(about_overfitting(config, experiment, fitted), config.out / WATCHED, journal)
         journal.artifact(config.out / CHECKPOINTS / FITTED, "training")
         tracking = config.tracking
         journal.model(package.folder, package.digest, name=tracking.registered_model, alias=tracking.alias)
@@ -306,6 +309,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: Prec
         f"Trained in {precision.precision}: {precision.reason}.",
         *first_weights.notes(config.out),
         *fitted.warnings,
+        *about_overfitting(config, experiment, fitted),
     )
     trained = Trained(
         name=config.name or config.out.resolve().name,
@@ -323,12 +327,24 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: Prec
     return make_package(config.out / PACKAGE, trained, experiment.cache, config.operating_point)
 
 
+def about_overfitting(config: Config, experiment: Experiment, fitted: Fitted) -> tuple[str, ...]:
+    """Say how far training and validation are apart, and what stood against it; nothing where it was not measured."""
+    against = overfitting.what_stood_against(
+        experiment.plan, experiment.network, config.data.augmentation, config.training
+    )
+    counts = {split: len(experiment.data.datasets[split]) for split in (Split.TRAIN, Split.VALIDATION)}
+    sampled = config.training.overfitting_watch.sample_size(counts[Split.TRAIN])
+    cases = f"{sampled} of {counts[Split.TRAIN]} training and {counts[Split.VALIDATION]} validation cases"
+    return overfitting.overfitting_words(fitted.history, fitted.best_epoch, cases, against)
+
+
 def describe(config: Config, experiment: Experiment, fitted: Fitted, package: ModelPackage) -> Iterator[str]:
     """Yield the closing lines."""
     best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
     ended = "stopped early after" if fitted.stopped_early else "after"
     yield f"Best epoch {fitted.best_epoch}, {ended} {len(fitted.history)} epochs: {best}."
     yield from fitted.warnings
+    yield from about_overfitting(config, experiment, fitted)
     for entry in package.calibration:
         yield f"{entry.finding}: temperature {entry.temperature:.3f}{f' ({entry.note})' if entry.note else ''}."
     for point in package.operating_points:

@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from pipeline import atomic
+from pipeline.data.datamodule import CaseDataModule
 from pipeline.domain.case import Split
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.journal import Journal
@@ -37,6 +38,7 @@ from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.selection import has_auroc, selection_score
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch.depth import DepthWatch
+from pipeline.training.watch.overfitting import OverfittingWatch
 
 log = logging.getLogger("resdx")
 
@@ -135,7 +137,10 @@ def fit(
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, folder / WATCHED, journal)
-    trainer = make_trainer(settings, precision, checkpoints, recorder, watch)
+    watching: list[Callback] = [watch] if settings.depth_watch.enabled else []
+    if settings.overfitting_watch.enabled and isinstance(data, CaseDataModule):
+        watching.append(OverfittingWatch(settings.overfitting_watch, data, seed))
+    trainer = make_trainer(settings, precision, checkpoints, recorder, watching)
     resumed = _resumable(checkpoints / LAST)
     with _quiet(), _lightning_takes_sigterm():
         try:
@@ -154,12 +159,16 @@ def fit(
 
 
 def make_trainer(
-    settings: TrainingSettings, precision: PrecisionChoice, checkpoints: Path, recorder: Recorder, watch: DepthWatch
+    settings: TrainingSettings,
+    precision: PrecisionChoice,
+    checkpoints: Path,
+    recorder: Recorder,
+    watching: Sequence[Callback] = (),
 ) -> pl.Trainer:
     """Lightning's Trainer with our callbacks and none of its own."""
     callbacks: list[Callback] = [
+        *watching,
         recorder,
-        *([watch] if settings.depth_watch.enabled else []),
         NonFiniteGuard(),
         EpochBar(),
         LastWithinEpoch(checkpoints / LAST, settings.checkpoint_steps),

@@ -49,6 +49,8 @@ class TrainingModule(pl.LightningModule):
         Cases of the step under way, for messages.
     measured : dict of str to float
         Of the last epoch, complete once its validation has ended.
+    validated : mapping of str to (Tensor, Tensor)
+        Logits and labels of the validation cases of the last epoch, of all ranks.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TrainingModule(pl.LightningModule):
             self.averaged.requires_grad_(False)
         self.case_ids: list[str] = []
         self.measured: dict[str, float] = {}
+        self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings
         self._seed = seed
         self._memory_format = memory_format
@@ -129,10 +132,15 @@ class TrainingModule(pl.LightningModule):
         if self.averaged is not None:
             self.averaged.update_parameters(self.classifier)
 
+    def evaluated(self, image: Tensor) -> Tensor:
+        """Logits of the weights that validation and package use: the averaged ones where there are such."""
+        network: nn.Module = self.averaged if self.averaged is not None else self.classifier
+        logits: Tensor = network(self._laid_out(image)).float()
+        return logits
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the logits of each case."""
-        network: nn.Module = self.averaged if self.averaged is not None else self.classifier
-        logits = network(self._laid_out(batch.image)).float()
+        logits = self.evaluated(batch.image)
         if not logits.isfinite().all():
             bad = [case for case, row in zip(batch.case_id, logits.isfinite().all(dim=1), strict=True) if not row]
             raise TrainingError(
@@ -144,7 +152,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Measure the epoch on all ranks' cases together."""
-        predicted = self._gathered()
+        predicted = self.validated = self._gathered()
         self._predicted = {}
         logits = torch.stack([row for row, _ in predicted.values()])
         labels = torch.stack([label for _, label in predicted.values()])

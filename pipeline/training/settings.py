@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.config import Settings
-from pipeline.training.watch.settings import DepthWatchSettings
+from pipeline.training.watch.settings import DepthWatchSettings, OverfittingWatchSettings
 
 
 class TrainingSettings(Settings):
@@ -52,6 +52,9 @@ class TrainingSettings(Settings):
     )
     depth_watch: DepthWatchSettings = Field(
         default=DepthWatchSettings(), description="Gradients by depth, watched while training."
+    )
+    overfitting_watch: OverfittingWatchSettings = Field(
+        default=OverfittingWatchSettings(), description="The gap between training and validation, measured alike."
     )
     accelerator: str = Field(default="auto", description="Lightning: auto, cpu, gpu, ...")
     devices: PositiveInt | Literal["auto"] = Field(default=1, description="Lightning: devices a node.")

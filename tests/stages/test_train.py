@@ -55,6 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = train(make_config(out), MANIFEST, read)
     assert outcome.exit_code == 0
     assert any(line.startswith("Best epoch") for line in outcome.lines)
+    assert any(line.startswith("Against overfitting: depth 10 ") for line in outcome.lines)
     return out
 
 
@@ -108,6 +109,15 @@ def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
     assert names >= {"experiment/config.yaml", "experiment/plan.json", "experiment/precision.json"}
     charts = {entry.path for entry in client.list_artifacts(run.info.run_id, "depth")}
     assert charts == {"depth/depth.png", "depth/depth.csv"}
+    words = (trained / "watched" / "overfitting.txt").read_text().splitlines()
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id, "overfitting")] == [
+        "overfitting/overfitting.txt"
+    ]
+    assert run.data.tags["resdx.overfitting"] == words[0]
+    assert "32 of 36 training and 18 validation cases" in words[0]
+    assert any("flips of axes 0 and shift 1" in line for line in words)
+    assert set(words) <= set(load_package(trained / "package").card.notes)
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "overfit/gap")] == [1, 2, 3]
     assert {f"depth/gradient/{name}" for name in ("stem", "stage1", "stage4", "head")} <= set(run.data.metrics)
     assert "secret" not in journal_path(trained).read_text()
     assert "secret" not in (trained / "tracking" / "config.yaml").read_text()
