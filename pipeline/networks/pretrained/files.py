@@ -20,6 +20,7 @@ from pipeline.errors import PretrainedError
 
 PACKAGE_WEIGHTS = "weights.safetensors"
 PACKAGE_CONTENT = "package.json"
+PACKAGE_CARD = "card.json"
 PACKAGE_DIGESTS = "digests.json"
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -39,7 +40,7 @@ class WeightsFile:
     Attributes
     ----------
     name : str
-        Of the file or folder, without its path.
+        Of the file, without its path, or of the model in a package.
     digest : str
         sha256 of the bytes that were read.
     findings : tuple of Finding or None
@@ -136,22 +137,22 @@ def _read_package(folder: Path) -> WeightsFile:
     """Weights of a model package, after their digests were verified."""
     if not (folder / PACKAGE_DIGESTS).is_file():
         raise PretrainedError(f"{folder} is no model package: {PACKAGE_DIGESTS} is missing.", "Name a file of weights.")
-    weights, content = (folder / PACKAGE_WEIGHTS).read_bytes(), (folder / PACKAGE_CONTENT).read_bytes()
+    sealed = {name: (folder / name).read_bytes() for name in (PACKAGE_WEIGHTS, PACKAGE_CONTENT, PACKAGE_CARD)}
     digests = _json(folder / PACKAGE_DIGESTS, (folder / PACKAGE_DIGESTS).read_bytes()).get("files")
-    for name, data in ((PACKAGE_WEIGHTS, weights), (PACKAGE_CONTENT, content)):
+    for name, data in sealed.items():
         if not isinstance(digests, dict) or digests.get(name) != hashlib.sha256(data).hexdigest():
             message = f"refused: digest of {name} in {folder} is not the one in {PACKAGE_DIGESTS}."
             raise PretrainedError(message, "Take an untouched copy of the package.")
-    values = _json(folder / PACKAGE_CONTENT, content)
+    values = _json(folder / PACKAGE_CONTENT, sealed[PACKAGE_CONTENT])
     try:
         findings = TypeAdapter(tuple[Finding, ...]).validate_python(values.get("findings"), strict=False)
     except ValidationError as error:
         message = f"{folder / PACKAGE_CONTENT} has findings that this resdx does not know."
         raise PretrainedError(message, "Name its weights.safetensors instead.") from error
     return WeightsFile(
-        folder.resolve().name,
-        hashlib.sha256(weights).hexdigest(),
-        _read_safetensors(folder / PACKAGE_WEIGHTS, weights),
+        f"the package {_json(folder / PACKAGE_CARD, sealed[PACKAGE_CARD]).get('name') or folder.resolve().name}",
+        hashlib.sha256(sealed[PACKAGE_WEIGHTS]).hexdigest(),
+        _read_safetensors(folder / PACKAGE_WEIGHTS, sealed[PACKAGE_WEIGHTS]),
         findings,
         values.get("network", {}).get("backbone"),
     )

@@ -28,8 +28,14 @@ def notes(found: Recognised, file: WeightsFile, backbone: Mapping[str, Any] | No
     if backbone is not None and file.backbone is not None:
         for name in UNSEEN:
             theirs, ours = _plain(file.backbone.get(name)), _plain(backbone.get(name))
-            if theirs is not None and theirs != ours:
+            if theirs is not None and theirs != ours and not _of_other_axes(theirs, ours):
                 yield f"The weights were trained with {name} {theirs}, the network has {ours}."
+
+
+def _of_other_axes(theirs: Any, ours: Any) -> bool:
+    """Whether both are strides, those of pictures and those of volumes, which cannot be equal."""
+    both = [value for value in (theirs, ours) if isinstance(value, list) and value]
+    return len(both) == 2 and len(both[0][0]) != len(both[1][0])
 
 
 def _plain(value: Any) -> Any:

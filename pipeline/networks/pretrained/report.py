@@ -23,7 +23,7 @@ class PretrainedReport(Frozen):
     Attributes
     ----------
     file : str
-        Name of the file or folder, without its path.
+        Name of the file, without its path, or of the model in a package.
     digest : str
         sha256 of the weights.
     layout : str
@@ -110,7 +110,7 @@ class PretrainedReport(Frozen):
             *_named("missing", self.missing),
             *_named("unexpected", self.unexpected),
             *_named("of another shape", shapes),
-            *(f"  - likely cause: {cause}" for cause in self.causes),
+            *(f"  - likely cause: {cause}." for cause in self.causes),
         ]
         return "\n".join(lines)
 

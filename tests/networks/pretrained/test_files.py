@@ -92,6 +92,7 @@ def test_a_changed_package_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     package = make_package(folder)
     assert read_weights(folder).findings == package.findings
+    assert read_weights(folder).name == "the package lesion detector"
     assert read_weights(folder).digest == package.digests.files["weights.safetensors"] == digest_of(folder)
     content = folder / "package.json"
     content.write_text(content.read_text().replace('"lesion"', '"cancer"'))

@@ -10,7 +10,10 @@ from phantoms.peers import GRADE, LESION, classifier, monai, saved
 
 from pipeline.errors import PretrainedError
 from pipeline.networks.classifier import Classifier, build_classifier
+from pipeline.networks.pretrained.files import WeightsFile
+from pipeline.networks.pretrained.layouts import Recognised
 from pipeline.networks.pretrained.loading import load_pretrained
+from pipeline.networks.pretrained.notes import notes
 from pipeline.networks.pretrained.report import PretrainedReport
 from pipeline.networks.pretrained.settings import PretrainedSettings
 
@@ -178,6 +181,15 @@ def test_what_leaves_no_trace_in_a_package_is_told(tmp_path: Path) -> None:
         ours, PretrainedSettings(file=tmp_path / "model"), backbone=network.backbone.model_dump(mode="json")
     )
     assert report.notes == ("The weights were trained with stem auto, the network has medium.",)
+
+
+def test_strides_are_told_unless_one_is_of_pictures() -> None:
+    trunk = {"stages.0.0.conv1.weight": torch.zeros(1, 1, 3, 3)}
+    found = Recognised("resdx", 2, trunk, {}, (), ())
+    file = WeightsFile("flat", "", {}, backbone={"strides": [[2, 2], [2, 2]]})
+    assert list(notes(found, file, {"strides": ((2, 2, 2), (2, 2, 2))})) == []
+    (told,) = notes(found, file, {"strides": ((2, 1), (2, 2))})
+    assert told == "The weights were trained with strides [[2, 2], [2, 2]], the network has [[2, 1], [2, 2]]."
 
 
 def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
