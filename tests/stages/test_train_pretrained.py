@@ -105,6 +105,21 @@ def test_a_run_that_goes_on_takes_its_weights_from_the_checkpoint(trained: Path,
     assert not torch.equal(one["backbone.stages.3.0.conv2.weight"], start)
 
 
+def test_a_file_that_changes_while_scans_are_prepared_is_refused(tmp_path: Path) -> None:
+    file = saved(monai(10, 3, bias=False).state_dict(), tmp_path / "med.pt")
+    original = stage.prepare
+
+    def prepared(*arguments: Any) -> Any:
+        experiment = original(*arguments)
+        saved(monai(10, 3, bias=False).state_dict(), file)
+        return experiment
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "prepare", prepared)
+        with pytest.raises(PretrainedError, match="has changed since this run began"):
+            train(make_config(tmp_path / "run", file), MANIFEST, read)
+
+
 def test_weights_that_do_not_fit_are_refused_before_a_scan_is_prepared(file: Path, tmp_path: Path) -> None:
     config = make_config(tmp_path / "run", file)
     other = Config.from_mapping(config.model_dump(mode="json") | {"network": {"backbone": {"kind": "resnet"}}})
