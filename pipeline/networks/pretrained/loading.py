@@ -8,19 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.backbones.residual import ResidualNetwork
 from pipeline.errors import PretrainedError
 from pipeline.networks.classifier import Classifier
 from pipeline.networks.pretrained.anatomy import causes, describe
 from pipeline.networks.pretrained.files import WeightsFile, read_weights
 from pipeline.networks.pretrained.fitting import BIAS_TAKEN_IN, Fitted, Fitter, mean_behind, take_biases_in
-from pipeline.networks.pretrained.layouts import COUNTER, OWN_HEADS, Recognised, recognise
+from pipeline.networks.pretrained.heads import Heads, match_heads
+from pipeline.networks.pretrained.layouts import COUNTER, recognise
 from pipeline.networks.pretrained.notes import notes
 from pipeline.networks.pretrained.report import OtherShape, PretrainedReport
 from pipeline.networks.pretrained.settings import PretrainedSettings
-
-RESIDUAL = ("stem.", "stages.")
-"""What the names of the residual part begin with; a network of slices has its attention beside it."""
+from pipeline.networks.pretrained.target import RESIDUAL, Target
 
 
 def load_pretrained(
@@ -86,7 +84,7 @@ def match_weights(
         The file holds no network that is known, a setting names a stage that is not there, or heads are asked for that
         the file does not have.
     """
-    target = _Target.of(classifier)
+    target = Target.of(classifier)
     found = recognise(file, settings.prefix)
     reverse = settings.axes == "kji" or (settings.axes == "auto" and found.layout in ("torchvision", "medicalnet"))
     fresh = target.names_of(settings.fresh)
@@ -99,7 +97,7 @@ def match_weights(
         if not name.startswith(stages) and (name in target.state or name.startswith(RESIDUAL))
     }
     trunk = _match_trunk(wanted, offered, Fitter(target.ndim, reverse, settings.two_d))
-    heads = _match_heads(classifier, file, found) if settings.heads == "same_findings" else _Heads({}, ())
+    heads = match_heads(classifier, file, found) if settings.heads == "same_findings" else Heads({}, ())
     why = () if trunk.fits else tuple(causes(describe(found.trunk), describe(target.state)))
     left_out = sorted({*found.trunk} - {*offered}) + (list(found.heads) if not heads.state else []) + [*found.others]
     report = PretrainedReport(
@@ -121,52 +119,6 @@ def match_weights(
     )
     state = {target.full[name]: fitted.tensor for name, fitted in (trunk.fitted | trunk.counters).items()}
     return Match(state | dict(heads.state), report)
-
-
-@dataclass(frozen=True, eq=False)
-class _Target:
-    """The network that weights go into, under the names of its residual part.
-
-    Attributes
-    ----------
-    full : dict of str to str
-        Name within the classifier of each tensor.
-    beyond : frozenset of str
-        Tensors that stand beside the residual part: the attention over slices.
-    """
-
-    ndim: int
-    state: dict[str, Tensor]
-    full: dict[str, str]
-    beyond: frozenset[str]
-    stages: dict[str, str]
-
-    @classmethod
-    def of(cls, classifier: Classifier) -> "_Target":
-        backbone = classifier.backbone
-        inner = getattr(backbone, "encoder", backbone)
-        assert isinstance(inner, ResidualNetwork), type(inner).__name__
-        prefix = "" if inner is backbone else "encoder."
-        state = {name.removeprefix(prefix): tensor for name, tensor in backbone.state_dict().items()}
-        full = {name.removeprefix(prefix): f"backbone.{name}" for name in backbone.state_dict()}
-        beyond = frozenset(name for name in full if not name.startswith(RESIDUAL))
-        paths = {module: name for name, module in backbone.named_modules()}
-        stages = {name: f"{paths[module].removeprefix(prefix)}." for name, module in backbone.named_stages().items()}
-        return cls(inner.ndim, state, full, beyond, stages)
-
-    def prefixes(self, stages: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what the names of the tensors of some stages begin with."""
-        unknown = [name for name in stages if name not in self.stages]
-        if unknown:
-            raise PretrainedError(
-                f"pretrained.fresh names {unknown[0]}, the network has {', '.join(self.stages)}.",
-                "Choose among these.",
-            )
-        return tuple(self.stages[name] for name in stages)
-
-    def names_of(self, stages: tuple[str, ...]) -> frozenset[str]:
-        """Tensors of some stages."""
-        return frozenset(name for name in self.state if name.startswith(self.prefixes(stages)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,43 +164,6 @@ def _match_trunk(ours: Mapping[str, Tensor], file: Mapping[str, Tensor], fitter:
         unexpected=tuple(name for name in offered if name not in wanted and name not in means),
         other_shape=tuple(sorted(other_shape, key=lambda entry: order[entry.name])),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Heads:
-    """Heads that are taken: their tensors under the names of the classifier, and their findings."""
-
-    state: Mapping[str, Tensor]
-    findings: tuple[str, ...]
-
-
-def _match_heads(classifier: Classifier, file: WeightsFile, found: Recognised) -> _Heads:
-    """Heads of a model package, finding by finding."""
-    if file.findings is None:
-        raise PretrainedError(
-            f"{file.name} does not tell which findings its heads are for.",
-            "Set pretrained.heads: fresh, or name the folder of a model package.",
-        )
-    state = {}
-    for number, finding in enumerate(classifier.findings):
-        if finding not in file.findings:
-            known = ", ".join(f"{entry.name} ({', '.join(entry.classes)})" for entry in file.findings)
-            raise PretrainedError(
-                f"{file.name} has no head for {finding.name} ({', '.join(finding.classes)}); it has {known}.",
-                "Set pretrained.heads: fresh.",
-            )
-        theirs = f"{OWN_HEADS}{file.findings.index(finding)}."
-        for name, tensor in classifier.heads[number].state_dict().items():
-            given = found.heads.get(theirs + name)
-            if given is None or given.shape != tensor.shape:
-                shape = "missing" if given is None else list(given.shape)
-                raise PretrainedError(
-                    f"{file.name}: the head of {finding.name} does not fit: {name} is {shape}, expected "
-                    f"{list(tensor.shape)}.",
-                    "Set pretrained.heads: fresh, or give the network the depth and width of the package's.",
-                )
-            state[f"{OWN_HEADS}{number}.{name}"] = given
-    return _Heads(state, tuple(finding.name for finding in classifier.findings))
 
 
 def _check_values(path: Path, state: Mapping[str, Tensor]) -> None:
