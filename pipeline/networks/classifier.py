@@ -1,6 +1,7 @@
 """Classifier = backbone + one head a finding."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,14 @@ class Classifier(nn.Module):
         At least one; their logits stand side by side as :func:`pipeline.domain.encoding.output_slices` says.
     dropout : float
         Probability of zeroing a feature in training.
+
+    Attributes
+    ----------
+    still : tuple of str
+        Names of layers that stay in evaluation mode; see :meth:`keep_still`.
     """
+
+    still: tuple[str, ...] = ()
 
     def __init__(self, backbone: Backbone, findings: Sequence[Finding], dropout: float = 0.0) -> None:
         super().__init__()
@@ -37,6 +45,21 @@ class Classifier(nn.Module):
         self.findings = tuple(findings)
         device = next(self.backbone.parameters()).device
         self.heads = nn.ModuleList(make_head(finding, self.backbone.features).to(device) for finding in findings)
+
+    def keep_still(self, names: Sequence[str]) -> None:
+        """Keep these layers in evaluation mode whenever the classifier trains, and no others.
+
+        Running statistics of their norms stay as they are, and nothing is dropped at random within them.
+        """
+        self.still = tuple(names)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers but those that are kept still."""
+        super().train(mode)
+        for name in self.still:
+            self.get_submodule(name).eval()
+        return self
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Last feature map of the backbone, shape (n, features, *smaller space)."""

@@ -50,6 +50,8 @@ from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
 from pipeline.training.checkpoints import BEST, load_weights
+from pipeline.training.finetuning.adapters import check_installed, merged
+from pipeline.training.finetuning.beginning import begin
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import FindingsLoss, class_weights
 from pipeline.training.precision import PrecisionChoice, choose_precision
@@ -153,6 +155,7 @@ def run(config: Config) -> Outcome:
 
 def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Train on a manifest whose scans `read` reads; see :func:`run`."""
+    check_installed(config.training.finetune.lora)
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
     claim(config.out, config, facts, free=FREE, resume=config.resume)
@@ -161,8 +164,8 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     with tracked(config.out, config.tracking) as journal:
         experiment = prepare(config, manifest, read)
         record(config, experiment, journal)
-        fitted, precision = fit_network(config, experiment, journal)
-        package = pack(config, experiment, fitted, precision)
+        fitted, trained_how = fit_network(config, experiment, journal)
+        package = pack(config, experiment, fitted, trained_how)
         overfitting.keep(about_overfitting(config, experiment, fitted), config.out / WATCHED, journal)
         journal.artifact(config.out / CHECKPOINTS / FITTED, "training")
         tracking = config.tracking
@@ -263,8 +266,8 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
         journal.artifact(path, "experiment")
 
 
-def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tuple[Fitted, PrecisionChoice]:
-    """Build the network, prove its precision, train it."""
+def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tuple[Fitted, tuple[str, ...]]:
+    """Build the network, prove its precision, train it; also returns what its card says of that."""
     findings, plan, data = experiment.manifest.findings, experiment.plan, experiment.data
     labels = {split: encode_labels(data.datasets[split].cases, findings) for split in Split}
     for split in (Split.TRAIN, Split.VALIDATION):
@@ -273,6 +276,8 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
     first_weights.load(config.pretrained, classifier, experiment.network, config.out, journal)
+    tuned = begin(classifier, config.training.finetune, config.training.epochs)
+    journal.params({"trainable": tuned[0]} if tuned else {})
 
     def choose() -> PrecisionChoice:
         batch = next(iter(data.train_dataloader()))
@@ -293,7 +298,7 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
         journal=journal,
         seed=config.seed,
     )
-    return fitted, precision
+    return fitted, (*tuned, f"Trained in {precision.precision}: {precision.reason}.")
 
 
 def device_of(settings: TrainingSettings) -> torch.device:
@@ -302,11 +307,11 @@ def device_of(settings: TrainingSettings) -> torch.device:
     return torch.device("cuda" if cuda else "cpu")
 
 
-def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: PrecisionChoice) -> ModelPackage:
-    """Make the package of the best epoch."""
+def pack(config: Config, experiment: Experiment, fitted: Fitted, trained_how: tuple[str, ...]) -> ModelPackage:
+    """Make the package of the best epoch; what is said of its training stands in its card."""
     notes = (
         f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, chosen by {fitted.monitor} on validation.",
-        f"Trained in {precision.precision}: {precision.reason}.",
+        *trained_how,
         *first_weights.notes(config.out),
         *fitted.warnings,
         *about_overfitting(config, experiment, fitted),
@@ -314,7 +319,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, precision: Prec
     trained = Trained(
         name=config.name or config.out.resolve().name,
         intended_use=config.intended_use,
-        state=load_weights(config.out / CHECKPOINTS / BEST),
+        state=merged(load_weights(config.out / CHECKPOINTS / BEST), config.training.finetune.lora),
         network=experiment.network,
         plan=experiment.plan,
         fingerprint=experiment.fingerprint,

@@ -19,6 +19,7 @@ from torch.nn.utils import get_total_norm
 from pipeline.data.batch import Batch
 from pipeline.domain.journal import Journal
 from pipeline.errors import TrainingError
+from pipeline.training.finetuning.rates import stage_rates
 from pipeline.training.module import TrainingModule
 
 log = logging.getLogger("resdx")
@@ -94,8 +95,9 @@ class Recorder(Callback):
     Attributes
     ----------
     history : list of dict
-        One an epoch: ``epoch`` (from 1), ``train/loss``, ``val/...``, ``learning_rate``. Without times, so that a
-        resumed run's equals an uninterrupted one's.
+        One an epoch: ``epoch`` (from 1), ``train/loss``, ``val/...``, ``learning_rate`` (of the heads, where stages
+        have their own as ``learning_rate/STAGE``). Without times, so that a resumed run's equals an uninterrupted
+        one's.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -128,11 +130,12 @@ class Recorder(Callback):
         """Record the epoch."""
         assert isinstance(module, TrainingModule)
         epoch = trainer.current_epoch + 1
-        scheduled = trainer.lr_scheduler_configs[0].scheduler
+        rates = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
         values = {
             "train/loss": module.mean_loss(),
             **module.measured,
-            "learning_rate": float(scheduled.get_last_lr()[0]),
+            "learning_rate": float(rates[0]),
+            **stage_rates(trainer.optimizers[0].param_groups, rates),
         }
         self.history.append({"epoch": float(epoch), **values})
         seconds = time.monotonic() - self._started

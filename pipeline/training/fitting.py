@@ -31,6 +31,8 @@ from pipeline.training.checkpoints import (
     last_checkpoint,
     load_checkpoint,
 )
+from pipeline.training.finetuning.thawing import Thawing
+from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss, check_learnable, class_weights
 from pipeline.training.module import SCORE, TrainingModule
 from pipeline.training.precision import PrecisionChoice
@@ -96,7 +98,8 @@ def fit(
     Parameters
     ----------
     classifier : Classifier
-        With its first weights; trained in place.
+        With its first weights, and made ready by :func:`pipeline.training.finetuning.beginning.begin`; trained in
+        place.
     data : LightningDataModule
         Whose order and augmentation follow from (seed, epoch), with loaders that can go on within an epoch.
     labels : mapping of Split to ndarray of int64, shape (cases, columns)
@@ -127,10 +130,12 @@ def fit(
     by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
     memory_format = precision.memory_format(classifier.backbone.ndim)
     lay_out(classifier, memory_format)
+    tuning = Tuning(settings.finetune, classifier, settings.epochs)
     module = TrainingModule(
         classifier,
         FindingsLoss(findings, weights, settings.label_smoothing),
         settings,
+        tuning=tuning,
         seed=seed,
         memory_format=memory_format,
         by_auroc=by_auroc,
@@ -140,7 +145,7 @@ def fit(
     watching: list[Callback] = [watch] if settings.depth_watch.enabled else []
     if settings.overfitting_watch.enabled and isinstance(data, CaseDataModule):
         watching.append(OverfittingWatch(settings.overfitting_watch, data, seed))
-    trainer = make_trainer(settings, precision, checkpoints, recorder, watching)
+    trainer = make_trainer(settings, precision, checkpoints, recorder, [Thawing(tuning, classifier), *watching])
     resumed = _resumable(checkpoints / LAST)
     with _quiet(), _lightning_takes_sigterm():
         try:

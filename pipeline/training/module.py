@@ -1,6 +1,6 @@
 """The LightningModule: it conducts; network, losses and scores are their own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from pipeline.data.batch import Batch
 from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
+from pipeline.training.finetuning.rates import parameter_groups, stage_of_group
+from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
 from pipeline.training.schedules import WarmupCosine
 from pipeline.training.selection import aurocs, selection_score
@@ -35,6 +37,8 @@ class TrainingModule(pl.LightningModule):
     loss : FindingsLoss
         Of training; validation uses the plain one, without weights and smoothing.
     settings : TrainingSettings
+    tuning : Tuning
+        Which parameters train, and at which rate.
     seed : int
         What is random within a step (dropout, stochastic depth) follows from (seed, epoch, batch, rank).
     memory_format : torch.memory_format
@@ -59,6 +63,7 @@ class TrainingModule(pl.LightningModule):
         loss: FindingsLoss,
         settings: TrainingSettings,
         *,
+        tuning: Tuning,
         seed: int,
         memory_format: torch.memory_format,
         by_auroc: bool,
@@ -75,6 +80,7 @@ class TrainingModule(pl.LightningModule):
         self.measured: dict[str, float] = {}
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings
+        self._tuning = tuning
         self._seed = seed
         self._memory_format = memory_format
         self._by_auroc = by_auroc
@@ -84,19 +90,20 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule; norms and biases do not decay."""
         settings = self._settings
-        parameters = list(self.classifier.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = parameter_groups(self.classifier, self._tuning, settings.learning_rate, settings.weight_decay)
         optimizer: Optimizer
         if settings.optimizer == "adamw":
             optimizer = AdamW(groups, lr=settings.learning_rate)
         else:
             optimizer = SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM, nesterov=True)
-        total = settings.epochs * self._steps_per_epoch()
+        steps = self._steps_per_epoch()
+        total = settings.epochs * steps
         warmup = round(total * min(1.0, settings.warmup_epochs / settings.epochs))
-        schedule = LambdaLR(optimizer, WarmupCosine(warmup, total, settings.final_rate))
+        starts = [self._tuning.standstill(stage_of_group(group)) * steps for group in groups]
+        factors: list[Callable[[int], float]] = [
+            WarmupCosine(warmup, total, settings.final_rate, start) for start in starts
+        ]
+        schedule = LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _steps_per_epoch(self) -> int:

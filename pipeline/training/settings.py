@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.config import Settings
+from pipeline.training.finetuning.settings import FinetuneSettings
 from pipeline.training.watch.settings import DepthWatchSettings, OverfittingWatchSettings
 
 
@@ -49,6 +50,9 @@ class TrainingSettings(Settings):
     )
     checkpoint_steps: NonNegativeInt = Field(
         default=0, description="Also save `last` every so many batches within an epoch; 0 only at its end."
+    )
+    finetune: FinetuneSettings = Field(
+        default=FinetuneSettings(), description="What of a network with loaded weights trains, and how fast."
     )
     depth_watch: DepthWatchSettings = Field(
         default=DepthWatchSettings(), description="Gradients by depth, watched while training."
