@@ -1,12 +1,15 @@
 """How a network is trained."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.config import Settings
 from pipeline.training.finetuning.settings import FinetuneSettings
 from pipeline.training.watch.settings import DepthWatchSettings, OverfittingWatchSettings
+
+SHARDING = ("fsdp", "deepspeed")
+"""Beginnings of the names of strategies that share out weights and not only cases."""
 
 
 class TrainingSettings(Settings):
@@ -64,3 +67,9 @@ class TrainingSettings(Settings):
     devices: PositiveInt | Literal["auto"] = Field(default=1, description="Lightning: devices a node.")
     strategy: str = Field(default="auto", description="Lightning: auto, ddp, fsdp, ...")
     num_nodes: PositiveInt = Field(default=1, description="Lightning: machines, started by torchrun or SLURM.")
+
+    @model_validator(mode="after")
+    def _tunes_whole_weights(self) -> Self:
+        if self.finetune.active and self.strategy.startswith(SHARDING):
+            raise ValueError(f"finetune needs strategy: auto or ddp; {self.strategy} splits weights by other borders")
+        return self

@@ -2,10 +2,14 @@
 
 import copy
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from pipeline.errors import ConfigError
 from pipeline.networks.classifier import Classifier
@@ -13,10 +17,12 @@ from pipeline.training.finetuning.account import count
 from pipeline.training.finetuning.beginning import begin
 from pipeline.training.finetuning.rates import parameter_groups, stage_of_group, stage_rates
 from pipeline.training.finetuning.settings import FinetuneSettings
+from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
 from pipeline.training.precision import prove
 from pipeline.training.schedules import WarmupCosine
+from pipeline.training.settings import TrainingSettings
 
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 
@@ -152,6 +158,8 @@ def test_the_rate_of_what_thaws_rises_from_its_first_step() -> None:
 def test_precision_is_proven_with_still_layers_and_on_what_thaws_later(build) -> None:
     classifier = build()
     tuned(classifier, frozen=["stem", "stage1"], thaw={"stage1": 3}, norms="fixed_statistics")
+    copied = copy.deepcopy(classifier).train()  # what a proof runs
+    assert not any(layer.training for layer in copied.modules() if isinstance(layer, nn.BatchNorm3d))
     before, loss = copy.deepcopy(classifier.state_dict()), FindingsLoss(classifier.findings)
     labels = torch.tensor([[0, 0], [1, 1], [1, 2], [0, 0]])
     trials = prove(
@@ -162,6 +170,32 @@ def test_precision_is_proven_with_still_layers_and_on_what_thaws_later(build) ->
     assert all(value.equal(before[name]) for name, value in classifier.state_dict().items())
     stage1 = classifier.backbone.named_stages()["stage1"]
     assert all(parameter.requires_grad for parameter in stage1.parameters())
+
+
+def test_what_stands_still_has_no_gradient_at_the_step_of_joined_processes(build) -> None:
+    """They compute it all the same: they are joined before the thaw."""
+    classifier = build()
+    tuning = tuned(classifier, frozen=["stem", "stage1"], thaw={"stage1": 3})
+    callback, module, optimizer = Thawing(tuning, classifier), pl.LightningModule(), SGD(classifier.parameters())
+    joined: Any = SimpleNamespace(world_size=2, current_epoch=0, is_global_zero=True)
+    callback.setup(joined, module, "fit")
+    named = dict(classifier.named_parameters())
+    for epoch, still in [(0, ("backbone.stem.", "backbone.stages.0.")), (3, ("backbone.stem.",))]:
+        joined.current_epoch = epoch
+        callback.on_train_epoch_start(joined, module)
+        assert {n for n, p in named.items() if not p.requires_grad} == {
+            n for n in named if n.startswith("backbone.stem.")
+        }
+        classifier(images()).sum().backward()
+        callback.on_before_optimizer_step(joined, module, optimizer)
+        assert {n for n, p in named.items() if p.grad is None} == {n for n in named if n.startswith(still)}
+        assert not classifier.backbone.stages[0].training or epoch == 3
+
+
+def test_strategies_that_shard_weights_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"finetune needs strategy: auto or ddp"):
+        TrainingSettings.from_mapping({"strategy": "fsdp", "finetune": {"frozen": ["stem"]}})
+    assert TrainingSettings.from_mapping({"strategy": "fsdp"}).strategy == "fsdp"
 
 
 def test_the_share_is_told_in_words(build) -> None:
