@@ -25,6 +25,7 @@ VERBS = {
     "plan": "plan",
     "prepare": "prepare",
     "train": "train",
+    "depth-study": "depth_study",
     "evaluate": "evaluate",
     "predict": "predict",
     "sync": "sync",
@@ -170,6 +171,21 @@ def train(
         overrides.insert(0, config)
         config = ""
     _run("train", config or None, {"manifest": manifest, "out": out}, overrides)
+
+
+@app.command("depth-study")
+def depth_study(
+    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")],
+    overrides: Overrides = None,
+    manifest: Annotated[Path | None, typer.Option(help="Manifest: the NAME.csv of `resdx ingest`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; the same one again goes on.")] = None,
+) -> None:
+    """Train residual and plain networks of several depths alike, and say which depth is enough."""
+    overrides = list(overrides or [])
+    if "=" in config:
+        overrides.insert(0, config)
+        config = ""
+    _run("depth-study", config or None, {"manifest": manifest, "out": out}, overrides)
 
 
 @app.command()

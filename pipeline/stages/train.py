@@ -4,24 +4,21 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from pydantic import Field, NonNegativeInt
 
 from pipeline import atomic
-from pipeline.cohort import leaks
 from pipeline.cohort.case_reader import CaseReader
-from pipeline.cohort.near_copies import Thumbnails
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.config import to_yaml
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import DataSettings
-from pipeline.domain.case import Case, Split
+from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import digest
@@ -29,21 +26,19 @@ from pipeline.domain.journal import Journal, NullJournal
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
-from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, TrainingError
 from pipeline.evaluation.operating_points import OperatingRule
-from pipeline.evaluation.table import rejection_table
 from pipeline.networks.classifier import build_classifier
 from pipeline.networks.pretrained.settings import PretrainedSettings
 from pipeline.networks.settings import NetworkSettings
 from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.cache import PreparedCache
-from pipeline.preprocessing.fingerprint import measure
-from pipeline.preprocessing.planning import PlanSettings, make_plan
+from pipeline.preprocessing.planning import PlanSettings
 from pipeline.readers.options import ReadOptions
 from pipeline.stages import first_weights
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
+from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal
@@ -83,8 +78,6 @@ FREE = frozenset(
     }
 )
 """Settings that may differ when a run goes on. That manifest and weights are the same is checked by their digests."""
-
-Read = Callable[[Case], Volume]
 
 
 class Config(WorkerSettings):
@@ -189,42 +182,14 @@ def follow(config: Config, manifest: Manifest, read: Read) -> Outcome:
     return Outcome()
 
 
-def check_manifest(manifest: Manifest, thumbnails: Thumbnails | None) -> None:
-    """Refuse what cannot be trained on, and leaks that nobody acknowledged.
-
-    Raises
-    ------
-    TrainingError, LeakError
-    """
-    if not manifest.findings:
-        raise TrainingError("The manifest has no finding to learn.", "Run `resdx ingest` with --labels.")
-    for split in (Split.TRAIN, Split.VALIDATION):
-        if not manifest.of(split):
-            raise TrainingError(f"The manifest has no {split.value} case.", "Run `resdx ingest` with splits.")
-    if manifest.acknowledged_leaks:
-        log.warning("%d leaks between splits were acknowledged at ingest.", manifest.acknowledged_leaks)
-    if thumbnails is None:
-        log.warning("The manifest is of a version that kept no thumbnails: near copies are not looked for.")
-    leaks.check(manifest.cases, thumbnails, acknowledged=manifest.acknowledged_leaks > 0)
-
-
 def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     """Measure, plan and prepare; a run that goes on keeps the plan it began with."""
-    out = config.out
-    fingerprint = once(out / "fingerprint.json", Fingerprint, partial(measure, manifest, Split.TRAIN, read))
-    plan = once(out / "plan.json", Plan, partial(make_plan, fingerprint, config.plan, manifest.select))
+    fingerprint, plan = decide_plan(config.out, manifest, read, config.plan)
     network = config.network.resolved(plan.depth, plan.size, plan.spacing)
     first_weights.check(config.pretrained, network, manifest.findings, plan)
-    cache = PreparedCache(config.cache or out / "cache", plan, read)
-    used = [case for case in manifest.cases if case.split in (Split.TRAIN, Split.VALIDATION)]
-    rejections = cache.fill(
-        used,
-        processes=config.worker_count,
-        timeout_seconds=config.seconds_per_case,
-        memory_bytes=config.memory_bytes,
-    )
+    cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
     if not rank():
-        atomic.write_text(out / "rejections.csv", rejection_table(rejections))
+        save_rejections(config.out, rejections)
     return Experiment(
         manifest=manifest,
         fingerprint=fingerprint,

@@ -1,0 +1,237 @@
+"""``resdx depth-study``: residual and plain networks of several depths, trained alike; which depth is enough."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from pipeline import atomic
+from pipeline.backbones.options import NormName
+from pipeline.backbones.resnet import Config as BackboneConfig
+from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.tables import load_files, load_manifest
+from pipeline.cohort.thumbnails import kept_thumbnails
+from pipeline.data.datamodule import CaseDataModule
+from pipeline.data.settings import DataSettings
+from pipeline.domain.case import Split
+from pipeline.domain.encoding import encode_labels
+from pipeline.domain.manifest import Manifest
+from pipeline.domain.plan import Plan
+from pipeline.domain.rejection import Rejection
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, TrainingError
+from pipeline.networks.classifier import Classifier
+from pipeline.preprocessing.cache import PreparedCache
+from pipeline.preprocessing.planning import PlanSettings
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.outcome import Outcome
+from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
+from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.worker_settings import WorkerSettings
+from pipeline.tracking.live import tracked
+from pipeline.tracking.settings import TrackingSettings
+from pipeline.training.losses import check_learnable
+from pipeline.training.run_folder import alone, claim
+from pipeline.training.study.loop import train_network
+from pipeline.training.study.record import Record, Shape
+from pipeline.training.study.settings import CourseSettings
+from pipeline.training.study.validation import scored
+
+log = logging.getLogger("resdx")
+
+NETWORKS = "networks"
+RECORD = "network.json"
+
+FREE = frozenset(
+    {
+        *("tracking", "cache", "processes", "seconds_per_case", "memory_bytes", "data.workers", "manifest", "out"),
+        *("depths", "twins", "norms", "seeds", "resamples"),
+    }
+)
+"""Settings that may differ when a study goes on: where it runs, and which networks it has."""
+
+OWN = ("depth", "residual", "norm")
+"""Settings of the backbone that the study sets."""
+
+
+class Config(WorkerSettings):
+    """Settings of ``resdx depth-study``."""
+
+    manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
+    out: Path = Field(description="Folder of the study; the same one again goes on where it stopped.")
+    depths: tuple[PositiveInt, ...] = Field(
+        default=(20, 56, 110), min_length=1, description="Layers of the networks: any that a backbone may have."
+    )
+    twins: tuple[Literal["residual", "plain"], ...] = Field(
+        default=("residual", "plain"),
+        min_length=1,
+        description="residual: with shortcuts. plain: the same layers without them, to see what they do.",
+    )
+    norms: tuple[NormName, ...] = Field(
+        default=("batch",), min_length=1, description="Norms to train every network with; none is the hard case."
+    )
+    seeds: tuple[NonNegativeInt, ...] = Field(
+        default=(0,),
+        min_length=1,
+        description="Of weights, order, augmentation and dropout. Several show how far chance alone moves a result.",
+    )
+    backbone: BackboneConfig = Field(
+        default_factory=lambda: BackboneConfig(shortcut="A", zero_init=False),
+        description="What all networks share. Shortcut A has no weights and zero_init: false starts every branch at "
+        "random, so that twins of one seed begin with the same weights. Its depth, residual and norm are the study's.",
+    )
+    course: CourseSettings = Field(default=CourseSettings(), description="Training, the same for every network.")
+    plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")
+    data: DataSettings = Field(default=DataSettings(), description="Loading and augmentation.")
+    tracking: TrackingSettings = Field(
+        default=TrackingSettings(experiment="depth-study", registered_model="", alias=""),
+        description="MLflow: a run for each network, and one for the study with its pictures.",
+    )
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    cache: Path | None = Field(default=None, description="Folder of prepared cases; null keeps them in `out`.")
+    threads: NonNegativeInt = Field(
+        default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."
+    )
+    resamples: PositiveInt = Field(default=1000, description="Of the interval of each AUROC.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("depths", "twins", "norms", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name}: {list(values)} names one twice")
+        if given := sorted(set(OWN) & self.backbone.model_fields_set):
+            raise ValueError(f"backbone: {', '.join(given)} is what the study varies; give depths, twins and norms")
+        for shape in self.shapes:
+            self.backbone_of(shape)
+        return self
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The networks, but for their seeds: deep ones first in no list, in the order of the settings."""
+        return [
+            Shape(depth, twin == "residual", norm)
+            for norm in self.norms
+            for depth in self.depths
+            for twin in self.twins
+        ]
+
+    def backbone_of(self, shape: Shape) -> BackboneConfig:
+        """Give the settings of one network, validated."""
+        own = {"depth": shape.depth, "residual": shape.residual, "norm": shape.norm}
+        return BackboneConfig.model_validate(self.backbone.model_dump() | own)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Training and validation cases, ready to be loaded; those that could not be read are rejections."""
+
+    plan: Plan
+    cache: PreparedCache
+    rejections: tuple[Rejection, ...]
+
+
+def run(config: Config) -> Outcome:
+    """Train what is not trained yet, and write the study; exit status 3 if some cases could not be read.
+
+    Raises
+    ------
+    ManifestError, PlanError, TrainingError
+        See the messages.
+    LeakError
+        The same or nearly the same pixels, or a patient, stand in two splits.
+    UsageError
+        The folder is in use or holds a study of other settings.
+    StoppedBySignal
+        SIGTERM arrived; the same command goes on.
+    """
+    manifest = load_manifest(config.manifest)
+    check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
+    reader = CaseReader(load_files(config.manifest), config.read)
+    with stopping_on_sigterm(), alone(config.out):
+        return study(config, manifest, reader.read)
+
+
+def study(config: Config, manifest: Manifest, read: Read) -> Outcome:
+    """Study a manifest whose scans `read` reads; see :func:`run`."""
+    claim(config.out, config, {"manifest digest": manifest.digest}, free=FREE, resume=True)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    _, plan = decide_plan(config.out, manifest, read, config.plan)
+    cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
+    save_rejections(config.out, rejections)
+    prepared = Prepared(plan, cache, rejections)
+    records = list(train_networks(config, manifest, prepared))
+    exit_code = EXIT_SOME_REJECTED if prepared.rejections else EXIT_OK
+    return Outcome(lines=(f"{len(records)} networks.",), exit_code=exit_code)
+
+
+def train_networks(config: Config, manifest: Manifest, prepared: Prepared) -> Iterator[Record]:
+    """Train every network of every seed that has not been; those that have are read."""
+    wanted = [(shape, seed) for seed in config.seeds for shape in config.shapes]
+    began, layers_done = time.monotonic(), 0
+    for number, (shape, seed) in enumerate(wanted, start=1):
+        folder = folder_of(config, shape, seed)
+        title = f"{shape.title}, seed {seed} ({number} of {len(wanted)})"
+        if is_done(config, shape, seed):
+            yield load_record(folder / RECORD)
+            continue
+        yield train_one(config, manifest, prepared, shape, seed, title)
+        layers_done += shape.depth
+        rest = [other for other, its_seed in wanted[number:] if not is_done(config, other, its_seed)]
+        minutes = (time.monotonic() - began) / layers_done * sum(other.depth for other in rest) / 60
+        log.info("%s is trained; %d networks left, about %.0f min", title, len(rest), minutes)
+
+
+def folder_of(config: Config, shape: Shape, seed: int) -> Path:
+    """Where one network's record and journal stand."""
+    return config.out / NETWORKS / f"{shape.name}-seed{seed}"
+
+
+def is_done(config: Config, shape: Shape, seed: int) -> bool:
+    """Whether a network is trained."""
+    return (folder_of(config, shape, seed) / RECORD).is_file()
+
+
+def load_record(path: Path) -> Record:
+    """Read the record of a trained network.
+
+    Raises
+    ------
+    TrainingError
+        The file is damaged.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise TrainingError(
+            f"{path} is damaged: {error.errors()[0]['msg']}.", "Remove its folder; the network is trained again."
+        ) from error
+
+
+def train_one(config: Config, manifest: Manifest, prepared: Prepared, shape: Shape, seed: int, title: str) -> Record:
+    """Train one network and keep its record; interrupted, it begins again from its first step."""
+    plan = prepared.plan
+    data = CaseDataModule(
+        manifest,
+        prepared.cache,
+        config.data,
+        batch_size=config.course.batch_size or plan.batch_size,
+        seed=seed,
+        excluded=[rejection.path for rejection in prepared.rejections],
+    )
+    check_learnable(manifest.findings, encode_labels(data.datasets[Split.TRAIN].cases, manifest.findings))
+    backbone = config.backbone_of(shape).resolved(plan.depth, plan.size, plan.spacing)
+    folder = folder_of(config, shape, seed)
+    with tracked(folder, config.tracking) as journal:
+        torch.manual_seed(seed)
+        classifier = Classifier(backbone.build(plan.ndim, plan.channels), manifest.findings)
+        trained = train_network(classifier, data, config.course, seed=seed, journal=journal, title=title)
+        record = scored(trained, shape, seed, data, manifest.findings, config.resamples)
+        atomic.write_text(folder / RECORD, record.model_dump_json(indent=1) + "\n")
+        journal.artifact(folder / RECORD, "study")
+    return record

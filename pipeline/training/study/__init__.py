@@ -1,0 +1,1 @@
+"""Networks of several depths trained alike, step by step, and what is measured on the way."""
