@@ -1,5 +1,6 @@
 """``resdx depth-study``: residual and plain networks of several depths, trained alike; which depth is enough."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
+from pipeline.domain.frozen import digest
+from pipeline.domain.journal import Journal
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
@@ -35,9 +38,14 @@ from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
 from pipeline.training.losses import check_learnable
-from pipeline.training.run_folder import alone, claim
+from pipeline.training.run_folder import alone, claim, flatten
+from pipeline.training.study.costs import measure_costs
+from pipeline.training.study.journal import OfNetwork
 from pipeline.training.study.loop import train_network
+from pipeline.training.study.recommendation import recommend, standings
 from pipeline.training.study.record import Record, Shape
+from pipeline.training.study.report import closing_lines, write_study
+from pipeline.training.study.results import Study
 from pipeline.training.study.settings import CourseSettings
 from pipeline.training.study.validation import scored
 
@@ -89,7 +97,7 @@ class Config(WorkerSettings):
     data: DataSettings = Field(default=DataSettings(), description="Loading and augmentation.")
     tracking: TrackingSettings = Field(
         default=TrackingSettings(experiment="depth-study", registered_model="", alias=""),
-        description="MLflow: a run for each network, and one for the study with its pictures.",
+        description="MLflow: one run, whose charts hold a curve for each network, with the pictures and the page.",
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     cache: Path | None = Field(default=None, description="Folder of prepared cases; null keeps them in `out`.")
@@ -112,7 +120,7 @@ class Config(WorkerSettings):
 
     @property
     def shapes(self) -> list[Shape]:
-        """The networks, but for their seeds: deep ones first in no list, in the order of the settings."""
+        """The networks, but for their seeds, in the order of the settings."""
         return [
             Shape(depth, twin == "residual", norm)
             for norm in self.norms
@@ -165,12 +173,51 @@ def study(config: Config, manifest: Manifest, read: Read) -> Outcome:
     cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
     save_rejections(config.out, rejections)
     prepared = Prepared(plan, cache, rejections)
-    records = list(train_networks(config, manifest, prepared))
-    exit_code = EXIT_SOME_REJECTED if prepared.rejections else EXIT_OK
-    return Outcome(lines=(f"{len(records)} networks.",), exit_code=exit_code)
+    with tracked(config.out, config.tracking) as journal:
+        journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
+        records = tuple(train_networks(config, manifest, prepared, journal))
+        made = summarise(config, manifest, prepared, records)
+        journal.params(made.settings)
+        for path in write_study(config.out, made):
+            journal.artifact(path, "study")
+    exit_code = EXIT_SOME_REJECTED if rejections else EXIT_OK
+    return Outcome(lines=tuple(closing_lines(config.out, made)), exit_code=exit_code)
 
 
-def train_networks(config: Config, manifest: Manifest, prepared: Prepared) -> Iterator[Record]:
+def summarise(config: Config, manifest: Manifest, prepared: Prepared, records: tuple[Record, ...]) -> Study:
+    """Measure what the networks cost, and recommend a depth."""
+    plan = prepared.plan
+    batch_size = config.course.batch_size or plan.batch_size
+    backbones = {
+        shape: config.backbone_of(shape).resolved(plan.depth, plan.size, plan.spacing) for shape in config.shapes
+    }
+    costs = measure_costs(backbones, manifest.findings, (plan.channels, *plan.size), batch_size)
+    shared = flatten(
+        {
+            "backbone": config.backbone.model_dump(mode="json", exclude=set(OWN)),
+            "course": config.course.model_dump(mode="json"),
+            "input": {"size": plan.size, "channels": plan.channels, "batch_size": batch_size},
+            "data": config.data.model_dump(mode="json"),
+        }
+    )
+    return Study(
+        manifest=manifest.digest,
+        settings={
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in flatten(shared).items()
+        },
+        records=records,
+        costs=costs,
+        standings=standings(records),
+        recommendation=recommend(records, costs),
+    )
+
+
+def resolved(config: Config, shape: Shape, plan: Plan) -> BackboneConfig:
+    """Decide every ``auto`` of one network."""
+    return config.backbone_of(shape).resolved(plan.depth, plan.size, plan.spacing)
+
+
+def train_networks(config: Config, manifest: Manifest, prepared: Prepared, journal: Journal) -> Iterator[Record]:
     """Train every network of every seed that has not been; those that have are read."""
     wanted = [(shape, seed) for seed in config.seeds for shape in config.shapes]
     began, layers_done = time.monotonic(), 0
@@ -180,7 +227,7 @@ def train_networks(config: Config, manifest: Manifest, prepared: Prepared) -> It
         if is_done(config, shape, seed):
             yield load_record(folder / RECORD)
             continue
-        yield train_one(config, manifest, prepared, shape, seed, title)
+        yield train_one(config, manifest, prepared, shape, seed, OfNetwork(journal, folder.name), title)
         layers_done += shape.depth
         rest = [other for other, its_seed in wanted[number:] if not is_done(config, other, its_seed)]
         minutes = (time.monotonic() - began) / layers_done * sum(other.depth for other in rest) / 60
@@ -213,7 +260,9 @@ def load_record(path: Path) -> Record:
         ) from error
 
 
-def train_one(config: Config, manifest: Manifest, prepared: Prepared, shape: Shape, seed: int, title: str) -> Record:
+def train_one(
+    config: Config, manifest: Manifest, prepared: Prepared, shape: Shape, seed: int, journal: Journal, title: str
+) -> Record:
     """Train one network and keep its record; interrupted, it begins again from its first step."""
     plan = prepared.plan
     data = CaseDataModule(
@@ -225,13 +274,10 @@ def train_one(config: Config, manifest: Manifest, prepared: Prepared, shape: Sha
         excluded=[rejection.path for rejection in prepared.rejections],
     )
     check_learnable(manifest.findings, encode_labels(data.datasets[Split.TRAIN].cases, manifest.findings))
-    backbone = config.backbone_of(shape).resolved(plan.depth, plan.size, plan.spacing)
-    folder = folder_of(config, shape, seed)
-    with tracked(folder, config.tracking) as journal:
-        torch.manual_seed(seed)
-        classifier = Classifier(backbone.build(plan.ndim, plan.channels), manifest.findings)
-        trained = train_network(classifier, data, config.course, seed=seed, journal=journal, title=title)
-        record = scored(trained, shape, seed, data, manifest.findings, config.resamples)
-        atomic.write_text(folder / RECORD, record.model_dump_json(indent=1) + "\n")
-        journal.artifact(folder / RECORD, "study")
+    backbone = resolved(config, shape, plan)
+    torch.manual_seed(seed)
+    classifier = Classifier(backbone.build(plan.ndim, plan.channels), manifest.findings)
+    trained = train_network(classifier, data, config.course, seed=seed, journal=journal, title=title)
+    record = scored(trained, shape, seed, data, manifest.findings, config.resamples)
+    atomic.write_text(folder_of(config, shape, seed) / RECORD, record.model_dump_json(indent=1) + "\n")
     return record

@@ -157,7 +157,7 @@ class _Loop:
         self.optimizer.step()
         self.schedule.step()
         self.losses.append(value)
-        self.journal.metrics({"train/loss_of_batch": value}, step=step + 1)
+        self.journal.metrics({"batch_loss": value}, step=step + 1)
         self.seconds.append(time.perf_counter() - began)
         return True
 
@@ -176,9 +176,9 @@ class _Loop:
         )
         self.loss.to(self.device)
         self.points.append(point)
-        values = {"train/loss": point.train_loss, "val/loss": point.validation_loss}
+        values = {"train_loss": point.train_loss, "val_loss": point.validation_loss}
         if point.auroc is not None:
-            values["val/auroc"] = point.auroc
+            values["val_auroc"] = point.auroc
             if point.auroc > self.best:
                 self.best, self.logits = point.auroc, validation.numpy()
         self.journal.metrics(values, step=step)
