@@ -1,0 +1,87 @@
+"""Settings of ``resdx depth-study``."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from pipeline.backbones.options import NormName
+from pipeline.backbones.resnet import Config as BackboneConfig
+from pipeline.data.settings import DataSettings
+from pipeline.preprocessing.planning import PlanSettings
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.worker_settings import WorkerSettings
+from pipeline.tracking.settings import TrackingSettings
+from pipeline.training.study.record import Shape
+from pipeline.training.study.settings import CourseSettings
+
+OWN = ("depth", "residual", "norm")
+"""Settings of the backbone that the study sets."""
+
+
+class Config(WorkerSettings):
+    """Settings of ``resdx depth-study``."""
+
+    manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
+    out: Path = Field(description="Folder of the study; the same one again goes on where it stopped.")
+    depths: tuple[PositiveInt, ...] = Field(
+        default=(20, 56, 110), min_length=1, description="Layers of the networks: any that a backbone may have."
+    )
+    twins: tuple[Literal["residual", "plain"], ...] = Field(
+        default=("residual", "plain"),
+        min_length=1,
+        description="residual: with shortcuts. plain: the same layers without them, to see what they do.",
+    )
+    norms: tuple[NormName, ...] = Field(
+        default=("batch",), min_length=1, description="Norms to train every network with; none is the hard case."
+    )
+    seeds: tuple[NonNegativeInt, ...] = Field(
+        default=(0,),
+        min_length=1,
+        description="Of weights, order, augmentation and dropout. Several show how far chance alone moves a result.",
+    )
+    backbone: BackboneConfig = Field(
+        default_factory=lambda: BackboneConfig(shortcut="A", zero_init=False),
+        description="What all networks share. Shortcut A has no weights and zero_init: false starts every branch at "
+        "random, so that twins of one seed begin with the same weights. Its depth, residual and norm are the study's.",
+    )
+    course: CourseSettings = Field(default=CourseSettings(), description="Training, the same for every network.")
+    plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")
+    data: DataSettings = Field(default=DataSettings(), description="Loading and augmentation.")
+    tracking: TrackingSettings = Field(
+        default=TrackingSettings(experiment="depth-study", registered_model="", alias=""),
+        description="MLflow: one run, whose charts hold a curve for each network, with the pictures and the page.",
+    )
+    read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    cache: Path | None = Field(default=None, description="Folder of prepared cases; null keeps them in `out`.")
+    threads: NonNegativeInt = Field(
+        default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."
+    )
+    resamples: PositiveInt = Field(default=1000, description="Of the interval of each AUROC.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("depths", "twins", "norms", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name}: {list(values)} names one twice")
+        if given := sorted(set(OWN) & self.backbone.model_fields_set):
+            raise ValueError(f"backbone: {', '.join(given)} is what the study varies; give depths, twins and norms")
+        for shape in self.shapes:
+            self.backbone_of(shape)
+        return self
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The networks, but for their seeds, in the order of the settings."""
+        return [
+            Shape(depth, twin == "residual", norm)
+            for norm in self.norms
+            for depth in self.depths
+            for twin in self.twins
+        ]
+
+    def backbone_of(self, shape: Shape) -> BackboneConfig:
+        """Give the settings of one network, validated."""
+        own = {"depth": shape.depth, "residual": shape.residual, "norm": shape.norm}
+        return BackboneConfig.model_validate(self.backbone.model_dump() | own)
