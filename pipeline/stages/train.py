@@ -45,8 +45,8 @@ from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
 from pipeline.training.checkpoints import BEST, load_weights
+from pipeline.training.finetuning import beginning as finetuning
 from pipeline.training.finetuning.adapters import check_installed, merged
-from pipeline.training.finetuning.beginning import begin
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import FindingsLoss, class_weights
 from pipeline.training.precision import PrecisionChoice, choose_precision
@@ -187,6 +187,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     fingerprint, plan = decide_plan(config.out, manifest, read, config.plan)
     network = config.network.resolved(plan.depth, plan.size, plan.spacing)
     first_weights.check(config.pretrained, network, manifest.findings, plan)
+    finetuning.check(config.training.finetune, network, manifest.findings, plan.ndim, plan.channels)
     cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
     if not rank():
         save_rejections(config.out, rejections)
@@ -241,7 +242,7 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
     first_weights.load(config.pretrained, classifier, experiment.network, config.out, journal)
-    tuned = begin(classifier, config.training.finetune, config.training.epochs)
+    tuned = finetuning.begin(classifier, config.training.finetune, config.training.epochs)
     journal.params({"trainable": tuned[0]} if tuned else {})
 
     def choose() -> PrecisionChoice:

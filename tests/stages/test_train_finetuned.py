@@ -11,6 +11,7 @@ from phantoms.spheres import FINDINGS, make_manifest, read
 
 from pipeline.domain.case import Split
 from pipeline.engines.torch import Config as TorchConfig
+from pipeline.errors import ConfigError
 from pipeline.networks.classifier import build_classifier
 from pipeline.package.package import load_package
 from pipeline.preprocessing.cache import PreparedCache
@@ -64,3 +65,11 @@ def test_a_package_is_fine_tuned_into_a_plain_package(tmp_path: Path) -> None:
     entries = [json.loads(line) for line in journal_path(out).read_text(encoding="utf-8").splitlines()]
     assert "parameters train" in json.dumps(entries)
     assert load_package(tmp_path / "first" / "package").network == package.network
+
+
+def test_a_stage_that_does_not_exist_is_named_before_scans_are_prepared(tmp_path: Path) -> None:
+    training = {"epochs": 2, "accelerator": "cpu", "finetune": {"frozen": ["layer1"]}}
+    with pytest.raises(ConfigError, match="no stage 'layer1', it has stem, stage1, stage2, stage3, stage4"):
+        train(make_config(tmp_path / "run", training=training), MANIFEST, read)
+    assert (tmp_path / "run" / "plan.json").is_file()
+    assert not (tmp_path / "run" / "cache").exists()

@@ -1,10 +1,14 @@
 """Make a classifier ready to be fine-tuned, before its precision is proven and its first step."""
 
 import logging
+from collections.abc import Sequence
 
+import torch
 from torch import nn
 
-from pipeline.networks.classifier import Classifier
+from pipeline.domain.finding import Finding
+from pipeline.networks.classifier import Classifier, build_classifier
+from pipeline.networks.settings import NetworkSettings
 from pipeline.training.finetuning.account import describe
 from pipeline.training.finetuning.adapters import adapt
 from pipeline.training.finetuning.settings import FinetuneSettings
@@ -12,6 +16,22 @@ from pipeline.training.finetuning.stages import check_stages
 from pipeline.training.finetuning.tuning import Tuning
 
 log = logging.getLogger("resdx")
+
+
+def check(
+    settings: FinetuneSettings, network: NetworkSettings, findings: Sequence[Finding], ndim: int, channels: int
+) -> None:
+    """Refuse settings that do not fit the network before hours are spent on scans; nothing is allocated.
+
+    Raises
+    ------
+    ConfigError
+        See :class:`pipeline.training.finetuning.tuning.Tuning`.
+    """
+    if settings.active:
+        with torch.device("meta"):
+            classifier = build_classifier(network, findings, ndim, channels)
+        Tuning(settings, classifier, epochs=1)
 
 
 def begin(classifier: Classifier, settings: FinetuneSettings, epochs: int) -> tuple[str, ...]:

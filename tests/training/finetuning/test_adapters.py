@@ -96,6 +96,18 @@ def test_a_frozen_stage_gets_no_adapters_and_a_stage_without_trains_whole(build:
         assert parameter.requires_grad is (whole or ".lora_" in name), name
 
 
+def test_a_network_of_slices_is_adapted_and_its_new_attention_trains_whole(build: Any) -> None:
+    classifier, plain = (build(3, kind="slices").eval() for _ in range(2))
+    lora = LoraSettings(rank=2, stages=("stem", "stage1", "stage2", "stage3", "stage4"))
+    begin(classifier, FinetuneSettings(lora=lora, layer_decay=0.5), 5)
+    attention = classifier.backbone.named_stages()["attention"]
+    assert all(parameter.requires_grad for parameter in attention.parameters())
+    assert not classifier.backbone.encoder.stem.conv.base_layer.weight.requires_grad
+    stir(classifier)
+    plain.load_state_dict(merged(classifier.state_dict(), lora))
+    torch.testing.assert_close(plain(images(3)), classifier(images(3)), atol=1e-5, rtol=1e-5)
+
+
 def test_grouped_convolutions_are_told(build: Any) -> None:
     settings = FinetuneSettings(lora=LoraSettings(rank=2))
     sentences = begin(build(3, **NETWORKS["grouped"]), settings, 5)
