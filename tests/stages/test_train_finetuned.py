@@ -61,7 +61,7 @@ def test_a_package_is_fine_tuned_into_a_plain_package(tmp_path: Path) -> None:
 
     notes = " ".join(package.card.notes)
     assert "parameters train" in notes
-    assert "Adapters (LoRA) of rank 2 in all stages" in notes
+    assert "Adapters (LoRA) of rank 2 in stage1, stage2, stage3, stage4, merged" in notes
     entries = [json.loads(line) for line in journal_path(out).read_text(encoding="utf-8").splitlines()]
     assert "parameters train" in json.dumps(entries)
     assert load_package(tmp_path / "first" / "package").network == package.network

@@ -47,7 +47,7 @@ def describe(classifier: Classifier, tuning: Tuning, left_out: tuple[str, ...]) 
         frozen = ", scale and offset too" if settings.norms == "frozen" else ""
         sentences.append(f"Statistics of batch norms stayed as they were loaded{frozen}.")
     if settings.lora.rank:
-        where = "all stages" if settings.lora.stages == "all" else ", ".join(settings.lora.stages)
+        where = ", ".join(tuning.adapted) or "no stage"
         sentences.append(f"Adapters (LoRA) of rank {settings.lora.rank} in {where}, merged into the weights.")
     if left_out:
         sentences.append(f"Without adapter, because grouped or dilated: {', '.join(left_out)}.")

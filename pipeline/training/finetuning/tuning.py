@@ -53,13 +53,21 @@ class Tuning:
         norms = norm_layers(classifier)
         self._norms = {f"{norm}.{name}" for norm in norms for name, _ in norms[norm].named_parameters(recurse=False)}
         self._statistics = tuple(name for name, norm in norms.items() if has_statistics(norm))
-        if settings.norms == "fixed_statistics" and not self._statistics:
-            problem = "norms: fixed_statistics, and this network has no norm that keeps running statistics"
-            raise ConfigError("training.finetune", [problem])
+        if (settings.norms == "fixed_statistics" and not self._statistics) or (
+            settings.norms == "frozen" and not norms
+        ):
+            kind = "norm that keeps running statistics" if norms else "norm"
+            raise ConfigError("training.finetune", [f"norms: {settings.norms}, and this network has no {kind}"])
 
     def frozen(self, epoch: int) -> tuple[str, ...]:
         """Stages that stand still in an epoch, counted from 0, from the image on."""
         return tuple(stage for stage in self._modules if epoch < self._standstill.get(stage, 0))
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """Stages that have adapters, from the image on."""
+        found = {stage for name, stage in self.stages.items() if ADAPTER in name}
+        return tuple(stage for stage in self._modules if stage in found)
 
     def standstill(self, stage: str | None) -> int:
         """Epochs that a stage stands still, at most all."""

@@ -65,6 +65,8 @@ def test_an_unknown_stage_is_named_with_those_there_are(build) -> None:
 def test_fixed_statistics_of_a_network_that_keeps_none_are_refused(build) -> None:
     with pytest.raises(ConfigError, match="no norm that keeps running statistics"):
         tuned(build(norm="group"), norms="fixed_statistics")
+    with pytest.raises(ConfigError, match="norms: frozen, and this network has no norm"):
+        tuned(build(norm="none"), norms="frozen")
 
 
 def test_a_frozen_stage_is_a_fixed_function_until_it_thaws(build) -> None:
