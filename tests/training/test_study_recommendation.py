@@ -77,6 +77,12 @@ def test_nothing_is_recommended_where_auroc_is_not_defined() -> None:
     assert [entry.shape.depth for entry in standings(half)] == [56]
 
 
+def test_an_error_of_zero_is_not_taken_for_certainty() -> None:
+    records = [record(20, 1.0, error=0.0), record(56, 0.99)]
+    assert "not certainty" in recommend(records, costs(records)).reasons[0]
+    assert "not certainty" not in recommend(records[1:], costs(records)).reasons[0]
+
+
 def test_titles() -> None:
     assert Shape(110, True, "batch").title == "ResNet-110"
     assert Shape(20, False, "none").title == "Plain-20, norm none" and Shape(20, False, "none").name == "plain-20-none"

@@ -74,6 +74,8 @@ def _reasons(chosen: Standing, best: Standing, costs: Costs) -> list[str]:
     source = f"over {best.seeds} seeds" if best.seeds > 1 else "by bootstrap over the validation patients"
     told = f"{best.shape.title} has the best validation AUROC, {best.auroc:.4f} (standard error {source}: "
     first = f"{told}{best.standard_error:.4f})."
+    if best.standard_error == 0:
+        first += " It does not vary here, which is not certainty: a larger validation split would tell more."
     if chosen.shape == best.shape:
         return [
             f"{first} No smaller depth comes within one standard error of it.",
