@@ -65,7 +65,7 @@ def test_the_training_is_the_same_bit_for_bit_with_and_without(cache: Path, tmp_
 
 
 def test_gradients_are_those_of_the_whole_step_before_clipping(cache: Path, tmp_path: Path) -> None:
-    classifier, journal = network(), Memory()
+    classifier, journal = network(depth=14, stages=3), Memory()
     twin = copy.deepcopy(classifier)
     train(
         tmp_path,
@@ -217,6 +217,37 @@ def test_a_run_that_was_stopped_has_its_picture_and_goes_on_with_it(cache: Path,
     train(tmp_path / "broken", cache, **EACH)
     train(tmp_path / "whole", cache, **EACH)
     assert table(tmp_path / "broken") == table(tmp_path / "whole")
+
+
+def test_a_warning_outlives_an_interruption_and_is_told_once(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A plain network of small weights vanishes at once; the run that goes on after its first epoch still says so."""
+
+    def deep() -> Any:
+        classifier = network(depth=20, residual=False, norm="none")
+        for module in classifier.backbone.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.data.mul_(0.3)
+        return classifier
+
+    data = make_data(cache, IMAGES, ndim=2, seed=SEED)
+    load = data.datasets[Split.TRAIN].cache.load_into
+    reads = itertools.count(1)
+
+    def failing(*arguments: Any) -> None:
+        if next(reads) == 9:  # four batches of training, two of validation and two of the sample make an epoch
+            raise OSError("the disk went away")
+        load(*arguments)
+
+    data.datasets[Split.TRAIN].cache.load_into = failing
+    settings = {"overfitting_watch": {"cases": 16}} | EACH
+    with pytest.raises(OSError, match="disk"):
+        train(tmp_path, cache, data=data, classifier=deep(), **settings)
+    assert caplog.text.count("Gradients vanish in stem") == 1
+    fitted = train(tmp_path, cache, classifier=deep(), **settings)
+    assert caplog.text.count("Gradients vanish in stem") == 1
+    assert fitted.warnings[0].startswith("Gradients vanish in stem")
 
 
 def test_measurements_kept_stay_few(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

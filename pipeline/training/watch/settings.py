@@ -18,7 +18,7 @@ class DepthWatchSettings(Settings):
     )
     every: PositiveInt = Field(
         default=20,
-        description="Optimizer steps between two measurements, the first step included; a measured step takes some 10% "
+        description="Optimizer steps between two measurements, the first step included; a measured step takes some 5% "
         "longer.",
     )
 
