@@ -13,7 +13,7 @@ from phantoms.spheres import make_manifest, read
 from pipeline.errors import EXIT_OK, ConfigError, StoppedBySignal, TrainingError, UsageError
 from pipeline.stages import depth_study as stage
 from pipeline.stages.depth_study import Config, study
-from pipeline.training.study import costs
+from pipeline.training.study import costs, report
 from pipeline.training.study.memory import Step, peak_of_step
 from pipeline.training.study.record import Record, Shape
 from pipeline.training.study.results import COLUMNS, Study
@@ -38,9 +38,10 @@ def make_config(out: Path, **changes: Any) -> Config:
 
 
 @pytest.fixture(autouse=True)
-def quick_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a process for each network takes seconds; one test does."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for each network and pictures take seconds; the tests that are about them have their own."""
     monkeypatch.setattr(costs, "_peak", lambda step: 7 * 2**20)
+    monkeypatch.setattr(report, "save_pictures", lambda folder, records: ())
 
 
 @pytest.fixture(scope="module")
