@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline.backbones.options import NormName
+from pipeline.backbones.options import NormName, ShortcutName
 from pipeline.backbones.resnet import Config as BackboneConfig
 from pipeline.data.settings import DataSettings
 from pipeline.preprocessing.planning import PlanSettings
@@ -17,6 +17,20 @@ from pipeline.training.study.settings import CourseSettings
 
 OWN = ("depth", "residual", "norm")
 """Settings of the backbone that the study sets."""
+
+
+class SharedBackbone(BackboneConfig):
+    """What all networks of a study share; with these defaults twins of one seed begin with the same weights."""
+
+    shortcut: ShortcutName = Field(
+        default="A",
+        description="Where shapes differ: A pads with zeros and has no weights; B projects with a 1x1 convolution; C "
+        "projects everywhere.",
+    )
+    zero_init: bool = Field(
+        default=False,
+        description="Start every residual block as its shortcut (last layer of the branch 0); a plain one cannot.",
+    )
 
 
 class Config(WorkerSettings):
@@ -40,10 +54,9 @@ class Config(WorkerSettings):
         min_length=1,
         description="Of weights, order, augmentation and dropout. Several show how far chance alone moves a result.",
     )
-    backbone: BackboneConfig = Field(
-        default_factory=lambda: BackboneConfig(shortcut="A", zero_init=False),
-        description="What all networks share. Shortcut A has no weights and zero_init: false starts every branch at "
-        "random, so that twins of one seed begin with the same weights. Its depth, residual and norm are the study's.",
+    backbone: SharedBackbone = Field(
+        default_factory=SharedBackbone,
+        description="What all networks share. Its depth, residual and norm are the study's to set.",
     )
     course: CourseSettings = Field(default=CourseSettings(), description="Training, the same for every network.")
     plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")

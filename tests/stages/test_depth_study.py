@@ -141,6 +141,14 @@ def test_one_network_that_diverges_does_not_end_the_study(tmp_path: Path) -> Non
     assert sum("not finite at step" in line for line in outcome.lines) == 2
 
 
+def test_twins_begin_alike_unless_something_else_is_asked_for() -> None:
+    config = make_config(Path("out"), backbone={"kind": "resnet", "width": 4})
+    chosen = config.backbone_of(Shape(14, False, "group"))
+    assert (chosen.shortcut, chosen.zero_init, chosen.width) == ("A", False, 4)
+    assert (chosen.depth, chosen.residual, chosen.norm) == (14, False, "group")
+    assert make_config(Path("out"), backbone={"shortcut": "B"}).backbone_of(Shape(8, True, "batch")).shortcut == "B"
+
+
 def test_mistakes_are_named() -> None:
     for changes, message in (
         ({"backbone": {"kind": "resnet", "depth": 18}}, "depth is what the study varies"),
