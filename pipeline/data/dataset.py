@@ -1,6 +1,6 @@
 """Prepared cases as batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -52,6 +52,12 @@ class PreparedDataset(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         """One case as a batch of one, as drawn in epoch 0."""
         return self.__getitems__([Visit(position, epoch=0)])
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Batches of all cases in their order, as drawn in epoch 0; the last one may be smaller."""
+        for start in range(0, len(self), batch_size):
+            positions = range(start, min(start + batch_size, len(self)))
+            yield self.__getitems__([Visit(position, epoch=0) for position in positions])
 
     def __getitems__(self, visits: Sequence[Visit]) -> Batch:
         """Read, augment and collate the visited cases.

@@ -1,6 +1,5 @@
 """``resdx depth-study``: residual and plain networks of several depths, trained alike; which depth is enough."""
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.tracking.live import tracked
 from pipeline.training.losses import check_learnable
-from pipeline.training.run_folder import alone, claim, flatten
+from pipeline.training.run_folder import alone, claim, worded
 from pipeline.training.study.costs import measure_costs
 from pipeline.training.study.journal import OfNetwork
 from pipeline.training.study.loop import train_network
@@ -63,6 +62,7 @@ class Prepared:
     plan: Plan
     cache: PreparedCache
     rejections: tuple[Rejection, ...]
+    batch_size: int
 
 
 def run(config: Config) -> Outcome:
@@ -94,7 +94,7 @@ def study(config: Config, manifest: Manifest, read: Read) -> Outcome:
     _, plan = decide_plan(config.out, manifest, read, config.plan)
     cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
     save_rejections(config.out, rejections)
-    prepared = Prepared(plan, cache, rejections)
+    prepared = Prepared(plan, cache, rejections, config.course.batch_size or plan.batch_size)
     with tracked(config.out, config.tracking) as journal:
         journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
         records = tuple(train_networks(config, manifest, prepared, journal))
@@ -109,24 +109,17 @@ def study(config: Config, manifest: Manifest, read: Read) -> Outcome:
 def summarise(config: Config, manifest: Manifest, prepared: Prepared, records: tuple[Record, ...]) -> Study:
     """Measure what the networks cost, and recommend a depth."""
     plan = prepared.plan
-    batch_size = config.course.batch_size or plan.batch_size
-    backbones = {
-        shape: config.backbone_of(shape).resolved(plan.depth, plan.size, plan.spacing) for shape in config.shapes
+    backbones = {shape: resolved(config, shape, plan) for shape in config.shapes}
+    costs = measure_costs(backbones, manifest.findings, (plan.channels, *plan.size), prepared.batch_size)
+    shared = {
+        "backbone": config.backbone.model_dump(mode="json", exclude=set(OWN)),
+        "course": config.course.model_dump(mode="json"),
+        "input": {"size": plan.size, "channels": plan.channels, "batch_size": prepared.batch_size},
+        "data": config.data.model_dump(mode="json"),
     }
-    costs = measure_costs(backbones, manifest.findings, (plan.channels, *plan.size), batch_size)
-    shared = flatten(
-        {
-            "backbone": config.backbone.model_dump(mode="json", exclude=set(OWN)),
-            "course": config.course.model_dump(mode="json"),
-            "input": {"size": plan.size, "channels": plan.channels, "batch_size": batch_size},
-            "data": config.data.model_dump(mode="json"),
-        }
-    )
     return Study(
         manifest=manifest.digest,
-        settings={
-            name: value if isinstance(value, str) else json.dumps(value) for name, value in flatten(shared).items()
-        },
+        settings=worded(shared),
         records=records,
         costs=costs,
         standings=standings(records),
@@ -191,7 +184,7 @@ def train_one(
         manifest,
         prepared.cache,
         config.data,
-        batch_size=config.course.batch_size or plan.batch_size,
+        batch_size=prepared.batch_size,
         seed=seed,
         excluded=[rejection.path for rejection in prepared.rejections],
     )

@@ -16,7 +16,8 @@ from pipeline.training.study.record import Shape
 from pipeline.training.study.settings import CourseSettings
 
 OWN = ("depth", "residual", "norm")
-"""Settings of the backbone that the study sets."""
+"""Settings of the backbone that the study sets; as they are by default they say nothing, so that a configuration which
+`resdx config depth-study` printed or a study kept can be given again."""
 
 
 class SharedBackbone(BackboneConfig):
@@ -39,7 +40,10 @@ class Config(WorkerSettings):
     manifest: Path = Field(description="Manifest, the NAME.csv that `resdx ingest` wrote.")
     out: Path = Field(description="Folder of the study; the same one again goes on where it stopped.")
     depths: tuple[PositiveInt, ...] = Field(
-        default=(20, 56, 110), min_length=1, description="Layers of the networks: any that a backbone may have."
+        default=(20, 56, 110),
+        min_length=1,
+        description="Layers of the networks to compare, e.g. [18, 34, 50] for images of 64 pixels and more, [20, 56, "
+        "110] for smaller ones; see backbone.depth.",
     )
     twins: tuple[Literal["residual", "plain"], ...] = Field(
         default=("residual", "plain"),
@@ -47,7 +51,9 @@ class Config(WorkerSettings):
         description="residual: with shortcuts. plain: the same layers without them, to see what they do.",
     )
     norms: tuple[NormName, ...] = Field(
-        default=("batch",), min_length=1, description="Norms to train every network with; none is the hard case."
+        default=("batch",),
+        min_length=1,
+        description="Norms to train every network with. none shows what depth does to gradients that no norm mends.",
     )
     seeds: tuple[NonNegativeInt, ...] = Field(
         default=(0,),
@@ -56,7 +62,8 @@ class Config(WorkerSettings):
     )
     backbone: SharedBackbone = Field(
         default_factory=SharedBackbone,
-        description="What all networks share. Its depth, residual and norm are the study's to set.",
+        description="What all networks share. Leave depth, residual and norm as they are: depths, twins and norms say "
+        "them.",
     )
     course: CourseSettings = Field(default=CourseSettings(), description="Training, the same for every network.")
     plan: PlanSettings = Field(default=PlanSettings(), description="Decisions taken by hand; the others are made.")
@@ -70,7 +77,11 @@ class Config(WorkerSettings):
     threads: NonNegativeInt = Field(
         default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."
     )
-    resamples: PositiveInt = Field(default=1000, description="Of the interval of each AUROC.")
+    resamples: PositiveInt = Field(
+        default=1000,
+        description="Bootstrap resamples of the patients, for interval and standard error of each AUROC: with one seed "
+        "the depth is chosen by that standard error.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -78,7 +89,8 @@ class Config(WorkerSettings):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name}: {list(values)} names one twice")
-        if given := sorted(set(OWN) & self.backbone.model_fields_set):
+        fields = SharedBackbone.model_fields
+        if given := sorted(name for name in OWN if getattr(self.backbone, name) != fields[name].default):
             raise ValueError(f"backbone: {', '.join(given)} is what the study varies; give depths, twins and norms")
         for shape in self.shapes:
             self.backbone_of(shape)

@@ -1,6 +1,5 @@
 """``resdx train``: from a manifest to a calibrated, tracked model package; killed anywhere, it goes on."""
 
-import json
 import logging
 import os
 import time
@@ -50,7 +49,7 @@ from pipeline.training.finetuning.adapters import check_installed, merged
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import FindingsLoss, class_weights
 from pipeline.training.precision import PrecisionChoice, choose_precision
-from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, flatten, once
+from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch import overfitting_words as overfitting
 
@@ -220,9 +219,7 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
         | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
         | {"pretrained": pretrained}
     )
-    values = flatten(shown.model_dump(mode="json", exclude={"tracking"}))
-    plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-    journal.params(plain)
+    journal.params(worded(shown.model_dump(mode="json", exclude={"tracking"})))
     journal.params({f"planned.{decision.name}": decision.value for decision in plan.decisions})
     counts = {f"cases.{split.value}": len(manifest.of(split)) for split in Split}
     journal.params(counts | {"cases.rejected": len(experiment.rejections)})

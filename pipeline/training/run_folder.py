@@ -120,6 +120,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def worded(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested settings as text by dotted key, as a journal takes parameters."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in flatten(values).items()}
+
+
 def _in(key: str, free: frozenset[str]) -> bool:
     return key in free or any(key.startswith(f"{name}.") for name in free)
 

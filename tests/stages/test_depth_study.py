@@ -149,6 +149,11 @@ def test_twins_begin_alike_unless_something_else_is_asked_for() -> None:
     assert make_config(Path("out"), backbone={"shortcut": "B"}).backbone_of(Shape(8, True, "batch")).shortcut == "B"
 
 
+def test_a_whole_configuration_can_be_given_again() -> None:
+    config = make_config(Path("out"))
+    assert Config.from_mapping(config.model_dump(mode="json")) == config
+
+
 def test_mistakes_are_named() -> None:
     for changes, message in (
         ({"backbone": {"kind": "resnet", "depth": 18}}, "depth is what the study varies"),

@@ -4,7 +4,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from pipeline.data.batch import Batch
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.dataset import PreparedDataset
-from pipeline.data.sampling import Visit
 from pipeline.domain.case import Case, Split
 from pipeline.domain.journal import Journal
 from pipeline.networks.classifier import Classifier
@@ -206,12 +205,8 @@ class _Loop:
     def _predict(self, dataset: PreparedDataset) -> tuple[Tensor, Tensor]:
         """Logits and labels of a dataset in its order, in eval mode."""
         self.classifier.eval()
-        size = self.data.batch_size
-        starts: Iterable[int] = range(0, len(dataset), size)
         logits, labels = [], []
-        for start in starts:
-            visits = [Visit(index, epoch=0) for index in range(start, min(start + size, len(dataset)))]
-            batch = dataset.__getitems__(visits)
+        for batch in dataset.in_order(self.data.batch_size):
             logits.append(self.classifier(batch.image.to(self.device)).float().cpu())
             labels.append(batch.label)
         return torch.cat(logits), torch.cat(labels)

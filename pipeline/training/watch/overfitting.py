@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.dataset import PreparedDataset
-from pipeline.data.sampling import Visit
 from pipeline.domain.case import Split
 from pipeline.training.module import TrainingModule
 from pipeline.training.watch.case_losses import Gap, case_losses, gap
@@ -66,9 +65,7 @@ class OverfittingWatch(Callback):
         sample = PreparedDataset(self.cases, self._cache, findings)
         logits: list[Tensor] = []
         labels: list[Tensor] = []
-        for start in range(0, len(sample), self._batch_size):
-            positions = range(start, min(start + self._batch_size, len(sample)))
-            batch = sample.__getitems__([Visit(position, epoch=0) for position in positions])
+        for batch in sample.in_order(self._batch_size):
             logits.append(module.evaluated(batch.image.to(module.device)).cpu())
             labels.append(batch.label)
         validated = list(module.validated)
