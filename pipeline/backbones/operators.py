@@ -12,6 +12,10 @@ GROUPS = 32
 """Most groups of a group norm (Wu and He 2018); fewer where the channels do not divide by it."""
 
 
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+"""Classes of norms: batch, instance, group and layer norm."""
+
+
 class Operators(NamedTuple):
     """Classes that work on the same number of spatial axes."""
 

@@ -11,6 +11,9 @@ from pipeline.domain.finding import Finding
 from pipeline.networks.heads import make_head
 from pipeline.networks.settings import NetworkSettings
 
+HEADS = "heads"
+"""Name, beside those of the backbone's stages, of all that lies behind the backbone."""
+
 
 class Classifier(nn.Module):
     """Images to logits.

@@ -8,7 +8,6 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -18,14 +17,13 @@ from pipeline.networks.classifier import Classifier
 from pipeline.training.finetuning.rates import parameter_groups, stage_of_group
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
+from pipeline.training.optimizers import make_optimizer
 from pipeline.training.schedules import WarmupCosine
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
 
 SCORE = "val/score"
 """Logged value that chooses the best epoch."""
-
-MOMENTUM = 0.9
 
 
 class TrainingModule(pl.LightningModule):
@@ -91,11 +89,7 @@ class TrainingModule(pl.LightningModule):
         """Optimizer and schedule; norms and biases do not decay."""
         settings = self._settings
         groups = parameter_groups(self.classifier, self._tuning, settings.learning_rate, settings.weight_decay)
-        optimizer: Optimizer
-        if settings.optimizer == "adamw":
-            optimizer = AdamW(groups, lr=settings.learning_rate)
-        else:
-            optimizer = SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM, nesterov=True)
+        optimizer = make_optimizer(settings.optimizer, groups, settings.learning_rate)
         steps = self._steps_per_epoch()
         total = settings.epochs * steps
         warmup = round(total * min(1.0, settings.warmup_epochs / settings.epochs))

@@ -118,7 +118,7 @@ def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
     assert any("flips of axes 0 and shift 1" in line for line in words)
     assert set(words) <= set(load_package(trained / "package").card.notes)
     assert [m.step for m in client.get_metric_history(run.info.run_id, "overfit/gap")] == [1, 2, 3]
-    assert {f"depth/gradient/{name}" for name in ("stem", "stage1", "stage4", "head")} <= set(run.data.metrics)
+    assert {f"depth/gradient/{name}" for name in ("stem", "stage1", "stage4", "heads")} <= set(run.data.metrics)
     assert "secret" not in journal_path(trained).read_text()
     assert "secret" not in (trained / "tracking" / "config.yaml").read_text()
 

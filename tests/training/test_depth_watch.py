@@ -86,7 +86,7 @@ def test_gradients_are_those_of_the_whole_step_before_clipping(cache: Path, tmp_
     loss = FindingsLoss(classifier.findings, class_weights(classifier.findings, labels))
     torch.autograd.backward(sum(loss(twin(batch.image), batch.label) for batch in batches) / 2)
     shown = journal.having("depth/gradient/")[1]
-    parts = twin.backbone.named_stages() | {"head": twin.heads}
+    parts = twin.backbone.named_stages() | {"heads": twin.heads}
     squares = {name: sum(float(p.grad.square().sum()) for p in part.parameters()) for name, part in parts.items()}
     assert set(shown) == {f"depth/gradient/{name}" for name in parts}
     for name, square in squares.items():
@@ -166,7 +166,7 @@ def test_frozen_stages_are_absent(cache: Path, tmp_path: Path) -> None:
     classifier.backbone.stages[0].requires_grad_(False)
     train(tmp_path, cache, classifier=classifier, journal=journal, epochs=1, **EACH)
     names = set(journal.having("depth/gradient/")[1])
-    assert names == {f"depth/gradient/{name}" for name in ("stem", "stage2", "stage3", "head")}
+    assert names == {f"depth/gradient/{name}" for name in ("stem", "stage2", "stage3", "heads")}
 
 
 def test_gradients_are_shown_without_the_scale_of_mixed_precision(
@@ -195,7 +195,7 @@ def test_chart_and_table_are_artifacts_and_show_every_block(cache: Path, tmp_pat
     with Image.open(tmp_path / "watched" / "depth.png") as chart:
         assert min(chart.size) > 500
     blocks = [f"stage{stage}.{number}" for stage in (1, 2, 3) for number in (0, 1)]
-    assert [row["place"] for row in table(tmp_path) if row["step"] == "1"] == ["stem", *blocks, "head"]
+    assert [row["place"] for row in table(tmp_path) if row["step"] == "1"] == ["stem", *blocks, "heads"]
 
 
 def test_a_run_that_was_stopped_has_its_picture_and_goes_on_with_it(cache: Path, tmp_path: Path) -> None:

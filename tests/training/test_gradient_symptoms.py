@@ -103,10 +103,10 @@ def record(step: int = 1, **gradient: float) -> DepthRecord:
         ({"stem": 1001.0, "stage1": 500.0, "stage2": 500.0}, [("stem", "exploding", True)]),
         ({"stem": 1.0, "stage1": math.inf, "stage2": 1.0}, [("stage1", "exploding", True)]),
         ({"stem": math.nan, "stage1": 1.0}, [("stem", "exploding", True)]),
-        ({"stem": 0.0, "stage1": 0.0, "head": 0.1}, [("stem", "vanishing", False), ("stage1", "vanishing", False)]),
-        ({"stem": 0.0, "stage1": 0.0, "head": 0.0}, []),
-        ({"stem": 1e-9, "stage1": 1e-9, "head": 1e-9}, []),
-        ({"head": 1e9}, []),
+        ({"stem": 0.0, "stage1": 0.0, "heads": 0.1}, [("stem", "vanishing", False), ("stage1", "vanishing", False)]),
+        ({"stem": 0.0, "stage1": 0.0, "heads": 0.0}, []),
+        ({"stem": 1e-9, "stage1": 1e-9, "heads": 1e-9}, []),
+        ({"heads": 1e9}, []),
     ],
 )  # fmt: skip
 def test_thresholds(gradients: dict[str, float], found: list[tuple[str, str, bool]]) -> None:

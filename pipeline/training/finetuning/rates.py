@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.networks.classifier import Classifier
-from pipeline.training.finetuning.stages import HEADS
+from pipeline.networks.classifier import HEADS, Classifier
 from pipeline.training.finetuning.tuning import Tuning
+from pipeline.training.optimizers import split_by_decay
 
 WITHOUT_DECAY = "without decay"
 
@@ -53,6 +53,6 @@ def stage_rates(groups: Sequence[dict[str, Any]], rates: Sequence[float | Tensor
 
 
 def _split(parameters: list[nn.Parameter], weight_decay: float) -> list[tuple[list[nn.Parameter], float]]:
-    """Those that decay, and norms and biases, which do not."""
-    decaying = [p for p in parameters if p.ndim > 1]
-    return [(decaying, weight_decay), ([p for p in parameters if p.ndim <= 1], 0.0)]
+    """Those that decay, and norms and biases, which do not, each with its decay."""
+    decaying, others = split_by_decay(parameters)
+    return [(decaying, weight_decay), (others, 0.0)]

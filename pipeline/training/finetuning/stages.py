@@ -4,15 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from pipeline.backbones.operators import NORMS
 from pipeline.errors import ConfigError
-from pipeline.networks.classifier import Classifier
+from pipeline.networks.classifier import HEADS, Classifier
 from pipeline.training.finetuning.settings import FinetuneSettings
-
-HEADS = "heads"
-"""Name of all that lies behind the backbone."""
-
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-"""Batch, instance, group and layer norm."""
 
 
 def stage_modules(classifier: Classifier) -> dict[str, str]:

@@ -6,12 +6,13 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pipeline.data.batch import Batch
@@ -22,7 +23,7 @@ from pipeline.domain.journal import Journal
 from pipeline.networks.classifier import Classifier
 from pipeline.progress import track
 from pipeline.training.losses import FindingsLoss
-from pipeline.training.module import MOMENTUM
+from pipeline.training.optimizers import make_optimizer, split_by_decay
 from pipeline.training.schedules import WarmupCosine
 from pipeline.training.selection import aurocs
 from pipeline.training.study.course import Course, Gradients, Point
@@ -99,18 +100,14 @@ def measured_cases(cases: Sequence[Case], count: int) -> list[Case]:
     return [cases[index] for index in sorted(chosen.tolist())]
 
 
-def make_optimizer(network: nn.Module, settings: CourseSettings) -> tuple[Optimizer, LambdaLR]:
-    """Optimizer and schedule; norms and biases do not decay."""
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def optimizer_and_schedule(network: nn.Module, settings: CourseSettings) -> tuple[Optimizer, LambdaLR]:
+    """Optimizer and schedule of one network; norms and biases do not decay."""
+    decaying, others = split_by_decay(network.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": decaying, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
-    optimizer: Optimizer
-    if settings.optimizer == "adamw":
-        optimizer = AdamW(groups, lr=settings.learning_rate)
-    else:
-        optimizer = SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM, nesterov=True)
+    optimizer = make_optimizer(settings.optimizer, groups, settings.learning_rate)
     return optimizer, LambdaLR(optimizer, WarmupCosine(settings.warmup_steps, settings.steps, settings.final_rate))
 
 
@@ -134,7 +131,7 @@ class _Loop:
     def __post_init__(self) -> None:
         self.loss = FindingsLoss(self.classifier.findings)
         self.layers = counted_layers(self.classifier.backbone)
-        self.optimizer, self.schedule = make_optimizer(self.classifier, self.settings)
+        self.optimizer, self.schedule = optimizer_and_schedule(self.classifier, self.settings)
         train = self.data.datasets[Split.TRAIN]
         fixed = measured_cases(train.cases, self.settings.measured_cases)
         self.measured = PreparedDataset(fixed, train.cache, self.classifier.findings)

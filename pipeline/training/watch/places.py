@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pipeline.backbones.blocks import Block, ResidualSum
-from pipeline.networks.classifier import Classifier
-
-HEAD = "head"
+from pipeline.networks.classifier import HEADS, Classifier
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Place:
     Attributes
     ----------
     stage : str
-        ``stem``, ``stage1``, ... as :meth:`pipeline.backbones.backbone.Backbone.named_stages` says, or ``head``.
+        ``stem``, ``stage1``, ... as :meth:`pipeline.backbones.backbone.Backbone.named_stages` says, or ``heads``.
     name : str
         The stage, or ``stage1.0`` for its first block.
     parameters : tuple of nn.Parameter
@@ -44,7 +42,7 @@ def _all(classifier: Classifier) -> Iterator[Place]:
                 yield _place(stage, f"{stage}.{number}", block)
         else:
             yield _place(stage, stage, module)
-    yield _place(HEAD, HEAD, classifier.heads)
+    yield _place(HEADS, HEADS, classifier.heads)
 
 
 def _place(stage: str, name: str, module: nn.Module) -> Place:

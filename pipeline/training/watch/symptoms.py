@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
-
 from pipeline.backbones.blocks import Block
+from pipeline.backbones.operators import NORMS
 from pipeline.backbones.preactivation import PreActivationBlock
-from pipeline.networks.classifier import Classifier
+from pipeline.networks.classifier import HEADS, Classifier
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch.measures import DepthRecord
-from pipeline.training.watch.places import HEAD
 
 Kind = Literal["vanishing", "exploding"]
 
@@ -34,8 +32,6 @@ OVERTURNING = 1e2
 REPEATS = 2
 """Measurements in a row before a relation between stages is told: one batch may be odd, and so is the first step of
 zero-initialised branches. What is not finite or overturns the weights is told at once."""
-
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -68,14 +64,14 @@ def symptoms(record: DepthRecord, *, scaled: bool = False) -> tuple[Symptom, ...
 
 
 def _symptoms(record: DepthRecord, scaled: bool) -> Iterator[Symptom]:
-    norms = {stage: norm for stage, norm in record.by_stage(record.gradient).items() if stage != HEAD}
+    norms = {stage: norm for stage, norm in record.by_stage(record.gradient).items() if stage != HEADS}
     shares = {stage: share for stage, share in record.per_weight(record.gradient).items() if stage in norms}
     broken = [stage for stage, norm in norms.items() if not math.isfinite(norm)]
     for stage in broken:
         yield Symptom(stage, "exploding", f"{stage}: the gradient is not finite", certain=not scaled)
     if broken:
         return
-    alive = record.by_stage(record.gradient).get(HEAD, 0.0) > 0 or any(norms.values())
+    alive = record.by_stage(record.gradient).get(HEADS, 0.0) > 0 or any(norms.values())
     order = list(shares)
     last = order[-1] if order else ""
     for number, stage in enumerate(order):

@@ -1,0 +1,31 @@
+"""The optimizers of training, with their parameters in groups that decay and groups that do not."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+OptimizerName = Literal["adamw", "sgd"]
+
+MOMENTUM = 0.9
+"""Of SGD, in Nesterov's form."""
+
+
+def split_by_decay(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those that decay: kernels and matrices; and those that do not: biases, scale and offset of norms."""
+    listed = list(parameters)
+    return [p for p in listed if p.ndim > 1], [p for p in listed if p.ndim <= 1]
+
+
+def make_optimizer(name: OptimizerName, groups: Sequence[dict[str, Any]], learning_rate: float) -> Optimizer:
+    """AdamW, or SGD with Nesterov momentum.
+
+    Parameters
+    ----------
+    groups : sequence of dict
+        Arguments of a torch optimizer; a group without ``lr`` learns at `learning_rate`.
+    """
+    if name == "adamw":
+        return AdamW(groups, lr=learning_rate)
+    return SGD(groups, lr=learning_rate, momentum=MOMENTUM, nesterov=True)
