@@ -60,7 +60,9 @@ class ResidualSettings(BackboneSettings):
         "has it.",
     )
     preactivation: bool = Field(
-        default=False, description="Norm and relu before each convolution; what very deep networks need."
+        default=False,
+        description="Norm and relu before each convolution instead of behind it: what networks of hundreds of layers "
+        "need.",
     )
     shortcut: ShortcutName = Field(
         default="B",
@@ -74,7 +76,9 @@ class ResidualSettings(BackboneSettings):
         description="Channels of one group in the first stage at width 64; ResNeXt 32x4d: 4, wide ResNet-50-2: 128.",
     )
     squeeze_excitation: NonNegativeInt = Field(
-        default=0, description="Weigh channels by their means, hidden layer smaller by this factor (16); 0: no."
+        default=0,
+        description="Squeeze-and-excitation: each block weighs its channels by what the whole map shows. So many times "
+        "fewer hidden units than channels, 16 as a rule; 0: none.",
     )
     stem: Literal["auto"] | StemName = Field(
         default="auto",
@@ -83,10 +87,14 @@ class ResidualSettings(BackboneSettings):
         "(64 squared, 16 cubed), medium up to 32768 (32 cubed).",
     )
     average_shortcut: bool = Field(
-        default=False, description="Projections take the mean of the voxels that a stride joins (ResNet-D)."
+        default=False,
+        description="Projections take the mean of the voxels that a stride joins (ResNet-D) instead of one of them, "
+        "which drops the others unseen.",
     )
     antialias: bool = Field(
-        default=False, description="Blur before every downsampling but that of the first convolution (Zhang 2019)."
+        default=False,
+        description="Blur before every downsampling but that of the first convolution (Zhang 2019), so that a shift by "
+        "one voxel changes the prediction less.",
     )
     strides: Literal["auto"] | tuple[tuple[AxisStride, ...], ...] = Field(
         default="auto",
@@ -100,15 +108,24 @@ class ResidualSettings(BackboneSettings):
     )
     residual: bool = Field(default=True, description="false gives the plain twin: the same layers, no shortcuts.")
     stochastic_depth: float = Field(
-        default=0.0, ge=0, lt=1, description="Chance to drop the last block in training; earlier ones less, linearly."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Chance that a case skips the last block in training; earlier blocks less, linearly. 0.1 to 0.3 "
+        "against overfitting of deep networks.",
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the last convolution of each block.")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Dropout within each block, before its last convolution."
+    )
     zero_init: bool = Field(
-        default=True, description="Start every residual block as its shortcut (last layer of the branch 0)."
+        default=True,
+        description="Start every residual block as its shortcut (last layer of the branch 0): training begins as "
+        "that of a shallow network.",
     )
     checkpointing: bool = Field(
         default=False,
-        description="Keep only the input of each block and compute the rest again: far less memory, a third more time.",
+        description="Keep only the input of each block and compute the rest again, where a batch does "
+        "not fit into memory: far less of it, a third more time.",
     )
 
     @model_validator(mode="after")

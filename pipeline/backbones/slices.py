@@ -4,7 +4,7 @@ For thick slices, and for weights that were trained on pictures: they fit the en
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt
 
@@ -13,7 +13,8 @@ from pipeline.backbones.residual_settings import ResidualSettings
 if TYPE_CHECKING:
     from pipeline.backbones.slice_network import SliceNetwork
 
-LAST_AXIS = 2
+AXES: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
+LAST_AXIS = AXES[-1]
 """Axis k, along which slices lie where no axis is coarser than the others."""
 
 
@@ -53,8 +54,8 @@ class Config(ResidualSettings):
         return SliceNetwork(self, channels, LAST_AXIS if self.axis == "auto" else self.axis, self.attention)
 
 
-def _coarsest(spacing: Sequence[float] | None) -> Any:
+def _coarsest(spacing: Sequence[float] | None) -> Literal[0, 1, 2]:
     """Axis of the largest spacing; the last of equals."""
     if spacing is None:
         return LAST_AXIS
-    return max(range(len(spacing)), key=lambda axis: (round(spacing[axis], 3), axis))
+    return max(AXES, key=lambda axis: (round(spacing[axis], 3), axis))

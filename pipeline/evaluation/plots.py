@@ -181,11 +181,16 @@ def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:
+    dress(axes, title, x, y)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+
+
+def dress(axes: Axes, title: str, x: str = "", y: str = "") -> None:
+    """Give axes the title, labels, grid and frame that all our charts have."""
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
     axes.tick_params(labelsize=8)
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -13,7 +13,7 @@ from pipeline.networks.pretrained.kernels import inflate, mix_channels, reverse_
 FIRST_KERNELS = ("stem.conv.weight", "stem.conv.conv1.weight")
 """Kernels that see the channels of the image."""
 
-BIAS_TAKEN_IN = "with the bias of the convolution before it taken in"
+BIAS_FOLDED = "with the bias of the convolution before it folded in"
 
 
 class Fitted(NamedTuple):
@@ -66,8 +66,8 @@ class Fitter:
 WAYS = {"inflate": "inflated along k", "acs": "laid in axial, coronal and sagittal planes"}
 
 
-def take_biases_in(file: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Means of batch norms without the bias of the convolution before, by the name of the bias.
+def fold_biases(file: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Fold biases into batch norms: running means less the bias of the convolution before, by the name of the bias.
 
     Where the file's convolution has a bias and ours has none, for a batch norm follows: the norm subtracts the mean, so
     that the bias has no effect in training, and in evaluation none once the running mean is smaller by it.

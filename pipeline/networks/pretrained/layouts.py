@@ -40,7 +40,7 @@ class Recognised:
         Names as in :class:`pipeline.backbones.residual.ResidualNetwork`; ``attention.`` as in the network of slices.
     heads : mapping of str to Tensor
         Names in the file, for ours below ``heads.``.
-    strangers : tuple of str
+    unknown : tuple of str
         Names that the layout does not know.
     others : tuple of str
         Names outside of the network: another one, an optimiser's average.
@@ -50,7 +50,7 @@ class Recognised:
     ndim: int
     trunk: Mapping[str, Tensor]
     heads: Mapping[str, Tensor]
-    strangers: tuple[str, ...]
+    unknown: tuple[str, ...]
     others: tuple[str, ...]
 
 
@@ -83,7 +83,7 @@ def recognise(file: WeightsFile, prefix: str = "") -> Recognised:
 
 
 def _foreign(file: WeightsFile, prefix: str, ndim: int) -> Recognised:
-    trunk, heads, strangers, others = {}, {}, [], []
+    trunk, heads, unknown, others = {}, {}, [], []
     for name, tensor in file.tensors.items():
         inner = name.removeprefix(prefix)
         if not name.startswith(prefix):
@@ -93,8 +93,8 @@ def _foreign(file: WeightsFile, prefix: str, ndim: int) -> Recognised:
         elif (translated := translate(inner)) is not None:
             trunk[translated] = tensor
         else:
-            strangers.append(name)
-    return Recognised(_family(file, prefix, ndim), ndim, trunk, heads, tuple(strangers), tuple(others))
+            unknown.append(name)
+    return Recognised(_family(file, prefix, ndim), ndim, trunk, heads, tuple(unknown), tuple(others))
 
 
 def translate(name: str) -> str | None:

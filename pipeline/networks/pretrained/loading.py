@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pipeline.errors import PretrainedError
 from pipeline.networks.classifier import Classifier
-from pipeline.networks.pretrained.anatomy import causes, describe
+from pipeline.networks.pretrained.architecture import causes, describe
 from pipeline.networks.pretrained.files import WeightsFile, read_weights
-from pipeline.networks.pretrained.fitting import BIAS_TAKEN_IN, Fitted, Fitter, mean_behind, take_biases_in
+from pipeline.networks.pretrained.fitting import BIAS_FOLDED, Fitted, Fitter, fold_biases, mean_behind
 from pipeline.networks.pretrained.heads import Heads, match_heads
 from pipeline.networks.pretrained.layouts import COUNTER, recognise
 from pipeline.networks.pretrained.notes import notes
@@ -104,11 +104,11 @@ def match_weights(
         file=file.name,
         digest=file.digest,
         layout=found.layout,
-        axes=("kji" if reverse else "ijk")[3 - found.ndim :] if reverse else "ijk"[: found.ndim],
-        taken=trunk.names(changed=False),
+        axes="kji"[3 - found.ndim :] if reverse else "ijk"[: found.ndim],
+        taken=trunk.unchanged,
         adapted={name: fitted.change for name, fitted in trunk.fitted.items() if fitted.change},
         missing=trunk.missing,
-        unexpected=(*trunk.unexpected, *found.strangers),
+        unexpected=(*trunk.unexpected, *found.unknown),
         other_shape=trunk.other_shape,
         fresh=tuple(sorted(name for name in fresh | beyond if not name.endswith(COUNTER))),
         left_out=tuple(left_out),
@@ -135,15 +135,16 @@ class _Trunk:
     def fits(self) -> bool:
         return not (self.missing or self.unexpected or self.other_shape)
 
-    def names(self, *, changed: bool) -> tuple[str, ...]:
-        return tuple(name for name, fitted in self.fitted.items() if bool(fitted.change) is changed)
+    @property
+    def unchanged(self) -> tuple[str, ...]:
+        return tuple(name for name, fitted in self.fitted.items() if not fitted.change)
 
 
 def _match_trunk(ours: Mapping[str, Tensor], file: Mapping[str, Tensor], fitter: Fitter) -> _Trunk:
     counters = {name: Fitted(file[name], "") for name in file if name.endswith(COUNTER) and name in ours}
     wanted = {name: tensor for name, tensor in ours.items() if not name.endswith(COUNTER)}
     offered = {name: tensor for name, tensor in file.items() if not name.endswith(COUNTER)}
-    means = take_biases_in(offered, wanted)
+    means = fold_biases(offered, wanted)
     fitted: dict[str, Fitted] = {}
     other_shape = []
     for name in wanted.keys() & offered.keys():
@@ -155,7 +156,7 @@ def _match_trunk(ours: Mapping[str, Tensor], file: Mapping[str, Tensor], fitter:
             fitted[name] = found
     for bias, mean in means.items():
         if mean_behind(bias) in fitted:
-            fitted[mean_behind(bias)] = Fitted(mean, BIAS_TAKEN_IN)
+            fitted[mean_behind(bias)] = Fitted(mean, BIAS_FOLDED)
     order = {name: number for number, name in enumerate(wanted)}
     return _Trunk(
         fitted={name: fitted[name] for name in wanted if name in fitted},

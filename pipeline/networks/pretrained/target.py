@@ -22,6 +22,8 @@ class Target:
         Name within the classifier of each tensor.
     beyond : frozenset of str
         Tensors that stand beside the residual part: the attention over slices.
+    stages : dict of str to str
+        What the names of the tensors of each stage begin with.
     """
 
     ndim: int
@@ -45,7 +47,13 @@ class Target:
         return cls(inner.ndim, state, full, beyond, stages)
 
     def prefixes(self, stages: tuple[str, ...]) -> tuple[str, ...]:
-        """Return what the names of the tensors of some stages begin with."""
+        """Return what the names of the tensors of some stages begin with.
+
+        Raises
+        ------
+        PretrainedError
+            The network has no stage of such a name.
+        """
         unknown = [name for name in stages if name not in self.stages]
         if unknown:
             raise PretrainedError(
@@ -55,5 +63,5 @@ class Target:
         return tuple(self.stages[name] for name in stages)
 
     def names_of(self, stages: tuple[str, ...]) -> frozenset[str]:
-        """Tensors of some stages."""
+        """Names of the tensors of some stages; see :meth:`prefixes`."""
         return frozenset(name for name in self.state if name.startswith(self.prefixes(stages)))

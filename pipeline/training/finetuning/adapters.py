@@ -5,7 +5,6 @@ zero, so that the network starts as it was. W stands still.
 """
 
 import importlib.util
-import logging
 from collections.abc import Mapping
 
 import torch
@@ -15,8 +14,6 @@ from pipeline.errors import TrainingError, UsageError
 from pipeline.networks.classifier import Classifier
 from pipeline.training.finetuning.settings import LoraSettings
 from pipeline.training.finetuning.stages import stage_modules
-
-log = logging.getLogger("resdx")
 
 BASE, DOWN, UP = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 """Of the names that peft gives: the layer itself, A and B."""

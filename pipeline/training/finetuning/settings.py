@@ -17,8 +17,10 @@ class LoraSettings(Settings):
         "16; the weights themselves stand still. Merged when the model is packed, so that predictions cost nothing. "
         "Grouped convolutions are left out and listed. 0: no adapters. Needs `pip install resdx[lora]`.",
     )
-    alpha: PositiveInt = Field(default=16, description="What the adapters add is multiplied by alpha / rank.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before each adapter.")
+    alpha: PositiveInt = Field(
+        default=16, description="What the adapters add is multiplied by alpha / rank; once to twice the rank as a rule."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before each adapter, e.g. 0.1 for few cases.")
     stages: Literal["all"] | tuple[str, ...] = Field(
         default="all",
         description="Stages that get adapters, e.g. [stage3, stage4]; any other trains whole unless it is frozen.",

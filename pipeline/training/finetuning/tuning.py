@@ -30,7 +30,7 @@ class Tuning:
     settings : FinetuneSettings
     classifier : Classifier
     epochs : int
-        Of the training; who thaws later never does.
+        Of the training; a stage that would thaw later never does.
 
     Attributes
     ----------

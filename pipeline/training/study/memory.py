@@ -8,7 +8,6 @@ import psutil
 import torch
 
 from pipeline.backbones.settings import BackboneSettings
-from pipeline.domain.case import UNKNOWN
 from pipeline.domain.encoding import label_slices
 from pipeline.domain.finding import Finding
 from pipeline.networks.classifier import Classifier
@@ -52,7 +51,6 @@ def _train(step: Step, device: torch.device) -> None:
     loss = FindingsLoss(step.findings).to(device)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=1e-3, momentum=0.9)
     labels = torch.zeros((step.batch[0], label_slices(step.findings)[-1].stop), dtype=torch.int64, device=device)
-    assert UNKNOWN != 0
     for _ in range(2):
         optimizer.zero_grad(set_to_none=True)
         loss(classifier(torch.randn(step.batch, device=device)), labels).backward()

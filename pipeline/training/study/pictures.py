@@ -8,18 +8,14 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.atomic import write_with
+from pipeline.evaluation.plots import COLOURS, DPI, dress, save_figure
 from pipeline.training.study.course import Gradients
 from pipeline.training.study.record import Record, Shape
 
-COLOURS = ("#1b5e9b", "#c2571a", "#2e7d4f", "#8a3f8f", "#9c8a1a", "#2a8a94", "#a33b52", "#5b5b5b")
-"""One a depth, repeated beyond eight."""
-
-DPI = 130
 WIDTH, HEIGHT = 9.2, 3.6
 """Inches of a row of two panels."""
 
@@ -41,8 +37,8 @@ def draw_losses(records: Sequence[Record]) -> Figure:
     norms = _by_norm(records)
     figure, rows = _panels(len(norms))
     for (norm, group), (left, right) in zip(norms, rows, strict=True):
-        _dress(left, f"Training loss, eval mode (norm: {norm})", "step", "loss")
-        _dress(right, "Validation loss, eval mode", "step", "loss")
+        dress(left, f"Training loss, eval mode (norm: {norm})", "step", "loss")
+        dress(right, "Validation loss, eval mode", "step", "loss")
         for record in group:
             points = record.course.points
             steps = [point.step for point in points]
@@ -62,8 +58,8 @@ def draw_gradients(records: Sequence[Record]) -> Figure:
     norms = _by_norm(records)
     figure, rows = _panels(len(norms))
     for (norm, group), (left, right) in zip(norms, rows, strict=True):
-        _dress(left, f"Gradient norm by layer, first step (norm: {norm})", "layer, share of the depth", "norm")
-        _dress(right, "The same, last step kept", "layer, share of the depth", "norm")
+        dress(left, f"Gradient norm by layer, first step (norm: {norm})", "layer, share of the depth", "norm")
+        dress(right, "The same, last step kept", "layer, share of the depth", "norm")
         for record in group:
             style = _style(record.shape, records)
             kept = record.course.gradients
@@ -105,20 +101,9 @@ def _legend(axes: Axes, group: Sequence[Record], records: Sequence[Record]) -> N
     axes.legend(handles=handles, fontsize=8, frameon=False)
 
 
-def _dress(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _save(figure: Figure, path: Path) -> Path:
     """Write PNG and SVG without time stamp or version, so that equal curves give equal pictures."""
-    FigureCanvasAgg(figure)
-    write_with(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
+    save_figure(figure, path)
     plain = {"Date": None, "Creator": None}
     with rc_context({"svg.hashsalt": path.stem}):
         write_with(path.with_suffix(".svg"), lambda temporary: figure.savefig(temporary, format="svg", metadata=plain))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from pipeline.evaluation.plots import DPI, save_figure
+from pipeline.evaluation.plots import DPI, dress, save_figure
 from pipeline.training.watch.measures import DepthRecord, Figures
 
 MOST_LINES = 6
@@ -50,11 +50,7 @@ def _draw(
     axes.set_yscale("log", subs=[])  # no minor ticks, which take most of the time of drawing
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_title(f"{title} ({detail})", fontsize=9, loc="left")
-    axes.tick_params(labelsize=8)
-    axes.grid(color="#e6e6e6", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes, f"{title} ({detail})")
     stages = list(shown[-1].stages.values())
     for number in range(1, len(stages)):
         if stages[number] != stages[number - 1]:

@@ -49,6 +49,8 @@ class DepthWatch(Callback):
 
     Parameters
     ----------
+    settings : TrainingSettings
+        How often is measured, and what a warning may advise.
     folder : Path
         Receives :data:`CHART` and :data:`TABLE`.
     """

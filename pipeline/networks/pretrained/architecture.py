@@ -7,14 +7,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from pipeline.backbones.layouts import LAYERS_OF_BLOCK
+from pipeline.backbones.layouts import Layout
 from pipeline.backbones.options import BlockName
+from pipeline.backbones.residual_settings import BASE_WIDTH
 
 Norm = Literal["batch", "group", "none"]
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Architecture:
     """A residual network as its tensors tell it; strides and pooling leave no trace in them.
 
     Attributes
@@ -44,12 +45,12 @@ class Anatomy:
 
     @property
     def depth(self) -> int:
-        """Layers with weights: stem, convolutions of the blocks, head."""
-        return LAYERS_OF_BLOCK[self.block] * sum(self.blocks) + 2
+        """See :attr:`pipeline.backbones.layouts.Layout.depth`."""
+        return Layout(self.block, self.blocks).depth
 
 
-def describe(trunk: Mapping[str, Tensor]) -> Anatomy:
-    """Read the anatomy off a network under our names."""
+def describe(trunk: Mapping[str, Tensor]) -> Architecture:
+    """Read the architecture off the state of a network under our names, e.g. ``stages.0.0.conv1.weight``."""
     found = [match for name in trunk if (match := re.match(r"stages\.(\d+)\.(\d+)\.(\w+)", name))]
     places = {(int(match[1]), int(match[2])) for match in found if match[3] != "norm"}
     stages = 1 + max((stage for stage, _ in places), default=-1)
@@ -57,7 +58,7 @@ def describe(trunk: Mapping[str, Tensor]) -> Anatomy:
     kernel = trunk.get("stages.0.0.conv2.weight")
     first = trunk["stages.0.0.conv1.weight"]
     block: BlockName = "bottleneck" if "conv3" in parts else "basic"
-    return Anatomy(
+    return Architecture(
         ndim=first.ndim - 2,
         block=block,
         blocks=tuple(sum(place[0] == stage for place in places) for stage in range(stages)),
@@ -84,7 +85,7 @@ def _norm(trunk: Mapping[str, Tensor], parts: set[str]) -> Norm:
     return "group" if parts & {"norm1", "norm2"} else "none"
 
 
-def causes(file: Anatomy, ours: Anatomy) -> Iterator[tuple[str, str]]:
+def causes(file: Architecture, ours: Architecture) -> Iterator[tuple[str, str]]:
     """Yield why the weights do not fit, the likeliest first, each with what to set."""
     if file.ndim > ours.ndim:
         yield "the weights are of a 3D network and yours is 2D", "use 2D weights, or a 3D plan"
@@ -124,11 +125,11 @@ def causes(file: Anatomy, ours: Anatomy) -> Iterator[tuple[str, str]]:
         )
 
 
-def _layers(network: Anatomy) -> str:
+def _layers(network: Architecture) -> str:
     return f"{network.depth} layers ({', '.join(map(str, network.blocks))} {network.block} blocks)"
 
 
-def _depth_setting(file: Anatomy) -> str:
+def _depth_setting(file: Architecture) -> str:
     return f"set network.backbone.depth: {file.depth}, block: {file.block}, stages: {len(file.blocks)}"
 
 
@@ -136,18 +137,18 @@ def _stem_setting(stem: str) -> str:
     return {"3x3": "small or medium", "7x7": "large"}.get(stem, stem)
 
 
-def _shortcut_setting(file: Anatomy) -> str:
+def _shortcut_setting(file: Architecture) -> str:
     if not file.projected:
         return "A"
     return "C" if len(file.projected) == sum(file.blocks) else "B"
 
 
-def _width_setting(file: Anatomy) -> str:
+def _width_setting(file: Architecture) -> str:
     channels, of_group = file.inner
     if file.block == "basic" or not of_group:
         return f"set network.backbone.width: {file.width}"
     groups = channels // of_group
-    group_width = of_group * 64 // file.width
+    group_width = of_group * BASE_WIDTH // file.width
     return f"set network.backbone.width: {file.width}, groups: {groups}, group_width: {group_width}"
 
 
