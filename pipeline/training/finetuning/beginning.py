@@ -12,7 +12,7 @@ from pipeline.networks.settings import NetworkSettings
 from pipeline.training.finetuning.account import describe
 from pipeline.training.finetuning.adapters import adapt
 from pipeline.training.finetuning.settings import FinetuneSettings
-from pipeline.training.finetuning.stages import check_stages
+from pipeline.training.finetuning.stages import check_stages, stage_modules
 from pipeline.training.finetuning.tuning import Tuning
 
 log = logging.getLogger("resdx")
@@ -66,13 +66,20 @@ def begin(classifier: Classifier, settings: FinetuneSettings, epochs: int) -> tu
     late = [stage for stage in settings.thaw if stage in never]
     if late:
         log.warning("%s would thaw after the last of %d epochs: frozen to the end.", ", ".join(late), epochs)
-    if all(_is_fresh(classifier.get_submodule(name)) for name in tuning.still(0)):
+    standing = _standing(classifier, tuning)
+    if standing and all(_is_fresh(classifier.get_submodule(name)) for name in standing):
         log.warning("What is frozen or fixed is as a fresh network has it: load weights to fine-tune.")
     tuning.apply(classifier, epochs - 1)
     sentences = describe(classifier, tuning, left_out)
     for sentence in sentences:
         log.info("%s", sentence)
     return sentences
+
+
+def _standing(classifier: Classifier, tuning: Tuning) -> tuple[str, ...]:
+    """Name what keeps loaded values: frozen stages, fixed norms, and stages that train through adapters alone."""
+    modules = stage_modules(classifier)
+    return tuple(dict.fromkeys((*tuning.still(0), *(modules[stage] for stage in tuning.adapted))))
 
 
 def _is_fresh(module: nn.Module) -> bool:

@@ -216,6 +216,25 @@ def test_the_share_is_told_in_words(build) -> None:
     assert math.isclose(count(classifier, Tuning(settings, classifier, 10), 0).trainable, first)
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [({"layer_decay": 0.5}, (False, False)), ({"lora": {"rank": 2}}, (True, False))],
+    ids=["rates", "adapters"],
+)
+def test_only_what_stands_still_is_judged_fresh(
+    build, caplog: pytest.LogCaptureFixture, settings: dict[str, object], warned: tuple[bool, bool]
+) -> None:
+    """Rates by layer hold nothing still; the weights beside adapters stand still and must have been loaded."""
+    loaded, fresh = build(), build()
+    for module in fresh.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.reset_running_stats()
+    for classifier, expected in zip((fresh, loaded), warned, strict=True):
+        caplog.clear()
+        tuned(classifier, **settings)
+        assert any("fresh network" in record.getMessage() for record in caplog.records) is expected
+
+
 def test_freezing_fresh_weights_is_warned_of(build, caplog: pytest.LogCaptureFixture) -> None:
     classifier = build()
     begin(classifier, FinetuneSettings(frozen=("stem",)), 4)
