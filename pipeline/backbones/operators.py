@@ -11,6 +11,10 @@ from pipeline.backbones.strides import Stride
 GROUPS = 32
 """Most groups of a group norm (Wu and He 2018); fewer where the channels do not divide by it."""
 
+LEAST_CHANNELS = 2
+"""Of one group where there are as many: a group of one channel is an instance norm, which leaves nothing but its offset
+of a map of one voxel."""
+
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 """Classes of norms: batch, instance, group and layer norm."""
@@ -47,10 +51,15 @@ class Operators(NamedTuple):
             case "instance":
                 return self.instance_norm(channels, affine=True)
             case "group":
-                groups = max(count for count in range(1, GROUPS + 1) if channels % count == 0)
-                return nn.GroupNorm(groups, channels)
+                return nn.GroupNorm(norm_groups(channels), channels)
             case "none":
                 return nn.Identity()
+
+
+def norm_groups(channels: int) -> int:
+    """Count the groups of a group norm; see GROUPS and LEAST_CHANNELS."""
+    most = max(1, min(GROUPS, channels // LEAST_CHANNELS))
+    return max(count for count in range(1, most + 1) if channels % count == 0)
 
 
 OPERATORS = {

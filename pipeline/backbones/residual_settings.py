@@ -148,8 +148,10 @@ class ResidualSettings(BackboneSettings):
             changes["stem"] = next(fitting, "large")
         definite = self.model_validate(self.model_dump() | changes).definite(len(size))
         changes["width"] = definite.width
+        strides = definite.strides
         if self.strides == "auto":
-            changes["strides"] = choose_strides(size, spacing, len(definite.strides))
+            strides = changes["strides"] = choose_strides(size, spacing, len(strides))
+        self._check_last_map(size, strides)
         return self.model_validate(self.model_dump() | changes)
 
     def definite(self, ndim: int) -> DefiniteSettings:
@@ -173,6 +175,17 @@ class ResidualSettings(BackboneSettings):
             expected = f"{steps} downsamplings of {ndim} axes each"
             raise ConfigError("backbone", [f"strides: expected {expected}, got {[list(stride) for stride in strides]}"])
         return DefiniteSettings(layout, width, stem, strides)
+
+    def _check_last_map(self, size: Sequence[int], strides: Sequence[Stride]) -> None:
+        """Refuse an instance norm of maps of one voxel, which holds nothing but the offset of the norm."""
+        voxels = list(size)
+        for stride in strides:
+            voxels = [-(-count // step) for count, step in zip(voxels, stride, strict=True)]
+        if self.norm == "instance" and math.prod(voxels) == 1:
+            image = " x ".join(map(str, size))
+            problem = f"norm: instance has one voxel to normalise over in the last map of {image} voxels"
+            remedy = "take norm: group or batch, a smaller stem or a larger plan.size"
+            raise ConfigError("backbone", [f"{problem}; {remedy}"])
 
     @property
     def _grouped(self) -> bool:

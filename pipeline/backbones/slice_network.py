@@ -10,6 +10,9 @@ from pipeline.backbones.residual_settings import ResidualSettings
 SLICE_AXES = 2
 VOLUME_AXES = 3
 
+ATTENTION = "attention"
+"""Name of the attention among the stages."""
+
 
 class GatedAttention(nn.Module):
     """Weights of the slices of a case, which sum to 1 (Ilse et al. 2018, equation 9).
@@ -60,7 +63,7 @@ class SliceNetwork(Backbone):
 
     def named_stages(self) -> dict[str, nn.Module]:
         """See :meth:`Backbone.named_stages`; the attention comes last."""
-        return self.encoder.named_stages() | {"attention": self.attention}
+        return self.encoder.named_stages() | {ATTENTION: self.attention}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """See :meth:`Backbone.forward_features`; the axis of the slices keeps its length."""

@@ -8,6 +8,7 @@ from monai.networks.nets.resnet import ResNet
 
 from pipeline.backbones.blocks import Block
 from pipeline.backbones.layouts import FOUR_STAGES
+from pipeline.backbones.operators import OPERATORS
 from pipeline.backbones.residual import ResidualNetwork
 from pipeline.backbones.resnet import Config
 from pipeline.backbones.stochastic_depth import StochasticDepth
@@ -107,6 +108,30 @@ def test_norm_is_used_throughout(norm: str, name: str) -> None:
     assert kinds == {name}
     x = torch.randn(2, 1, 12, 12, 12)
     torch.testing.assert_close(backbone.train()(x)[:1], backbone(x[:1]), rtol=1e-4, atol=1e-5)  # no batch statistics
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (2, 1), (6, 3), (7, 1), (8, 4), (16, 8), (31, 1), (64, 32), (96, 32), (512, 32)]
+)
+def test_groups_of_a_norm_hold_two_channels_where_they_can(channels: int, groups: int) -> None:
+    norm = OPERATORS[2].normalisation("group", channels)
+    assert norm.num_groups == groups
+
+
+def test_group_norm_sees_maps_of_one_voxel() -> None:
+    """With one channel a group the features would be the same for every image."""
+    torch.manual_seed(0)
+    network = build(3, 1, depth=10, width=4, norm="group", zero_init=False)
+    x = torch.randn(2, 1, 8, 8, 3)
+    assert network.forward_features(x).shape[2:] == (1, 1, 1)
+    assert (network(x)[0] - network(x)[1]).abs().max() > 1e-2
+
+
+def test_instance_norm_of_one_voxel_is_refused() -> None:
+    settings = {"depth": 10, "norm": "instance"}
+    with pytest.raises(ConfigError, match=r"norm: instance has one voxel .* of 8 x 8 x 3 voxels; take norm: group"):
+        Config.from_mapping(settings).resolved(10, (8, 8, 3), None)
+    Config.from_mapping(settings).resolved(10, (16, 8, 3), None)
 
 
 def test_stochastic_depth_keeps_the_expectation_and_rises_with_depth() -> None:

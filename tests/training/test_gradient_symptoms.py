@@ -107,6 +107,8 @@ def record(step: int = 1, **gradient: float) -> DepthRecord:
         ({"stem": 0.0, "stage1": 0.0, "heads": 0.0}, []),
         ({"stem": 1e-9, "stage1": 1e-9, "heads": 1e-9}, []),
         ({"heads": 1e9}, []),
+        ({"stem": 1.0, "stage1": 1.0, "attention": 0.0}, []),
+        ({"stem": 1.0, "stage1": 1.0, "attention": 1e-6}, []),
     ],
 )  # fmt: skip
 def test_thresholds(gradients: dict[str, float], found: list[tuple[str, str, bool]]) -> None:

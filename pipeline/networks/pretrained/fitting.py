@@ -70,9 +70,12 @@ def fold_biases(file: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[
     """Fold biases into batch norms: running means less the bias of the convolution before, by the name of the bias.
 
     Where the file's convolution has a bias and ours has none, for a batch norm follows: the norm subtracts the mean, so
-    that the bias has no effect in training, and in evaluation none once the running mean is smaller by it.
+    that the bias has no effect in training, and in evaluation none once the running mean is smaller by it. The norms of
+    pre-activation blocks stand before their convolutions: nothing is folded there.
     """
-    found = {}
+    found: dict[str, Tensor] = {}
+    if any(".activation." in name for name in ours):
+        return found
     for name, bias in file.items():
         mean = mean_behind(name)
         if name not in ours and mean in file and mean in ours and file[mean].shape == bias.shape:

@@ -14,6 +14,7 @@ from typing import Literal
 from pipeline.backbones.blocks import Block
 from pipeline.backbones.operators import NORMS
 from pipeline.backbones.preactivation import PreActivationBlock
+from pipeline.backbones.slice_network import ATTENTION
 from pipeline.networks.classifier import HEADS, Classifier
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch.measures import DepthRecord
@@ -28,6 +29,9 @@ EXPLODED = 1e3
 
 OVERTURNING = 1e2
 """Times the weights: a plain step at a learning rate of 0.01 would replace them all."""
+
+NOT_JUDGED = frozenset({HEADS, ATTENTION})
+"""They weigh what the stages have found, and start at zero or near it by design: no stage is measured by them."""
 
 REPEATS = 2
 """Measurements in a row before a relation between stages is told: one batch may be odd, and so is the first step of
@@ -64,7 +68,7 @@ def symptoms(record: DepthRecord, *, scaled: bool = False) -> tuple[Symptom, ...
 
 
 def _symptoms(record: DepthRecord, scaled: bool) -> Iterator[Symptom]:
-    norms = {stage: norm for stage, norm in record.by_stage(record.gradient).items() if stage != HEADS}
+    norms = {stage: norm for stage, norm in record.by_stage(record.gradient).items() if stage not in NOT_JUDGED}
     shares = {stage: share for stage, share in record.per_weight(record.gradient).items() if stage in norms}
     broken = [stage for stage, norm in norms.items() if not math.isfinite(norm)]
     for stage in broken:

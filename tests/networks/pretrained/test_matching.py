@@ -247,3 +247,13 @@ def test_report_survives_the_disk(tmp_path: Path) -> None:
     report = load(classifier(3, depth=10), file)
     assert PretrainedReport.model_validate_json(report.model_dump_json()) == report
     assert str(tmp_path) not in report.model_dump_json()
+
+
+def test_biases_before_no_norm_are_not_folded(tmp_path: Path) -> None:
+    """In a pre-activation block norm2 stands before conv2: its mean must not take conv2's bias."""
+    theirs = classifier(2, depth=20, preactivation=True).state_dict()
+    name = "backbone.stages.0.0.conv2.bias"
+    assert name.replace("bias", "weight") in theirs
+    theirs[name] = torch.ones(theirs["backbone.stages.0.0.norm2.running_mean"].shape)
+    with pytest.raises(PretrainedError, match=r"unexpected: stages\.0\.0\.conv2\.bias"):
+        load(classifier(2, depth=20, preactivation=True), saved(theirs, tmp_path / "weights.pt"))
