@@ -62,7 +62,7 @@ ABOUT = (
     "patient and some are equal: nothing about new patients follows. Width 16, shortcut A, zero_init off, SGD with "
     "Nesterov momentum 0.9, learning rate 0.05 after 100 steps of warm-up, cosine to 1%, weight decay 0.0001, "
     "batch_size 64 (an epoch is cut into even batches, of 63 or 64), no augmentation; equal batches in equal order, "
-    "equal first weights in twins of one seed; float32, one thread a network, two networks at a time"
+    "equal first weights in twins of one seed; float32"
 )
 
 
