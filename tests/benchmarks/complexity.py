@@ -26,10 +26,9 @@ def main() -> None:
             network = torch.nn.Sequential(backbone, torch.nn.Linear(backbone.features, CLASSES))
         counted = sum(parameter.numel() for parameter in network.parameters()) / 1e6
         work = count_multiply_adds(network, (3, SIDE, SIDE)) / 1e9
-        rows.append(
-            (f"ResNet-{depth}", f"{counted:.2f}", f"{parameters:.2f}", f"{100 * (counted / parameters - 1):+.2f}%")
-            + (f"{work:.2f}", f"{multiply_adds:.2f}", f"{100 * (work / multiply_adds - 1):+.2f}%")
-        )
+        counted_beside = (f"{counted:.2f}", f"{parameters:.2f}", f"{100 * (counted / parameters - 1):+.2f}%")
+        work_beside = (f"{work:.2f}", f"{multiply_adds:.2f}", f"{100 * (work / multiply_adds - 1):+.2f}%")
+        rows.append((f"ResNet-{depth}", *counted_beside, *work_beside))
     heads = ("network", "parameters, M", "published", "difference", "multiply-adds, G", "published", "difference")
     print(write_section("complexity", "Parameters and multiply-adds", table(heads, rows), ("torch",)))
 
