@@ -60,4 +60,8 @@ def test_largest_depth_below(depth: int, block: str, stages: int | str, expected
 @pytest.mark.parametrize("stages", ["auto", 3, 4])
 def test_what_is_left_to_a_rule_has_a_layout(block: str, stages: int | str) -> None:
     for depth in (1, 10, 18, 34, 50, 300):
-        find_layout(depth_below(depth, block, stages), block, stages)  # type: ignore[arg-type] # from a table
+        chosen = depth_below(depth, block, stages)  # type: ignore[arg-type] # from a table
+        layout = find_layout(chosen, block, stages)  # type: ignore[arg-type] # from a table
+        assert layout.depth == chosen
+        assert block in ("auto", layout.block)
+        assert len(layout.blocks) == (3 if stages == 3 else 4)
