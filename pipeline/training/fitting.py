@@ -142,10 +142,8 @@ def fit(
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, folder / WATCHED, journal)
-    watching: list[Callback] = [watch] if settings.depth_watch.enabled else []
-    if settings.overfitting_watch.enabled and isinstance(data, CaseDataModule):
-        watching.append(OverfittingWatch(settings.overfitting_watch, data, seed))
-    trainer = make_trainer(settings, precision, checkpoints, recorder, [Thawing(tuning, classifier), *watching])
+    watching = [Thawing(tuning, classifier), *_watching(settings, watch, data, seed)]
+    trainer = make_trainer(settings, precision, checkpoints, recorder, watching)
     resumed = _resumable(checkpoints / LAST)
     with _quiet(), _lightning_takes_sigterm():
         try:
@@ -161,6 +159,16 @@ def fit(
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
     return fitted
+
+
+def _watching(
+    settings: TrainingSettings, watch: DepthWatch, data: pl.LightningDataModule, seed: int
+) -> Iterator[Callback]:
+    """Yield the watches that are wanted; the gap needs cases that can be looked at without augmentation."""
+    if settings.depth_watch.enabled:
+        yield watch
+    if settings.overfitting_watch.enabled and isinstance(data, CaseDataModule):
+        yield OverfittingWatch(settings.overfitting_watch, data, seed)
 
 
 def make_trainer(
