@@ -47,7 +47,7 @@ from pipeline.training.checkpoints import BEST, load_weights
 from pipeline.training.finetuning import beginning as finetuning
 from pipeline.training.finetuning.adapters import check_installed, merged
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
-from pipeline.training.losses import FindingsLoss, class_weights
+from pipeline.training.losses import training_loss
 from pipeline.training.precision import PrecisionChoice, choose_precision
 from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
 from pipeline.training.settings import TrainingSettings
@@ -244,7 +244,7 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
 
     def choose() -> PrecisionChoice:
         batch = next(iter(data.train_dataloader()))
-        loss = FindingsLoss(findings, class_weights(findings, labels[Split.TRAIN]))
+        loss = training_loss(findings, labels[Split.TRAIN], config.training)
         wanted = (plan.precision, config.training.memory_format)
         return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device_of(config.training))
 

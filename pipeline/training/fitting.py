@@ -33,7 +33,7 @@ from pipeline.training.checkpoints import (
 )
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
-from pipeline.training.losses import FindingsLoss, check_learnable, class_weights
+from pipeline.training.losses import check_learnable, training_loss
 from pipeline.training.module import SCORE, TrainingModule
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.run_folder import CHECKPOINTS
@@ -126,14 +126,14 @@ def fit(
     if (checkpoints / FITTED).is_file():
         return Fitted.model_validate_json((checkpoints / FITTED).read_bytes())
     check_learnable(findings, labels[Split.TRAIN])
-    weights = class_weights(findings, labels[Split.TRAIN]) if settings.class_weights == "balanced" else None
+    loss = training_loss(findings, labels[Split.TRAIN], settings)
     by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
     memory_format = precision.memory_format(classifier.backbone.ndim)
     lay_out(classifier, memory_format)
     tuning = Tuning(settings.finetune, classifier, settings.epochs)
     module = TrainingModule(
         classifier,
-        FindingsLoss(findings, weights, settings.label_smoothing),
+        loss,
         settings,
         tuning=tuning,
         seed=seed,

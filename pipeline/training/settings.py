@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from pipeline.config import Settings
 from pipeline.training.finetuning.settings import FinetuneSettings
+from pipeline.training.loss_settings import ClassWeights, LossSettings
 from pipeline.training.watch.settings import DepthWatchSettings, OverfittingWatchSettings
 
 SHARDING = ("fsdp", "deepspeed")
@@ -27,11 +28,20 @@ class TrainingSettings(Settings):
     )
     gradient_clip: NonNegativeFloat = Field(default=1.0, description="Largest gradient norm; 0 does not clip.")
     accumulate: PositiveInt = Field(default=1, description="Batches whose gradients make one step.")
-    class_weights: Literal["none", "balanced"] = Field(
+    loss: LossSettings = Field(default=LossSettings(), description="What is minimised.")
+    class_weights: ClassWeights = Field(
         default="balanced",
-        description="balanced: rarer classes weigh more in the loss, by the inverse of their count in training.",
+        description="balanced: rarer classes weigh more in the loss, by the inverse of their count in training. "
+        "effective_number: the same with counts that saturate, milder where classes differ a hundredfold (Cui et al. "
+        "2019; loss.beta). none: each case counts alike, and probabilities are those of the training population.",
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the label that is spread evenly.")
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of each label that is spread evenly over the answers, 0.05 to 0.1 where labels are noisy "
+        "or a network becomes too sure (Szegedy et al. 2016). For every kind of finding.",
+    )
     ema_decay: float = Field(
         default=0.0,
         ge=0,
@@ -67,6 +77,15 @@ class TrainingSettings(Settings):
     devices: PositiveInt | Literal["auto"] = Field(default=1, description="Lightning: devices a node.")
     strategy: str = Field(default="auto", description="Lightning: auto, ddp, fsdp, ...")
     num_nodes: PositiveInt = Field(default=1, description="Lightning: machines, started by torchrun or SLURM.")
+
+    @model_validator(mode="after")
+    def _corrects_once(self) -> Self:
+        if self.loss.kind == "logit_adjusted" and self.class_weights != "none":
+            raise ValueError(
+                f"loss.kind logit_adjusted and class_weights {self.class_weights} both make up for rare classes; "
+                "set class_weights: none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tunes_whole_weights(self) -> Self:

@@ -3,12 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.losses import FocalLoss
+from pydantic import ValidationError
 from torch.nn import functional as F
 
 from pipeline.domain.encoding import class_probabilities
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.errors import TrainingError
-from pipeline.training.losses import FindingsLoss, check_learnable, class_weights
+from pipeline.training.losses import FindingsLoss, check_learnable, class_weights, training_loss
+from pipeline.training.losses.class_counts import log_frequencies
+from pipeline.training.settings import TrainingSettings
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 ORGAN = Finding(name="organ", kind=FindingKind.MULTICLASS, classes=("liver", "kidney", "spleen"))
@@ -102,3 +106,107 @@ def test_absent_class_is_no_division_by_zero() -> None:
 def test_labels_that_do_not_differ_are_refused(finding: Finding, labels: list[list[int]], name: str) -> None:
     with pytest.raises(TrainingError, match=f"^{name}: the 2 known labels"):
         check_learnable([finding], np.array(labels))
+
+
+SEVERAL = (LESION, ORGAN, SIGNS, GRADE)
+RANDOM = torch.Generator().manual_seed(1)
+LOGITS = torch.randn(40, 8, generator=RANDOM) * 3
+LABELS = torch.stack([torch.randint(-1, most, (40,), generator=RANDOM) for most in (2, 3, 2, 2, 3)], dim=1)
+
+
+def recipe(findings: list[Finding], labels: np.ndarray, **settings: object) -> FindingsLoss:
+    return training_loss(findings, labels, TrainingSettings.model_validate({"class_weights": "none"} | settings))
+
+
+def test_focal_agrees_with_monai_and_masks_what_is_unknown() -> None:
+    logits, labels = LOGITS[:, 1:4], LABELS[:, 1]
+    known = labels >= 0
+    found = FindingsLoss([ORGAN], gamma=2.0)(logits, labels[:, None])
+    # monai takes the mean over classes too
+    expected = FocalLoss(use_softmax=True, to_onehot_y=True, gamma=2.0)(logits[known], labels[known, None]) * 3
+    torch.testing.assert_close(found, expected)
+    known = LABELS[:, 0] >= 0
+    found = FindingsLoss([LESION], gamma=1.5)(LOGITS[:, :1], LABELS[:, :1])
+    torch.testing.assert_close(found, FocalLoss(gamma=1.5)(LOGITS[known, :1], LABELS[known, :1].float()))
+    signs, masked = LABELS[:, 2:4], LABELS[:, 2:4] >= 0
+    found = FindingsLoss([SIGNS], gamma=3.0)(LOGITS[:, 4:6], signs)
+    expected = FocalLoss(gamma=3.0, reduction="none")(LOGITS[:, 4:6], signs.clamp(min=0).float())
+    torch.testing.assert_close(found, expected[masked].mean())
+
+
+def test_focal_of_an_ordinal_finding_is_the_mean_over_its_thresholds() -> None:
+    above, below = 1 / (1 + math.exp(-2.0)), 1 / (1 + math.exp(-1.0))  # chance of y > 0, and of not y > 1
+    expected = (-((1 - above) ** 2) * math.log(above) - (1 - below) ** 2 * math.log(below)) / 2
+    assert loss(GRADE, [[2.0, -1.0]], [[1]], gamma=2.0) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_focal_without_focus_is_cross_entropy(smoothing: float) -> None:
+    plain = FindingsLoss(SEVERAL, smoothing=smoothing)(LOGITS, LABELS)
+    torch.testing.assert_close(FindingsLoss(SEVERAL, smoothing=smoothing, gamma=1e-9)(LOGITS, LABELS), plain)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_of_logits_beyond_all_doubt_has_a_finite_gradient(gamma: float) -> None:
+    logits = (LOGITS * 1e4).requires_grad_(True)
+    value = FindingsLoss(SEVERAL, gamma=gamma, smoothing=0.1)(logits, LABELS)
+    value.backward()
+    assert value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
+
+
+def test_smoothing_draws_multilabel_and_ordinal_targets_towards_the_middle() -> None:
+    def cross_entropy(logit: float, target: float) -> float:
+        return target * math.log1p(math.exp(-logit)) + (1 - target) * math.log1p(math.exp(logit))
+
+    expected = cross_entropy(1.0, 0.9)
+    assert loss(SIGNS, [[1.0, 7.0]], [[1, -1]], smoothing=0.2) == pytest.approx(expected, rel=1e-5)
+    expected = (cross_entropy(2.0, 0.9) + cross_entropy(-1.0, 0.1)) / 2
+    assert loss(GRADE, [[2.0, -1.0]], [[1]], smoothing=0.2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_effective_numbers_weigh_by_the_sum_of_a_geometric_series() -> None:
+    counts, beta = np.array([50, 5, 1]), 0.9
+    labels = np.repeat(np.arange(3), counts)[:, None]
+    effective = np.array([sum(beta**k for k in range(count)) for count in counts])
+    (weights,) = class_weights([ORGAN], labels, "effective_number", beta)
+    np.testing.assert_allclose(weights * effective, np.full(3, weights[0] * effective[0]), rtol=1e-5)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
+    near = class_weights([ORGAN], labels, "effective_number", 1 - 1e-9)[0]
+    np.testing.assert_allclose(near, class_weights([ORGAN], labels)[0], rtol=1e-5)
+    np.testing.assert_allclose(class_weights([ORGAN], labels, "effective_number", 1e-9)[0], 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(class_weights([SIGNS], LABELS[:, 2:4].numpy(), "none")[0], np.ones((2, 2)))
+
+
+def test_logit_adjustment_is_cross_entropy_of_logits_and_log_frequencies() -> None:
+    labels = np.array([[0, 0, 1, 0]] * 6 + [[1, 1, 0, -1]] * 2 + [[-1, 2, 0, 1]] * 2)
+    made = recipe([LESION, ORGAN, SIGNS], labels, loss={"kind": "logit_adjusted", "tau": 0.5})
+    logits, truth = LOGITS[:10, :6], torch.from_numpy(labels)
+    moved = logits + 0.5 * torch.tensor(np.log([2 / 6, 6 / 10, 2 / 10, 2 / 10, 6 / 4, 2 / 6])).float()
+    torch.testing.assert_close(made(logits, truth), FindingsLoss([LESION, ORGAN, SIGNS])(moved, truth))
+
+
+def test_logit_adjusted_optimum_is_the_same_for_rare_and_frequent_classes() -> None:
+    """A constant logit fitted to labels of which a tenth is positive ends at even odds (Menon et al. 2021)."""
+    labels = np.array([[0]] * 9 + [[1]])
+    made, logit = recipe([LESION], labels, loss={"kind": "logit_adjusted"}), torch.zeros(1, 1, requires_grad=True)
+    made(logit.expand(10, 1), torch.from_numpy(labels)).backward()
+    assert logit.grad is not None and abs(float(logit.grad)) < 1e-6
+
+
+def test_a_class_that_training_lacks_has_a_finite_log_frequency() -> None:
+    (found,) = log_frequencies([ORGAN], np.array([[0], [0], [2], [-1]]))
+    np.testing.assert_allclose(found, np.log([2 / 4, 1 / 4, 1 / 4]), rtol=1e-6)
+
+
+def test_logit_adjustment_is_refused_where_it_is_not_defined_or_would_count_twice() -> None:
+    with pytest.raises(TrainingError, match="not defined for ordinal findings: grade"):
+        recipe([LESION, GRADE], np.array([[0, 1], [1, 2]]), loss={"kind": "logit_adjusted"})
+    with pytest.raises(ValidationError, match="both make up for rare classes"):
+        recipe([LESION], np.array([[0], [1]]), loss={"kind": "logit_adjusted"}, class_weights="balanced")
+
+
+def test_settings_choose_the_loss() -> None:
+    labels = LABELS.numpy()
+    made = recipe(list(SEVERAL), labels, loss={"kind": "focal", "gamma": 1.0}, class_weights="effective_number")
+    weights = class_weights(SEVERAL, labels, "effective_number", 0.999)
+    torch.testing.assert_close(made(LOGITS, LABELS), FindingsLoss(SEVERAL, weights, gamma=1.0)(LOGITS, LABELS))
