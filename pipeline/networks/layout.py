@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from pipeline.networks.rerouting import reroute_faulty_kernels
+
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By the axes of a tensor: of images and weights of 2D and of 3D convolutions."""
 
@@ -11,7 +13,8 @@ def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
     """Lay out weights, in place, as images of that layout want them.
 
     ``Module.to`` does so only where all weights have the number of axes of the format; a network that looks at volumes
-    slice by slice has others.
+    slice by slice has others. Layers that this layout would bring to a faulty kernel are computed in another way; see
+    :mod:`pipeline.networks.rerouting`.
 
     Parameters
     ----------
@@ -22,3 +25,5 @@ def lay_out(network: nn.Module, memory_format: torch.memory_format) -> None:
     for parameter in network.parameters():
         wanted = CHANNELS_LAST.get(parameter.ndim, torch.contiguous_format) if last else torch.contiguous_format
         parameter.data = parameter.data.contiguous(memory_format=wanted)
+    if last:
+        reroute_faulty_kernels(network)
