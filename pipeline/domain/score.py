@@ -165,6 +165,9 @@ class Report(Frozen):
         ``all`` takes every case of an external set, whatever its split.
     cases, patients : int
         Evaluated; cases that could not be read are counted in ``rejected``.
+    opened_for : int
+        For how many models the test split was looked at so far, this one included; 0 where no test case is among the
+        cases. Looking again for the same model changes nothing, so that equal inputs give an equal report.
     """
 
     model: str
@@ -177,6 +180,7 @@ class Report(Frozen):
     patients: int
     rejected: int = 0
     acknowledged_leaks: int = 0
+    opened_for: int = 0
     resamples: int = 0
     seed: int = 0
     findings: tuple[FindingReport, ...]

@@ -44,6 +44,7 @@ def evaluate(
     engine: str = "",
     acknowledged_leaks: int = 0,
     rejected: int = 0,
+    opened_for: int = 0,
 ) -> Report:
     """Score a model.
 
@@ -58,6 +59,8 @@ def evaluate(
         and differs, the set is external.
     rejected : int
         Cases of the split that could not be read or prepared; they are not among `cases`.
+    opened_for : int
+        For how many models the test split was looked at, this one included.
     """
     bootstrap = make_bootstrap(cases, settings)
     answers = answers_of(findings, cases, logits, calibration, operating_points, bootstrap.patients)
@@ -73,11 +76,15 @@ def evaluate(
         patients=len({case.patient for case in cases}),
         rejected=rejected,
         acknowledged_leaks=acknowledged_leaks,
+        opened_for=opened_for,
         resamples=settings.resamples,
         seed=settings.seed,
         findings=tuple(_finding_report(entry, cases, bootstrap, settings) for entry in answers),
         calibration=tuple(calibration),
-        warnings=_warnings(split, external, acknowledged_leaks, rejected, len(cases)),
+        warnings=(
+            *_warnings(split, external, acknowledged_leaks, rejected, len(cases)),
+            *_warnings_of_openings(opened_for),
+        ),
     )
 
 
@@ -227,3 +234,12 @@ def _warnings(split: Split | Literal["all"], external: bool, leaks: int, rejecte
     if rejected:
         found.append(f"{rejected} of {rejected + cases} cases could not be read and are not in the scores.")
     return tuple(found)
+
+
+def _warnings_of_openings(models: int) -> tuple[str, ...]:
+    if models < 2:
+        return ()
+    return (
+        f"The test split has been opened for {models} models: the best score of several owes something to chance, "
+        "unless the model was chosen before.",
+    )

@@ -12,10 +12,12 @@ from pydantic import Field
 
 from pipeline import __version__, atomic
 from pipeline.cohort.case_reader import CaseReader
+from pipeline.cohort.openings import Opening, describe_openings, record_opening
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.config import KindOf, Part
 from pipeline.domain.case import Case, Split
 from pipeline.domain.codes import Code
+from pipeline.domain.manifest import Manifest
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.score import Report
 from pipeline.engines.engine import Engine
@@ -84,6 +86,7 @@ def run(config: Config) -> Outcome:
         manifest = load_manifest(config.manifest)
         check_findings(package.findings, manifest.findings)
         cases = cases_to_score(manifest, config.split, package.findings)
+        looks = count_looks(config, package, manifest, cases)
         scored, logits, rejections = answer(config, package, cases, Path(scratch) / "prepared")
         atomic.write_text(config.out / "rejections.csv", rejection_table(rejections))
         if not scored:
@@ -103,10 +106,21 @@ def run(config: Config) -> Outcome:
             engine=config.engine.kind,
             acknowledged_leaks=max(manifest.acknowledged_leaks, package.card.acknowledged_leaks),
             rejected=len(rejections),
+            opened_for=len({look.model for look in looks}),
         )
         files = write_results(config, package, scored, logits, report)
-        lines = [*score_lines(report), *_closing(config, report), *_track(config, package, report, files)]
+        counted = [describe_openings(looks)] if looks else []
+        lines = [*score_lines(report), *counted, *_closing(config, report), *_track(config, package, report, files)]
     return Outcome(lines=tuple(lines), exit_code=EXIT_SOME_REJECTED if rejections else EXIT_OK)
+
+
+def count_looks(
+    config: Config, package: ModelPackage, manifest: Manifest, cases: Sequence[Case]
+) -> tuple[Opening, ...]:
+    """Note that the test split is opened, before anything is scored; empty where no test case is among `cases`."""
+    if not any(case.split is Split.TEST for case in cases):
+        return ()
+    return record_opening(config.manifest, manifest.digest, package.digest)
 
 
 def answer(

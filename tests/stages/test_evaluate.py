@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from phantoms.evaluations import FINDINGS, cohort
 from phantoms.packages import make_package
 
+from pipeline.cohort.openings import openings_path, record_opening
 from pipeline.domain.case import Case, Split
 from pipeline.domain.finding import FindingKind
 from pipeline.domain.geometry import Geometry
@@ -84,7 +85,7 @@ def given(monkeypatch: pytest.MonkeyPatch, manifest: Manifest, unreadable: froze
 def config(training: Path, out: Path, **changes: object) -> Config:
     fields: dict[str, object] = {
         "model": str(training / "package"),
-        "manifest": "cohort.csv",
+        "manifest": str(out.with_name("cohort.csv")),
         "out": str(out),
         "resamples": 100,
         "processes": 0,
@@ -142,6 +143,35 @@ def test_equal_inputs_give_equal_bytes(training: Path, evaluated: tuple[Path, Ou
     run(config(training, again, cache=str(tmp_path / "cache")))
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (evaluated[0], again))
     assert one == two
+
+
+def test_looks_at_the_test_split_are_counted_by_model(training: Path, tmp_path: Path) -> None:
+    manifest = str(tmp_path / "looks.csv")
+    once = run(config(training, tmp_path / "a", manifest=manifest))
+    assert "Test split opened once so far, for 1 model." in once.lines
+    twice = run(config(training, tmp_path / "b", manifest=manifest))
+    assert "Test split opened 2 times so far, for 1 model." in twice.lines
+    assert (tmp_path / "a" / "report.json").read_bytes() == (tmp_path / "b" / "report.json").read_bytes()
+    record_opening(Path(manifest), MANIFEST.digest, "another model")
+    record_opening(Path(manifest), "another manifest", "yet another")
+    third = run(config(training, tmp_path / "c", manifest=manifest))
+    assert "Test split opened 4 times so far, for 2 models." in third.lines
+    assert any("has been opened for 2 models" in line for line in third.lines)
+    assert report_in(tmp_path / "c").opened_for == 2
+
+
+def test_other_splits_are_not_counted(training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = tuple(case.model_copy(update={"split": Split.VALIDATION}) for case in CASES)
+    given(monkeypatch, Manifest(findings=FINDINGS, cases=everyone))
+    run(config(training, tmp_path / "out", split="validation"))
+    assert not openings_path(tmp_path / "cohort.csv").exists()
+
+
+def test_a_count_that_is_damaged_opens_nothing(training: Path, tmp_path: Path) -> None:
+    openings_path(tmp_path / "cohort.csv").write_text("{}\n")
+    with pytest.raises(ManifestError, match=r"openings\.jsonl, which counts .* is damaged"):
+        run(config(training, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_case_that_cannot_be_read_costs_a_row(

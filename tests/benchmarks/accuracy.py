@@ -1,0 +1,178 @@
+"""Accuracy on public splits: three seeds of each shipped configuration. Run: python tests/benchmarks/accuracy.py.
+
+    python tests/benchmarks/accuracy.py --out DIR [--sets breastmnist ...] [--files FOLDER] [--report-only]
+
+Every step is the command that users have: import, ingest, train, evaluate. Best epoch, temperature and thresholds come
+from the validation split; the test split is opened once for each seed, after its model is frozen, and every opening
+is counted by `resdx evaluate` and printed. Killed, the same command goes on. Writes the section "accuracy" of
+RESULTS.md.
+"""
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.results import table, write_section
+from conftest import SHARED_DATA
+
+from pipeline import atomic
+from pipeline.cohort.openings import openings_path
+from pipeline.domain.score import Report
+from pipeline.stages import evaluate, import_medmnist, ingest, train
+
+SEEDS = (0, 1, 2)
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
+MINUTES = "minutes.json"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set, its configuration, and what is published of it (Yang et al., Scientific Data 10:41, 2023)."""
+
+    name: str
+    config: str
+    auroc: str
+    target: float
+    resnet: str
+    best: str
+
+
+BENCHMARKS = (
+    Benchmark("adrenalmnist3d", "adrenal3d", "auroc", 0.905, "0.827", "0.839 (ResNet-18 + ACS)"),
+    Benchmark("breastmnist", "breast2d", "auroc", 0.930, "0.901", "0.919 (AutoML)"),
+    Benchmark("retinamnist", "retina2d", "macro_auroc", 0.760, "0.717", "0.750 (AutoML)"),
+)
+
+
+def main() -> None:
+    """Train, evaluate and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="working folder; what is there is kept")
+    parser.add_argument("--files", type=Path, default=SHARED_DATA / "medmnist", help="folder of the .npz files")
+    parser.add_argument("--sets", nargs="+", default=[one.name for one in BENCHMARKS])
+    parser.add_argument("--report-only", action="store_true", help="write the table of what has been evaluated")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    os.environ.setdefault("RESDX_KEY_FILE", str(options.out.resolve() / "key"))
+    for one in BENCHMARKS:
+        if one.name in options.sets and not options.report_only:
+            run(one, options.files, options.out / one.name)
+    print(report(options.out))
+
+
+def run(one: Benchmark, files: Path, folder: Path) -> None:
+    """Import, ingest, and of each seed train and evaluate; what was done before is kept."""
+    scans, manifest = folder / "import", folder / "cohort.csv"
+    if not scans.exists():
+        import_medmnist.run(import_medmnist.Config(file=files / f"{one.name}.npz", out=scans))
+    if not manifest.is_file():
+        labels = [f"scans={scans / 'scans'}", f"out={manifest}", f"labels.file={scans / 'labels.csv'}"]
+        ingest.run(ingest.Config.load(scans / "ingest.yaml", labels))
+    for seed in SEEDS:
+        run_seed(one, manifest, folder, seed)
+
+
+def run_seed(one: Benchmark, manifest: Path, folder: Path, seed: int) -> None:
+    """Train a seed, then open the test split for it, once."""
+    out, scored = folder / f"seed{seed}", folder / f"test{seed}"
+    if (scored / "report.json").is_file():
+        return
+    given = [f"manifest={manifest}", f"out={out}", f"seed={seed}", f"cache={folder / 'cache'}"]
+    tracking = ["tracking.enabled=false", "tracking.system_seconds=0"]
+    started = time.monotonic()
+    logging.info("%s, seed %d", one.name, seed)
+    for line in train.run(train.Config.load(CONFIGS / f"{one.config}.yaml", [*given, *tracking])).lines:
+        logging.info("  %s", line)
+    add_minutes(folder / MINUTES, seed, (time.monotonic() - started) / 60)
+    ours = [f"model={out}", f"manifest={manifest}", f"out={scored}", f"cache={folder / 'cache'}", "track=false"]
+    for line in evaluate.run(evaluate.Config.load(None, ours)).lines:
+        logging.info("  %s", line)
+
+
+def add_minutes(path: Path, seed: int, minutes: float) -> None:
+    """Add to the time that a seed took, also where it was killed and went on."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known[str(seed)] = known.get(str(seed), 0.0) + minutes
+    atomic.write_text(path, json.dumps(known, indent=2) + "\n")
+
+
+def report(out: Path) -> str:
+    """Write the table of all sets that have been evaluated."""
+    heads = ["data, configuration", "seed", "test AUROC (95% interval)", "accuracy", "quadratic kappa", "minutes"]
+    rows, notes = [], []
+    for one in BENCHMARKS:
+        folder = out / one.name
+        reports = {seed: folder / f"test{seed}" / "report.json" for seed in SEEDS}
+        found = {
+            seed: Report.model_validate_json(path.read_bytes()) for seed, path in reports.items() if path.is_file()
+        }
+        if found:
+            rows += rows_of(one, found, json.loads((folder / MINUTES).read_text(encoding="utf-8")))
+            looks = len(openings_path(folder / "cohort.csv").read_text(encoding="utf-8").splitlines())
+            notes.append(f"{one.name}: its test split was opened {looks} times, for {len(found)} models")
+    published = table(
+        ["data", "ours, mean of seeds", "ours must be", "ResNet-18 there", "best there"],
+        [[one.name, mean_of(rows, one), f"{one.target:.3f}", one.resnet, one.best] for one in BENCHMARKS],
+    )
+    return write_section(
+        "accuracy",
+        "Accuracy on public splits",
+        ABOUT + "\n\n" + published + "\n\n" + table(heads, rows),
+        PACKAGES,
+        remarks=notes,
+    )
+
+
+ABOUT = (
+    "`python tests/benchmarks/accuracy.py --out DIR`: configurations of configs/train with seeds 0, 1 and 2, on the "
+    "official splits of MedMNIST v2. Best epoch, temperature and thresholds by validation alone. Test AUROC; of "
+    "RetinaMNIST the mean over its five grades of one against the rest, as MedMNIST's evaluator has it. Published "
+    "figures are those of Yang et al. 2023 as cited in secondary sources."
+)
+PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy")
+
+
+def rows_of(one: Benchmark, found: dict[int, Report], minutes: dict[str, float]) -> list[list[str]]:
+    """One row a seed, then their mean with the standard deviation between seeds."""
+    rows = []
+    columns: dict[str, list[float]] = {one.auroc: [], "accuracy": [], "quadratic_kappa": []}
+    for seed, result in found.items():
+        scores = {score.metric: score for score in result.findings[0].scores}
+        cells = []
+        for name, values in columns.items():
+            score = scores.get(name)
+            if score is None or score.value is None:
+                cells.append("")
+                continue
+            values.append(score.value)
+            bounds = f" ({score.low:.3f} to {score.high:.3f})" if name == one.auroc and score.low is not None else ""
+            cells.append(f"{score.value:.4f}{bounds}")
+        rows.append([f"{one.name}, {one.config}", str(seed), *cells, f"{minutes[str(seed)]:.1f}"])
+    means = [spread(values) for values in columns.values()]
+    rows.append([f"**{one.name}**", "mean ± sd", *means, f"{sum(minutes.values()):.1f} in all"])
+    return rows
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation between seeds."""
+    if not values:
+        return ""
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"**{statistics.mean(values):.4f}**{deviation}"
+
+
+def mean_of(rows: list[list[str]], one: Benchmark) -> str:
+    """The mean that stands in the long table."""
+    return next((row[2] for row in rows if row[0] == f"**{one.name}**"), "not run")
+
+
+if __name__ == "__main__":
+    main()
