@@ -218,13 +218,13 @@ def test_another_file_under_a_known_name_is_noticed(tmp_path: Path, caplog: pyte
     assert "breastmnist.npz is not the published file" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["adrenalmnist3d", "breastmnist"])
+@pytest.mark.parametrize("name", ["adrenalmnist3d", "breastmnist", "retinamnist"])
 def test_the_manifests_hold_digests_only(name: str) -> None:
     with (MANIFESTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
 
     assert set(rows[0]) == {"split", "index", "label", "sha256"}
-    assert len(rows) == {"adrenalmnist3d": 1584, "breastmnist": 780}[name]
+    assert len(rows) == {"adrenalmnist3d": 1584, "breastmnist": 780, "retinamnist": 1600}[name]
     assert all(len(row["sha256"]) == 64 for row in rows)
 
 
