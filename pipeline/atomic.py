@@ -1,10 +1,33 @@
 """Writes that are there whole or not at all: temporary file in the same folder, fsync, rename."""
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.errors import DiskFull
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""System errors of a disk that is full, a quota that is used up, a file that grows beyond its limit."""
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Turn the system's word for a full disk into one that names `path` and says what to do.
+
+    Raises
+    ------
+    DiskFull
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise DiskFull(path, os.strerror(error.errno)) from error
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -26,7 +49,17 @@ def write_with(path: Path, write: Callable[[Path], object], *, mode: int | None 
     """Let `write` fill a temporary file beside `path` (same suffixes), then fsync and rename it over `path`.
 
     `mode` is that of the file; None leaves it to the process's umask.
+
+    Raises
+    ------
+    DiskFull
+        There is no space for it; `path` is as it was.
     """
+    with naming_full_disk(path):
+        _write_with(path, write, mode)
+
+
+def _write_with(path: Path, write: Callable[[Path], object], mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes), dir=path.parent)
     os.close(handle)
@@ -43,7 +76,18 @@ def write_with(path: Path, write: Callable[[Path], object], *, mode: int | None 
 
 
 def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write into a new folder beside `path`, then put it in the place of `path`."""
+    """Let `fill` write into a new folder beside `path`, then put it in the place of `path`.
+
+    Raises
+    ------
+    DiskFull
+        There is no space for it; `path` is as it was.
+    """
+    with naming_full_disk(path):
+        _replace_folder(path, fill)
+
+
+def _replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
     try:

@@ -128,6 +128,16 @@ class PackageError(ResdxError):
     """A model package is damaged, edited or from an incompatible version."""
 
 
+class DiskFull(ResdxError):  # noqa: N818 - a state of the machine, not of the run
+    """A file cannot be written for want of space: a full disk, a quota, or a limit on the size of files."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"No space is left to write {path}: {reason}.",
+            "What was saved before is whole. Make space, then give the same command again: it goes on.",
+        )
+
+
 class LedgerError(ResdxError):
     """The ledger of a folder is damaged, of another version, or cannot be written."""
 

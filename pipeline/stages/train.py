@@ -43,7 +43,7 @@ from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
-from pipeline.training.checkpoints import BEST, load_weights
+from pipeline.training.checkpoints import best_weights
 from pipeline.training.finetuning import beginning as finetuning
 from pipeline.training.finetuning.adapters import check_installed, merged
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
@@ -282,7 +282,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, trained_how: tu
     trained = Trained(
         name=config.name or config.out.resolve().name,
         intended_use=config.intended_use,
-        state=merged(load_weights(config.out / CHECKPOINTS / BEST), config.training.finetune.lora),
+        state=merged(best_weights(config.out / CHECKPOINTS, fitted.best_epoch), config.training.finetune.lora),
         network=experiment.network,
         plan=experiment.plan,
         fingerprint=experiment.fingerprint,

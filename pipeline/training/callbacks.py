@@ -1,16 +1,14 @@
-"""What happens around the steps: guards, an orderly stop, the record and the progress of a run."""
+"""What happens around the steps: guards, the record and the progress of a run."""
 
 import logging
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.precision import MixedPrecision
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -59,34 +57,6 @@ class NonFiniteGuard(Callback):
             "Look at these cases; train with plan.precision=32 or a lower training.learning_rate. Checkpoints hold "
             "the state before it.",
         )
-
-
-class LastWithinEpoch(Callback):
-    """Saves `last` in the middle of an epoch: on SIGTERM, and every so many batches if asked for.
-
-    Parameters
-    ----------
-    path : Path
-    every : int
-        Batches; 0 only on SIGTERM.
-    """
-
-    def __init__(self, path: Path, every: int) -> None:
-        self._path = path
-        self._every = every
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        """Save; Lightning then stops if it received SIGTERM."""
-        done = batch_idx + 1
-        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
-            return  # the end of the epoch saves by itself; half-accumulated gradients are not part of a checkpoint
-        if trainer.received_sigterm:
-            trainer.save_checkpoint(self._path)
-            raise SIGTERMException
-        if self._every and done % self._every == 0:
-            trainer.save_checkpoint(self._path)
 
 
 class Recorder(Callback):

@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch.utils.deterministic
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from pipeline import atomic
@@ -23,21 +23,17 @@ from pipeline.domain.journal import Journal
 from pipeline.errors import StoppedBySignal, TrainingError
 from pipeline.networks.classifier import Classifier
 from pipeline.networks.layout import lay_out
-from pipeline.training.callbacks import EpochBar, LastWithinEpoch, NonFiniteGuard, Recorder
-from pipeline.training.checkpoints import (
-    LAST,
-    AtomicCheckpointIO,
-    best_checkpoint,
-    last_checkpoint,
-    load_checkpoint,
-)
+from pipeline.training.callbacks import EpochBar, NonFiniteGuard, Recorder
+from pipeline.training.checkpoints import LAST, SealedCheckpointIO, resumable
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
+from pipeline.training.keeping import KeepBest, KeepLast, StopEarly
 from pipeline.training.losses import check_learnable, training_loss
-from pipeline.training.module import SCORE, TrainingModule
+from pipeline.training.module import TrainingModule
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.run_folder import CHECKPOINTS
-from pipeline.training.selection import has_auroc, selection_score
+from pipeline.training.sealed import previous
+from pipeline.training.selection import has_auroc
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch.depth import DepthWatch
 from pipeline.training.watch.overfitting import OverfittingWatch
@@ -92,8 +88,9 @@ def fit(
 ) -> Fitted:
     """Train, or go on with a training that was interrupted.
 
-    ``folder/checkpoints`` receives ``best.ckpt`` and ``last.ckpt``. Where the latter exists, training goes on from it:
-    on a CPU with the same number of threads, what comes out equals an uninterrupted run bit for bit.
+    ``folder/checkpoints`` receives ``best.ckpt`` and ``last.ckpt``, each with its sha256, and the one before of each
+    (``last.previous.ckpt``), which is used where the last is damaged. Where they exist, training goes on from them: on
+    a CPU with the same number of threads, what comes out equals an uninterrupted run bit for bit.
 
     Parameters
     ----------
@@ -112,12 +109,13 @@ def fit(
     Returns
     -------
     Fitted
-        Load the weights with :func:`pipeline.training.checkpoints.load_weights` from ``best.ckpt``.
+        Load the weights with :func:`pipeline.training.checkpoints.best_weights`.
 
     Raises
     ------
     TrainingError
-        A loss or gradient is not finite, a checkpoint is damaged, or a finding cannot be learned.
+        A loss or gradient is not finite, all checkpoints are damaged, or a finding cannot be learned.
+    DiskFull
     StoppedBySignal
         SIGTERM arrived; the state is saved.
     """
@@ -143,8 +141,10 @@ def fit(
     recorder = Recorder(journal)
     watch = DepthWatch(settings, folder / WATCHED, journal)
     watching = [Thawing(tuning, classifier), *_watching(settings, watch, data, seed)]
-    trainer = make_trainer(settings, precision, checkpoints, recorder, watching)
-    resumed = _resumable(checkpoints / LAST)
+    best = KeepBest(checkpoints)
+    trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, best])
+    # the first process alone repairs; the others load after it, when all have met
+    resumed = resumable(checkpoints) if trainer.is_global_zero else _of_another(checkpoints)
     with _quiet(), _lightning_takes_sigterm():
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -155,7 +155,7 @@ def fit(
             ) from stop
         except SystemExit as stop:  # Lightning ends the process where it was interrupted
             raise KeyboardInterrupt from stop
-    fitted = _summarise(recorder, by_auroc, settings, watch.warnings)
+    fitted = _summarise(recorder, by_auroc, settings, best, watch.warnings)
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
     return fitted
@@ -184,13 +184,10 @@ def make_trainer(
         recorder,
         NonFiniteGuard(),
         EpochBar(),
-        LastWithinEpoch(checkpoints / LAST, settings.checkpoint_steps),
+        KeepLast(checkpoints, settings.checkpoint_steps),
     ]
     if settings.early_stopping:
-        callbacks.append(
-            EarlyStopping(SCORE, mode="max", patience=settings.early_stopping, check_on_train_epoch_end=True)
-        )
-    callbacks += [best_checkpoint(checkpoints), last_checkpoint(checkpoints)]
+        callbacks.append(StopEarly(settings.early_stopping))
     # deterministic algorithms would also fill every new tensor, which costs time and changes nothing here
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch's own property
     with _quiet():
@@ -204,7 +201,7 @@ def make_trainer(
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip or None,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[SealedCheckpointIO()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -236,27 +233,27 @@ def choose_monitor(settings: TrainingSettings, classifier: Classifier, validatio
     return possible
 
 
-def _resumable(path: Path) -> Path | None:
-    if not path.is_file():
-        return None
-    epoch = load_checkpoint(path)["epoch"]
-    log.info("going on from %s, saved in epoch %d", path.name, epoch + 1)
-    return path
+def _of_another(checkpoints: Path) -> Path | None:
+    """Where the first process will have put the checkpoint to go on from, whichever it finds whole."""
+    last = checkpoints / LAST
+    return last if previous(last).is_file() or last.is_file() else None
 
 
-def _summarise(recorder: Recorder, by_auroc: bool, settings: TrainingSettings, told: tuple[str, ...]) -> Fitted:
-    from_history = [_score(entry, by_auroc) for entry in recorder.history]
+def _summarise(
+    recorder: Recorder, by_auroc: bool, settings: TrainingSettings, best: KeepBest, told: tuple[str, ...]
+) -> Fitted:
+    if not best.epoch:
+        raise TrainingError(
+            "No epoch has a finite score on validation, so none is the best.",
+            "Look at the validation split; train with plan.precision=32 or a lower training.learning_rate.",
+        )
     return Fitted(
         monitor="auroc" if by_auroc else "loss",
-        best_epoch=int(np.argmax(from_history)) + 1,
+        best_epoch=best.epoch,
         history=tuple(recorder.history),
         stopped_early=len(recorder.history) < settings.epochs,
-        warnings=told,
+        warnings=(*told, *best.told),
     )
-
-
-def _score(entry: Mapping[str, float], by_auroc: bool) -> float:
-    return float(np.float32(selection_score(entry["val/loss"], entry["val/auroc"] if by_auroc else None)))
 
 
 @contextmanager

@@ -80,3 +80,15 @@ def train(
         journal=journal or Memory(),
         seed=SEED,
     )
+
+
+def same(one: Any, other: Any, ignored: tuple[str, ...] = ()) -> bool:
+    """Whether two checkpoints agree bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        keys = [key for key in one if key not in ignored]
+        return set(one) == set(other) and all(same(one[key], other[key], ignored) for key in keys)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(a, b, ignored) for a, b in zip(one, other, strict=True))
+    return bool(one == other)

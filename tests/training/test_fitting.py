@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from phantoms.spheres import FINDINGS, make_data, make_manifest
+from phantoms.trainings import same
 
 from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
@@ -63,18 +64,6 @@ def run(
         journal=journal or Memory(),
         seed=5,
     )
-
-
-def same(one: Any, other: Any, ignored: tuple[str, ...] = ()) -> bool:
-    """Whether two checkpoints agree bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        keys = [key for key in one if key not in ignored]
-        return set(one) == set(other) and all(same(one[key], other[key], ignored) for key in keys)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(same(a, b, ignored) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
 
 
 def interrupt(data: Any, batch: int, how: Callable[[], None]) -> None:
