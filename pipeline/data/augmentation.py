@@ -1,14 +1,13 @@
-"""Random changes of training images, each case's drawn from (seed, epoch, case) alone.
+"""Random changes of training images: pixels follow what :mod:`pipeline.data.draws` drew for each case.
 
-What happens to a case therefore depends neither on its neighbours in the batch, nor on worker processes, nor on what
-was drawn before: a resumed run sees the very images of an uninterrupted one. Parameters are drawn in numpy; pixels are
-changed on the whole batch in torch, on whatever device it lies.
+On a CPU each image is changed by itself, several at once in threads, so that a case comes out alike, bit for bit, in
+any batch and with any number of threads. On a device the batch stays where it lies.
 """
 
 import functools
-import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,51 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.data.draws import Draw, inverse
+from pipeline.data.resampling import kernel, resample
 from pipeline.data.settings import AugmentationSettings
 
+WORTH_A_THREAD = 2**18
+"""Values to change for which it pays to start another thread."""
 
-class Draw(NamedTuple):
-    """What happens to one case, axes in the order of the image."""
-
-    flips: tuple[bool, ...]
-    shift: tuple[int, ...]
-    angles: tuple[float, ...]
-    scale: float
-    gain: float
-    offset: float
-    noise: float
-    noise_seed: int
-
-
-def draw(settings: AugmentationSettings, ndim: int, *, seed: int, epoch: int, case: str, repeat: int = 0) -> Draw:
-    """Draw the changes of one case.
-
-    Parameters
-    ----------
-    settings : AugmentationSettings
-    ndim : int
-        Number of spatial axes.
-    seed, epoch : int
-    case : str
-        Pseudonym.
-    repeat : int
-        Which occurrence in this epoch, where sampling is with replacement.
-    """
-    name = hashlib.sha256(f"{seed}/{epoch}/{case}/{repeat}".encode()).digest()
-    rng = np.random.Generator(np.random.PCG64(int.from_bytes(name[:16], "little")))
-    chance, reach = rng.random(ndim), rng.integers(-settings.shift, settings.shift + 1, ndim)
-    turns = np.deg2rad(settings.rotation) * rng.uniform(-1, 1, 3 if ndim == 3 else 1)
-    scale, gain, offset = rng.uniform(-1, 1, 3) * (settings.scale, settings.intensity_scale, settings.intensity_shift)
-    return Draw(
-        flips=tuple(axis in settings.flip_axes and chance[axis] < settings.flip_probability for axis in range(ndim)),
-        shift=tuple(reach.tolist()),
-        angles=tuple(turns.tolist()),
-        scale=1.0 + float(scale),
-        gain=1.0 + float(gain),
-        offset=float(offset),
-        noise=settings.noise * float(rng.random()),
-        noise_seed=int(rng.integers(2**62)),
-    )
+Pixels = TypeVar("Pixels", Tensor, NDArray[np.float32])
 
 
 def augment(
@@ -83,48 +45,58 @@ def augment(
     Tensor of float32, shape (n, c, *space)
         Voxels that come from outside the image repeat its edge.
     """
-    if settings.interpolates:
-        out = _resample(images, draws, spacing or (1.0,) * (images.ndim - 2))
+    images, spacing = images.contiguous(), spacing or (1.0,) * (images.ndim - 2)
+    if images.device.type != "cpu":
+        return augment_batch(images, draws, settings, spacing)
+    compiled = kernel() is not None
+    out = torch.empty_like(images)
+    if settings.interpolates and not compiled:
+        out = sample_grid(images, draws, spacing)
+    before, after = images.numpy(), out.numpy()
+
+    def change(first: int, end: int) -> None:
+        """Numpy alone: torch would start threads of its own from each of these."""
+        for image, one, changed in zip(before[first:end], draws[first:end], after[first:end], strict=True):
+            if not settings.interpolates:
+                _move(np.flip(image, _flipped(one)), one, changed)
+            elif compiled:
+                _resample(image, one, spacing, changed)
+            _change_intensities(changed, one, settings)
+            if settings.noise:
+                changed += _noise(image.shape, one).numpy()
+
+    threads = min(torch.get_num_threads(), len(draws), images.numel() // WORTH_A_THREAD)
+    if threads < 2:
+        change(0, len(draws))
     else:
-        out = torch.empty_like(images)
-        for image, one, row in zip(images, draws, out, strict=True):
-            _move(image, one, row)
-    column = (-1,) + (1,) * (images.ndim - 1)
-    if settings.intensity_scale or settings.intensity_shift:
-        out *= images.new_tensor([one.gain for one in draws]).view(column)
-        out += images.new_tensor([one.offset for one in draws]).view(column)
-    if settings.noise:
-        out += torch.stack([_noise(image, one) for image, one in zip(images, draws, strict=True)])
+        ends = [len(draws) * part // threads for part in range(threads + 1)]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(change, ends[:-1], ends[1:]))
     return out
 
 
-def _move(image: Tensor, one: Draw, out: Tensor) -> None:
-    """Flip, then shift by whole voxels: voxel o of `out` holds voxel o - shift of the flipped image, edges repeated."""
-    flipped = [axis for axis, flip in enumerate(one.flips, start=1) if flip]
-    image = image.flip(flipped) if flipped else image
-    source, target = [slice(None)], [slice(None)]
-    for length, shift in zip(image.shape[1:], one.shift, strict=True):
-        kept = max(length - abs(shift), 1)
-        first = min(max(shift, 0), length - kept)
-        target.append(slice(first, first + kept))
-        first = min(max(-shift, 0), length - kept)
-        source.append(slice(first, first + kept))
-    out[tuple(target)] = image[tuple(source)]
-    for axis, part in enumerate(target[1:], start=1):
-        if part.start > 0:
-            out.narrow(axis, 0, part.start).copy_(out.narrow(axis, part.start, 1))
-        if part.stop < (length := image.shape[axis]):
-            out.narrow(axis, part.stop, length - part.stop).copy_(out.narrow(axis, part.stop - 1, 1))
+def augment_batch(
+    images: Tensor, draws: Sequence[Draw], settings: AugmentationSettings, spacing: Sequence[float]
+) -> Tensor:
+    """Do what :func:`augment` does by torch alone, on the device of the images; equal within rounding."""
+    out = sample_grid(images, draws, spacing) if settings.interpolates else torch.empty_like(images)
+    for image, one, changed in zip(images, draws, out, strict=True):
+        if not settings.interpolates:
+            _move(image.flip(_flipped(one)), one, changed)
+        _change_intensities(changed, one, settings)
+        if settings.noise:
+            changed += _noise(image.shape, one, image.device)
+    return out
 
 
-def _resample(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -> Tensor:
-    """Flip, scale and rotate about the image's centre, then shift, in one linear interpolation.
+def sample_grid(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -> Tensor:
+    """Flip, scale and rotate about the image's centre, then shift: a batch in one linear interpolation by torch.
 
     The grid is built by element-wise arithmetic rather than `affine_grid`, whose matrix product may round differently
     for another batch size.
     """
     ndim = images.ndim - 2
-    matrices = images.new_tensor(np.stack([_inverse(one, spacing) for one in draws]))
+    matrices = images.new_tensor(np.stack([inverse(one, spacing) for one in draws]))
     shifts = images.new_tensor([one.shift for one in draws])
     view = (len(draws),) + (1,) * ndim
     placed: list[Tensor] = []
@@ -141,30 +113,43 @@ def _resample(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _inverse(one: Draw, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Matrix from output to input voxel offsets (from the centre): rotation in millimetres, scale, flips."""
-    rotation = _rotation(one.angles)
-    mm = np.asarray(spacing, dtype=np.float64)
-    signs = np.where(one.flips, -1.0, 1.0)
-    return np.asarray(signs[:, None] * (rotation.T / one.scale) * mm[None, :] / mm[:, None])
+def _resample(image: NDArray[np.float32], one: Draw, spacing: Sequence[float], out: NDArray[np.float32]) -> None:
+    """Do for one image what :func:`sample_grid` does for a batch, by the compiled kernel."""
+    matrix = inverse(one, spacing)
+    centre = (np.asarray(image.shape[1:]) - 1) / 2
+    resample(image, matrix, centre - matrix @ (centre + np.asarray(one.shift)), out)
 
 
-def _rotation(angles: Sequence[float]) -> NDArray[np.float64]:
-    """Rotation about the axes 0, 1, 2 in turn (3D), or in the plane (2D)."""
-    if len(angles) == 1:
-        return _plane(2, 0, 1, angles[0])
-    return _plane(3, 0, 1, angles[2]) @ _plane(3, 2, 0, angles[1]) @ _plane(3, 1, 2, angles[0])
+def _flipped(one: Draw) -> tuple[int, ...]:
+    """Axes of an image (c, *space) that are mirrored."""
+    return tuple(axis for axis, flip in enumerate(one.flips, start=1) if flip)
 
 
-def _plane(ndim: int, first: int, second: int, angle: float) -> NDArray[np.float64]:
-    matrix = np.eye(ndim)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    matrix[first, first] = matrix[second, second] = cosine
-    matrix[second, first], matrix[first, second] = sine, -sine
-    return matrix
+def _move(image: Pixels, one: Draw, out: Pixels) -> None:
+    """Shift by whole voxels: voxel o of `out` holds voxel o - shift of the image, edges repeated."""
+    whole = slice(None)
+    source, target = [whole], [whole]
+    for length, shift in zip(image.shape[1:], one.shift, strict=True):
+        kept = max(length - abs(shift), 1)
+        first = min(max(shift, 0), length - kept)
+        target.append(slice(first, first + kept))
+        first = min(max(-shift, 0), length - kept)
+        source.append(slice(first, first + kept))
+    out[tuple(target)] = image[tuple(source)]
+    for axis, part in enumerate(target[1:], start=1):
+        before: tuple[slice, ...] = (whole,) * axis
+        out[(*before, slice(0, part.start))] = out[(*before, slice(part.start, part.start + 1))]
+        out[(*before, slice(part.stop, None))] = out[(*before, slice(part.stop - 1, part.stop))]
 
 
-def _noise(image: Tensor, one: Draw) -> Tensor:
-    generator = torch.Generator().manual_seed(one.noise_seed)
-    noise = torch.randn(image.shape, generator=generator, dtype=image.dtype) * one.noise
-    return noise.to(image.device)
+def _change_intensities(image: Pixels, one: Draw, settings: AugmentationSettings) -> None:
+    """Contrast and brightness, in place."""
+    if settings.intensity_scale or settings.intensity_shift:
+        image *= one.gain
+        image += one.offset
+
+
+def _noise(shape: Sequence[int], one: Draw, device: torch.device | str = "cpu") -> Tensor:
+    """Gaussian noise; each kind of device has its own random numbers."""
+    generator = torch.Generator(device).manual_seed(one.noise_seed)
+    return torch.randn(tuple(shape), generator=generator, device=device).mul_(one.noise)

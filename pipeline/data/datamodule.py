@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.loader import CaseLoader
+from pipeline.data.resampling import kernel
 from pipeline.data.sampling import EpochOrder, EpochSampler, balanced_weights
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
@@ -92,6 +93,8 @@ class CaseDataModule(pl.LightningDataModule):
         if not len(dataset):
             raise TrainingError(f"No case is left in split {split.value!r}.", "Check the manifest and its rejections.")
         training = split is Split.TRAIN
+        if training and self._settings.augmentation.interpolates:
+            kernel()  # compiled once, before worker processes inherit it
         order = EpochOrder(len(dataset), self._seed, shuffle=training, weights=self._weights if training else None)
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return CaseLoader(dataset, EpochSampler(order, rank, ranks), self.batch_size, self._settings.workers)

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from pipeline.data.augmentation import augment, draw
+from pipeline.data.augmentation import augment
 from pipeline.data.batch import Batch
+from pipeline.data.draws import draw
 from pipeline.data.sampling import Visit
 from pipeline.data.settings import AugmentationSettings
 from pipeline.domain.case import Case

@@ -15,6 +15,7 @@ from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.config import to_yaml
+from pipeline.data import resampling
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
@@ -150,12 +151,14 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     check_installed(config.training.finetune.lora)
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
+    facts |= resampling.facts(config.data.augmentation)
     claim(config.out, config, facts, free=FREE, resume=config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     with tracked(config.out, config.tracking) as journal:
         experiment = prepare(config, manifest, read)
         record(config, experiment, journal)
+        journal.params(resampling.facts(config.data.augmentation))
         fitted, trained_how = fit_network(config, experiment, journal)
         package = pack(config, experiment, fitted, trained_how)
         overfitting.keep(about_overfitting(config, experiment, fitted), config.out / WATCHED, journal)

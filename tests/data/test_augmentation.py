@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipeline.data.augmentation import Draw, augment, draw
+from pipeline.data import augmentation
+from pipeline.data.augmentation import augment, augment_batch
+from pipeline.data.draws import Draw, draw
 from pipeline.data.settings import AugmentationSettings
 
 OFF = {"shift": 0, "intensity_scale": 0.0, "intensity_shift": 0.0}
@@ -134,3 +136,31 @@ def test_all_off_changes_nothing_and_the_input_is_never_changed() -> None:
     assert torch.equal(augment(x, [draw(none, 3, seed=0, epoch=0, case=str(n)) for n in range(2)], none), kept)
     augment(x, [draw(STRONG, 3, seed=0, epoch=0, case=str(n)) for n in range(2)], STRONG)
     assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 13), (3, 1, 9), (2, 9, 10, 11)])
+@pytest.mark.parametrize("chosen", [STRONG, AugmentationSettings(flip_axes=(0, 1), shift=3, noise=0.1)])
+def test_a_device_changes_a_batch_as_the_processor_does(shape: tuple[int, ...], chosen: AugmentationSettings) -> None:
+    x, spacing = images(5, *shape), (1.0, 2.0, 3.0)[: len(shape) - 1]
+    draws = [draw(chosen, len(shape) - 1, seed=1, epoch=2, case=f"C{n}") for n in range(5)]
+    torch.testing.assert_close(
+        augment_batch(x, draws, chosen, spacing), augment(x, draws, chosen, spacing), atol=3e-5, rtol=0
+    )
+
+
+def test_without_the_compiled_kernel_torch_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = images(3, 1, 9, 10, 11)
+    draws = [draw(STRONG, 3, seed=1, epoch=2, case=f"C{n}") for n in range(3)]
+    compiled = augment(x, draws, STRONG)
+    monkeypatch.setattr(augmentation, "kernel", lambda: None)
+    torch.testing.assert_close(augment(x, draws, STRONG), compiled, atol=3e-5, rtol=0)
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = images(7, 2, 8, 9, 10)
+    draws = [draw(STRONG, 3, seed=1, epoch=2, case=f"C{n}") for n in range(7)]
+    alone = augment(x, draws, STRONG)
+    monkeypatch.setattr(augmentation, "WORTH_A_THREAD", 1)
+    for threads in (2, 3, 16):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert torch.equal(augment(x, draws, STRONG), alone)
