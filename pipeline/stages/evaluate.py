@@ -38,11 +38,10 @@ from pipeline.readers.options import ReadOptions
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal, journal_path, read_journal
-from pipeline.tracking.live import load_settings, save_settings
 from pipeline.tracking.locate import SCHEMES, resolve
 from pipeline.tracking.records import Ended
 from pipeline.tracking.replay import replay
-from pipeline.tracking.settings import Store, TrackingSettings, default_store
+from pipeline.tracking.settings import Store, TrackingSettings, default_store, load_settings, save_settings
 
 log = logging.getLogger("resdx")
 

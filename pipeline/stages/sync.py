@@ -7,8 +7,8 @@ from pydantic import Field
 from pipeline.config import Settings
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.journal import read_journal
-from pipeline.tracking.live import load_settings
 from pipeline.tracking.replay import replay
+from pipeline.tracking.settings import load_settings
 
 
 class Config(Settings):

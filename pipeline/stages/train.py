@@ -220,7 +220,7 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
     shown = config.model_copy(
         update=names
         | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
-        | {"pretrained": pretrained}
+        | {"pretrained": pretrained, "tracking": config.tracking.shown()}
     )
     journal.params(worded(shown.model_dump(mode="json", exclude={"tracking"})))
     journal.params({f"planned.{decision.name}": decision.value for decision in plan.decisions})

@@ -8,22 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from pipeline import atomic
 from pipeline.errors import StoppedBySignal, TrackingError
-from pipeline.tracking.journal import FOLDER, FileJournal, read_journal
+from pipeline.tracking.journal import FileJournal, read_journal
 from pipeline.tracking.provenance import code_tags
 from pipeline.tracking.replay import replay
-from pipeline.tracking.settings import TrackingSettings
+from pipeline.tracking.runs import lineage
+from pipeline.tracking.settings import TrackingSettings, save_settings
 from pipeline.tracking.system import measure
 
 log = logging.getLogger("resdx")
 
-SETTINGS = "settings.json"
-
 LAST_REPLAY_SECONDS = 60.0
-"""Longest that the end of a run waits for MLflow; what is missing then is left to ``resdx sync``."""
+"""Longest that the end of a run waits for MLflow, all in all; what is missing then is left to ``resdx sync``."""
 
 
 @contextmanager
@@ -32,7 +28,13 @@ def tracked(run_folder: Path, settings: TrackingSettings) -> Iterator[FileJourna
 
     A run folder that has a journal goes on with it, in the same MLflow run. MLflow being away costs a warning and
     nothing else. The block's exception decides the run's status: KILLED for a signal, FAILED for any other.
+
+    Raises
+    ------
+    TrackingError
+        Before the block: the journal is damaged, or the parent's folder holds no tracked run.
     """
+    lineage(run_folder, settings)
     journal = FileJournal(run_folder)
     journal.tags(code_tags())
     save_settings(run_folder, settings)
@@ -49,35 +51,13 @@ def tracked(run_folder: Path, settings: TrackingSettings) -> Iterator[FileJourna
         raise
     finally:
         stop.set()
+        deadline = time.monotonic() + LAST_REPLAY_SECONDS
         for thread in threads:
-            thread.join(timeout=LAST_REPLAY_SECONDS)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
         journal.end(status)
         journal.close()
         if settings.enabled:
-            _last_replay(run_folder, settings)
-
-
-def save_settings(run_folder: Path, settings: TrackingSettings) -> None:
-    """Keep where a run is tracked beside its journal, without user and password."""
-    shown = settings.model_copy(update={"uri": settings.store(run_folder).shown if settings.uri else ""})
-    atomic.write_text(run_folder / FOLDER / SETTINGS, shown.model_dump_json(indent=2) + "\n")
-
-
-def load_settings(run_folder: Path) -> TrackingSettings:
-    """Where a run is tracked.
-
-    Raises
-    ------
-    TrackingError
-        If it was never tracked or the file is damaged.
-    """
-    path = run_folder / FOLDER / SETTINGS
-    try:
-        return TrackingSettings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise TrackingError(f"{run_folder} was not tracked: {FOLDER}/{SETTINGS} is missing.", "Name a run.") from error
-    except ValidationError as error:
-        raise TrackingError(f"{path} is damaged.", "Give the tracking settings on the command line.") from error
+            _last_replay(run_folder, settings, deadline)
 
 
 def _threads(journal: FileJournal, settings: TrackingSettings, stop: threading.Event) -> Iterator[threading.Thread]:
@@ -126,10 +106,10 @@ class _Quiet:
             self.away = False
 
 
-def _last_replay(run_folder: Path, settings: TrackingSettings) -> None:
-    """Send what is left, waiting a bounded time."""
+def _last_replay(run_folder: Path, settings: TrackingSettings, deadline: float) -> None:
+    """Send what is left, waiting until `deadline` at the latest."""
     thread = threading.Thread(target=_Quiet().replay, args=(run_folder, settings), name="resdx-replay", daemon=True)
     thread.start()
-    thread.join(timeout=LAST_REPLAY_SECONDS)
+    thread.join(timeout=max(0.0, deadline - time.monotonic()))
     if thread.is_alive():
         log.warning("MLflow does not answer in time; later run: resdx sync %s", run_folder.name)

@@ -1,32 +1,35 @@
-"""Replays a journal to MLflow: each record once, in order, going on where the last replay stopped."""
+"""Replays a journal to MLflow: each record once, in order, going on where the last replay stopped.
 
-import fcntl
-import hashlib
+Runs that belong together (folds, seeds, trials) are children of one run. The run above opens a journal of its own, and
+each child names its folder::
+
+    with tracked(folder, settings.tracking) as journal:              # the parent: what all share, and what came out
+        child = settings.tracking.model_copy(update={"parent": str(folder), "run_name": "fold 1"})
+        with tracked(folder / "fold1", child) as of_fold:            # or resdx train tracking.parent=FOLDER
+            ...
+
+A child stands in the experiment and, unless it has a `uri`, in the store of its parent. Whichever of them is replayed
+first, live or by ``resdx sync``, makes the parent's MLflow run before the child's (:mod:`pipeline.tracking.runs`).
+"""
+
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
-from pydantic import ValidationError
 
-from pipeline import atomic
-from pipeline.domain.frozen import Frozen
-from pipeline.errors import TrackingError
 from pipeline.tracking import records
-from pipeline.tracking.client import connect, experiment_id, find_run, reporting
-from pipeline.tracking.journal import FOLDER, fingerprint_files, read_journal
+from pipeline.tracking.client import connect, reporting
+from pipeline.tracking.journal import fingerprint_files, read_journal
 from pipeline.tracking.records import AnyRecord
 from pipeline.tracking.registry import register
-from pipeline.tracking.settings import Store, TrackingSettings
+from pipeline.tracking.runs import Progress, alone, begun, load_progress, save_progress
+from pipeline.tracking.settings import TrackingSettings
 
 log = logging.getLogger("resdx")
-
-JOURNAL_TAG = "resdx.journal"
 
 PARAM_LIMIT = 250
 """Longest parameter that every MLflow store keeps whole; longer ones become text artifacts."""
@@ -36,25 +39,13 @@ BATCH_LIMIT = 1000
 """Most metrics that one request may carry."""
 
 
-class Progress(Frozen):
-    """How far the replay to one store has come.
-
-    Attributes
-    ----------
-    done : int
-        ``seq`` of the last record that the store has acknowledged.
-    """
-
-    run_id: str
-    done: int
-
-
 def replay(run_folder: Path, settings: TrackingSettings) -> str:
     """Bring MLflow up to date with the journal of a run.
 
     A crash between the store's answer and our note of it repeats one step, and each step is harmless when repeated:
     a metric keeps the time of its measurement, parameters, tags and artifacts are overwritten by themselves, a model is
-    found again by its digest, the run by the journal's id.
+    found again by its digest, the run by the journal's id. A metric that a resumed run measures again at a step stays
+    as it was measured first.
 
     Returns
     -------
@@ -68,24 +59,20 @@ def replay(run_folder: Path, settings: TrackingSettings) -> str:
     """
     journal = read_journal(run_folder)
     store = settings.store(run_folder)
-    with _alone(run_folder), reporting(store, f"Nothing is lost; later run: resdx sync {run_folder.name}"):
+    with alone(run_folder), reporting(store, f"Nothing is lost; later run: resdx sync {run_folder.name}"):
         client = connect(store)
-        progress = _load(run_folder, store)
-        if progress is None:
-            run_id = _find_or_create(client, journal, settings, store, run_folder.resolve().name)
-            progress = Progress(run_id=run_id, done=0)
-            _save(run_folder, store, progress)
+        progress = begun(client, run_folder, settings, store)
         player = _Player(client, progress.run_id, run_folder, journal)
         for group in _steps(record for record in journal if record.seq > progress.done):
             player.play(group)
             progress = Progress(run_id=progress.run_id, done=group[-1].seq)
-            _save(run_folder, store, progress)
+            save_progress(run_folder, store, progress)
     return progress.run_id
 
 
 def tracked_run(run_folder: Path, settings: TrackingSettings) -> str | None:
     """Return the MLflow run id of a run folder, if any replay has begun."""
-    progress = _load(run_folder, settings.store(run_folder))
+    progress = load_progress(run_folder, settings.store(run_folder))
     return progress.run_id if progress else None
 
 
@@ -97,6 +84,7 @@ class _Player:
         self.run_id = run_id
         self.run_folder = run_folder
         self.first_values = _first_values(journal)
+        self.first_measured = _first_measured(journal)
         self.last_artifact = {(r.path, r.folder): r.seq for r in journal if isinstance(r, records.Artifact)}
 
     def play(self, group: Sequence[AnyRecord]) -> None:
@@ -126,6 +114,7 @@ class _Player:
             for record in group
             if isinstance(record, records.Metrics)
             for name, value in record.values.items()
+            if self.first_measured[name, record.step] == record.seq
         ]
         for start in range(0, len(values), BATCH_LIMIT):
             self.client.log_batch(self.run_id, metrics=values[start : start + BATCH_LIMIT])
@@ -164,20 +153,6 @@ class _Player:
         self._tags({"resdx.model": record.digest, "resdx.model_uri": uri})
 
 
-def _find_or_create(
-    client: MlflowClient, journal: Sequence[AnyRecord], settings: TrackingSettings, store: Store, folder_name: str
-) -> str:
-    opened = journal[0]
-    assert isinstance(opened, records.Opened)
-    experiment = experiment_id(client, settings.experiment, store.artifact_root)
-    found = find_run(client, experiment, JOURNAL_TAG, opened.journal)
-    if found is not None:
-        return found
-    name = settings.run_name or folder_name
-    tags = {JOURNAL_TAG: opened.journal, MLFLOW_RUN_NAME: name}
-    return str(client.create_run(experiment, start_time=opened.time_ms, tags=tags, run_name=name).info.run_id)
-
-
 def _steps(pending: Iterable[AnyRecord]) -> Iterator[tuple[AnyRecord, ...]]:
     """One record a step, but neighbouring metrics together."""
     for is_metrics, group in groupby(pending, key=lambda record: isinstance(record, records.Metrics)):
@@ -195,33 +170,16 @@ def _first_values(journal: Sequence[AnyRecord]) -> dict[str, str]:
     return first
 
 
+def _first_measured(journal: Sequence[AnyRecord]) -> dict[tuple[str, int], int]:
+    """Record that first measured each metric at each step: a resumed run measures the steps that it repeats again."""
+    first: dict[tuple[str, int], int] = {}
+    for record in journal:
+        if isinstance(record, records.Metrics):
+            for name in record.values:
+                first.setdefault((name, record.step), record.seq)
+    return first
+
+
 def _name(name: str) -> str:
     """Spell a key with only the characters that MLflow allows."""
     return re.sub(r"[^\w\-. /:]", "_", name)[:250]
-
-
-def _progress_path(run_folder: Path, store: Store) -> Path:
-    """One file a store, so that a run may also be replayed to a second one."""
-    return run_folder / FOLDER / f"replayed-{hashlib.sha256(store.uri.encode()).hexdigest()[:12]}.json"
-
-
-def _load(run_folder: Path, store: Store) -> Progress | None:
-    path = _progress_path(run_folder, store)
-    if not path.exists():
-        return None
-    try:
-        return Progress.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise TrackingError(f"{path} is damaged.", "Remove it: the run is found again and replayed.") from error
-
-
-def _save(run_folder: Path, store: Store, progress: Progress) -> None:
-    atomic.write_text(_progress_path(run_folder, store), progress.model_dump_json() + "\n")
-
-
-@contextmanager
-def _alone(run_folder: Path) -> Iterator[None]:
-    """One replay of a run at a time: the training's own and `resdx sync` wait for each other."""
-    with (run_folder / FOLDER / "replay.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

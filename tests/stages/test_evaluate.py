@@ -24,8 +24,7 @@ from pipeline.stages import evaluate as stage
 from pipeline.stages.evaluate import Config, run
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.journal import FileJournal
-from pipeline.tracking.live import save_settings
-from pipeline.tracking.settings import TrackingSettings
+from pipeline.tracking.settings import TrackingSettings, save_settings
 
 CASES = cohort(FINDINGS, count=30)[0]
 MANIFEST = Manifest(findings=FINDINGS, cases=CASES)

@@ -6,9 +6,9 @@ from pipeline.domain.codes import SKIPS, Code
 from pipeline.errors import TrackingError, UsageError
 from pipeline.stages import info, sync, ui
 from pipeline.tracking.journal import FOLDER, FileJournal
-from pipeline.tracking.live import load_settings, save_settings, tracked
+from pipeline.tracking.live import tracked
 from pipeline.tracking.provenance import code_tags, commit
-from pipeline.tracking.settings import TrackingSettings
+from pipeline.tracking.settings import TrackingSettings, load_settings, save_settings
 from pipeline.tracking.system import measure
 
 

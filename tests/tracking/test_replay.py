@@ -105,6 +105,21 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(folder: Path) -> None:
     assert history(client, run_id, "val/loss")[3:] == [(3, 0.1)]
 
 
+def test_a_step_that_a_resumed_run_measures_again_stands_once(folder: Path) -> None:
+    journal = write_run(folder, "repeated")
+    run_id = replay(folder / "repeated", SETTINGS)
+    journal.close()
+
+    again = FileJournal(folder / "repeated")
+    again.metrics({"val/loss": 1.0 / 3.0, "new": 1.0}, 2)
+    again.metrics({"val/loss": 0.25}, 3)
+    replay(folder / "repeated", SETTINGS)
+
+    client = client_of(folder)
+    assert history(client, run_id, "val/loss") == [(0, 1.0), (1, 0.5), (2, 1.0 / 3.0), (3, 0.25)]
+    assert history(client, run_id, "new") == [(2, 1.0)]
+
+
 def test_an_artifact_that_changed_since_is_not_passed_off_as_the_recorded_one(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
