@@ -54,6 +54,11 @@ class CaseLoader(DataLoader[Batch]):
             self._handed_out += 1
             yield batch
 
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Cases of each batch of an epoch."""
+        return self._batches.sizes
+
     def state_dict(self) -> dict[str, Any]:
         """How far the current epoch is."""
         return {"epoch": self._batches.sampler.epoch, "handed_out": self._handed_out, "batches": len(self)}

@@ -97,12 +97,17 @@ class EvenBatches(Sampler[list[Visit]]):
 
     def __iter__(self) -> Iterator[list[Visit]]:
         visits = list(self.sampler)
-        ends = np.cumsum([len(part) for part in np.array_split(np.arange(len(visits)), len(self))]).tolist()
+        ends = np.cumsum(self.sizes).tolist()
         starts = [0, *ends[:-1]]
         return (visits[start:end] for start, end in list(zip(starts, ends, strict=True))[self.start :])
 
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.batch_size)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Visits of each batch of an epoch."""
+        return [len(part) for part in np.array_split(np.arange(len(self.sampler)), len(self))]
 
 
 def balanced_weights(cases: Sequence[Case], finding: Finding) -> NDArray[np.float64]:

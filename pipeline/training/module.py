@@ -1,6 +1,6 @@
 """The LightningModule: it conducts; network, losses and scores are their own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,19 +8,20 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.data.batch import Batch
+from pipeline.data.loader import CaseLoader
 from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
 from pipeline.training.finetuning.rates import parameter_groups, stage_of_group
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
+from pipeline.training.mixing import draw_mix
 from pipeline.training.optimizers import make_optimizer
-from pipeline.training.schedules import WarmupCosine
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.stepwise_rate import make_scheduler
 
 SCORE = "val/score"
 """Logged value that chooses the best epoch."""
@@ -82,6 +83,7 @@ class TrainingModule(pl.LightningModule):
         self._seed = seed
         self._memory_format = memory_format
         self._by_auroc = by_auroc
+        self._batch_sizes: list[int] = []
         self._sums = {"loss": 0.0, "cases": 0.0}
         self._predicted: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -89,38 +91,57 @@ class TrainingModule(pl.LightningModule):
         """Optimizer and schedule; norms and biases do not decay."""
         settings = self._settings
         groups = parameter_groups(self.classifier, self._tuning, settings.learning_rate, settings.weight_decay)
-        optimizer = make_optimizer(settings.optimizer, groups, settings.learning_rate)
+        optimizer = make_optimizer(
+            settings.optimizer, groups, settings.learning_rate, settings.momentum, settings.second_beta
+        )
         steps = self._steps_per_epoch()
-        total = settings.epochs * steps
-        warmup = round(total * min(1.0, settings.warmup_epochs / settings.epochs))
-        starts = [self._tuning.standstill(stage_of_group(group)) * steps for group in groups]
-        factors: list[Callable[[int], float]] = [
-            WarmupCosine(warmup, total, settings.final_rate, start) for start in starts
-        ]
-        schedule = LambdaLR(optimizer, factors)
+        starts = [self._tuning.standstill(stage_of_group(group)) for group in groups]
+        schedule = make_scheduler(optimizer, settings, steps, starts)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _steps_per_epoch(self) -> int:
-        """Optimizer steps of this rank.
+        """Optimizer steps of this rank; notes the sizes of its batches.
 
         Lightning's own estimate would set up the loaders before their state is restored, and then never restore it.
         """
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined] # set by Trainer.fit
-        return -(-len(data.train_dataloader()) // self._settings.accumulate)
+        loader = data.train_dataloader()
+        self._batch_sizes = loader.batch_sizes if isinstance(loader, CaseLoader) else [1] * len(loader)
+        return -(-len(loader) // self._settings.accumulate)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what is random in this step, so that a resumed run draws the same."""
-        place = [self._seed, self.current_epoch, batch_idx, self.global_rank]
+        place = self._place(batch_idx)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
-        self.case_ids = [*self.case_ids, *batch.case_id]
-        loss: Tensor = self.loss(self.classifier(self._laid_out(batch.image)), batch.label)
+        """Loss of one batch, mixed where the settings ask for it."""
+        space, left = batch.image.shape[2:], self._settings.epochs - self.current_epoch
+        mix = draw_mix(self._settings.mixing, len(batch.case_id), space, self._place(batch_idx), left)
+        self.case_ids = [*self.case_ids, *(mix.names(batch.case_id) if mix else batch.case_id)]
+        logits = self.classifier(self._laid_out(mix.images(batch.image) if mix else batch.image))
+        loss: Tensor = mix.loss(self.loss, logits, batch.label) if mix else self.loss(logits, batch.label)
         # summed here and not in a hook behind the step: callbacks that save the state come before the module's hooks
         self._sums["loss"] += float(loss.detach()) * len(batch.case_id)
         self._sums["cases"] += len(batch.case_id)
-        return loss
+        return loss * self._weight_in_step(batch_idx)
+
+    def _weight_in_step(self, batch_idx: int) -> float:
+        """Weight of a batch whose gradient is accumulated, so that each case of the step counts alike.
+
+        Lightning divides by `accumulate`, also where the last step of an epoch has fewer batches, which would shrink
+        its gradient; and batches differ by a case.
+        """
+        every = self._settings.accumulate
+        if every == 1:
+            return 1.0
+        first = batch_idx - batch_idx % every
+        together = self._batch_sizes[first : first + every]
+        return every * self._batch_sizes[batch_idx] / sum(together)
+
+    def _place(self, batch_idx: int) -> Sequence[int]:
+        """Where in the run this step stands, from which what is random in it follows."""
+        return [self._seed, self.current_epoch, batch_idx, self.global_rank]
 
     def on_train_start(self) -> None:
         """Forget what an interrupted step left."""
@@ -164,6 +185,8 @@ class TrainingModule(pl.LightningModule):
         if mean is not None:
             self.measured["val/auroc"] = mean
         score = selection_score(loss, mean if self._by_auroc else None)
+        scheduler: Any = self.lr_schedulers()
+        scheduler.judge(score)
         self.log(SCORE, torch.tensor(score, dtype=torch.float64), rank_zero_only=False, sync_dist=False)
 
     def on_train_epoch_end(self) -> None:

@@ -9,7 +9,10 @@ from torch.optim import SGD, AdamW, Optimizer
 OptimizerName = Literal["adamw", "sgd"]
 
 MOMENTUM = 0.9
-"""Of SGD, in Nesterov's form."""
+"""Of SGD, in Nesterov's form, and the first beta of AdamW."""
+
+SECOND_BETA = 0.999
+"""Memory of AdamW for squared gradients."""
 
 
 def split_by_decay(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -18,14 +21,24 @@ def split_by_decay(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Paramete
     return [p for p in listed if p.ndim > 1], [p for p in listed if p.ndim <= 1]
 
 
-def make_optimizer(name: OptimizerName, groups: Sequence[dict[str, Any]], learning_rate: float) -> Optimizer:
+def make_optimizer(
+    name: OptimizerName,
+    groups: Sequence[dict[str, Any]],
+    learning_rate: float,
+    momentum: float = MOMENTUM,
+    second_beta: float = SECOND_BETA,
+) -> Optimizer:
     """AdamW, or SGD with Nesterov momentum.
 
     Parameters
     ----------
     groups : sequence of dict
         Arguments of a torch optimizer; a group without ``lr`` learns at `learning_rate`.
+    momentum : float
+        Of SGD; the first beta of AdamW.
+    second_beta : float
+        Of AdamW.
     """
     if name == "adamw":
-        return AdamW(groups, lr=learning_rate)
-    return SGD(groups, lr=learning_rate, momentum=MOMENTUM, nesterov=True)
+        return AdamW(groups, lr=learning_rate, betas=(momentum, second_beta))
+    return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)

@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pipeline.config import Settings
 from pipeline.training.finetuning.settings import FinetuneSettings
 from pipeline.training.loss_settings import ClassWeights, LossSettings
+from pipeline.training.mixing_settings import MixingSettings
+from pipeline.training.schedule_settings import ScheduleSettings
 from pipeline.training.watch.settings import DepthWatchSettings, OverfittingWatchSettings
 
 SHARDING = ("fsdp", "deepspeed")
@@ -18,7 +20,15 @@ class TrainingSettings(Settings):
 
     epochs: PositiveInt = Field(default=50, description="Passes over the training split.")
     optimizer: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="adamw, or sgd with Nesterov momentum of 0.9."
+        default="adamw",
+        description="adamw: forgiving of the learning rate (Loshchilov and Hutter 2019). sgd with Nesterov momentum: "
+        "a hundred times the learning rate of adamw as a rule, and a well chosen schedule.",
+    )
+    momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="Memory for gradients: momentum of sgd, the first beta of adamw."
+    )
+    second_beta: float = Field(
+        default=0.999, ge=0, lt=1, description="Of adamw: memory for squared gradients; 0.95 to 0.99 for noisy ones."
     )
     learning_rate: PositiveFloat = Field(default=1e-3, description="Peak of the learning rate.")
     weight_decay: NonNegativeFloat = Field(default=0.01, description="Decay of weights; norms and biases are left out.")
@@ -26,8 +36,9 @@ class TrainingSettings(Settings):
     final_rate: float = Field(
         default=0.01, ge=0, le=1, description="Where the cosine ends, as a share of the peak learning rate."
     )
+    schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="Course of the learning rate.")
     gradient_clip: NonNegativeFloat = Field(default=1.0, description="Largest gradient norm; 0 does not clip.")
-    accumulate: PositiveInt = Field(default=1, description="Batches whose gradients make one step.")
+    accumulate: PositiveInt = Field(default=1, description="Batches whose gradients make one step, cases alike.")
     loss: LossSettings = Field(default=LossSettings(), description="What is minimised.")
     class_weights: ClassWeights = Field(
         default="balanced",
@@ -41,6 +52,9 @@ class TrainingSettings(Settings):
         lt=1,
         description="Share of each label that is spread evenly over the answers, 0.05 to 0.1 where labels are noisy "
         "or a network becomes too sure (Szegedy et al. 2016). For every kind of finding.",
+    )
+    mixing: MixingSettings = Field(
+        default=MixingSettings(), description="Mixing of the images of a batch: mixup and cutmix."
     )
     ema_decay: float = Field(
         default=0.0,
