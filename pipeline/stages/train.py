@@ -50,6 +50,7 @@ from pipeline.training.finetuning.adapters import check_installed, merged
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import training_loss
 from pipeline.training.precision import PrecisionChoice, choose_precision
+from pipeline.training.precision.table import save_table
 from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch import overfitting_words as overfitting
@@ -253,7 +254,9 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
 
     precision = once(config.out / PRECISION, PrecisionChoice, choose)
     journal.params({"precision": precision.precision, "layout": precision.layout})
-    journal.artifact(config.out / PRECISION, "experiment")
+    journal.params({"kept in float32": " ".join(precision.kept)} if precision.kept else {})
+    for path in (config.out / PRECISION, save_table(config.out, precision)):
+        journal.artifact(path, "experiment")
     fitted = fit(
         classifier,
         data,
@@ -264,7 +267,7 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
         journal=journal,
         seed=config.seed,
     )
-    return fitted, (*tuned, f"Trained in {precision.precision}: {precision.reason}.")
+    return fitted, (*tuned, precision.note)
 
 
 def device_of(settings: TrainingSettings) -> torch.device:

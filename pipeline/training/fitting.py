@@ -31,6 +31,8 @@ from pipeline.training.keeping import KeepBest, KeepLast, StopEarly
 from pipeline.training.losses import check_learnable, training_loss
 from pipeline.training.module import TrainingModule
 from pipeline.training.precision import PrecisionChoice
+from pipeline.training.precision.devices import float32_products
+from pipeline.training.precision.kept import keep_in_float32
 from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.sealed import previous
 from pipeline.training.selection import has_auroc
@@ -128,6 +130,7 @@ def fit(
     by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
     memory_format = precision.memory_format(classifier.backbone.ndim)
     lay_out(classifier, memory_format)
+    keep_in_float32(classifier, precision.kept)
     tuning = Tuning(settings.finetune, classifier, settings.epochs)
     module = TrainingModule(
         classifier,
@@ -145,7 +148,7 @@ def fit(
     trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, best])
     # the first process alone repairs; the others load after it, when all have met
     resumed = resumable(checkpoints) if trainer.is_global_zero else _of_another(checkpoints)
-    with _quiet(), _lightning_takes_sigterm():
+    with _quiet(), _lightning_takes_sigterm(), float32_products(precision.precision, trainer.strategy.root_device):
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SIGTERMException as stop:
@@ -196,7 +199,7 @@ def make_trainer(
             devices=settings.devices,
             num_nodes=settings.num_nodes,
             strategy=settings.strategy,
-            precision=precision.precision,
+            precision=precision.lightning,
             max_epochs=settings.epochs,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.gradient_clip or None,

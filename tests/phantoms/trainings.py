@@ -66,6 +66,7 @@ def train(
     data: Any = None,
     manifest: Manifest = IMAGES,
     journal: Memory | None = None,
+    precision: PrecisionChoice | None = None,
     **settings: Any,
 ) -> Fitted:
     """Train on images as :func:`pipeline.training.fitting.fit` does."""
@@ -76,7 +77,7 @@ def train(
         TrainingSettings.model_validate(chosen),
         labels={split: encode_labels(manifest.of(split), FINDINGS) for split in Split},
         folder=folder,
-        precision=PrecisionChoice(reason="test"),
+        precision=precision or PrecisionChoice(reason="test"),
         journal=journal or Memory(),
         seed=SEED,
     )

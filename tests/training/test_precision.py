@@ -1,16 +1,28 @@
 """Half precision is taken only where it was proven."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from phantoms.crashing import EndsItsProcess
 from torch import Tensor, nn
 
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.networks.classifier import Classifier, build_classifier
 from pipeline.networks.settings import NetworkSettings
 from pipeline.training.losses import FindingsLoss
-from pipeline.training.precision import PrecisionChoice, Trial, choose_precision, decide, prove
+from pipeline.training.precision import (
+    Candidate,
+    PrecisionChoice,
+    Trial,
+    apart,
+    choose_precision,
+    choosing,
+    decide,
+    prove,
+)
+from pipeline.training.precision.rehearsal import Rehearsal
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 SETTINGS = NetworkSettings.from_mapping({"backbone": {"kind": "resnet", "depth": 10, "width": 8}})
@@ -132,14 +144,33 @@ def test_one_wrong_tensor_among_many_is_found() -> None:
     assert "inner.backbone.stages.1.0.conv1.weight is wrong by 1.00" in trials[1].problem
 
 
-def test_the_model_and_the_random_state_are_left_alone() -> None:
-    classifier = make_classifier()
+def test_a_candidate_that_ends_its_process_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "fast_precisions", lambda device: ("bf16-mixed",))
+    classifier = EndsItsProcess(make_classifier())
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     state = torch.get_rng_state()
-    choose_precision("auto", "auto", classifier, FindingsLoss([LESION]), *sample(), CPU)
+    choice = choose_precision("auto", "auto", classifier, FindingsLoss([LESION]), *sample(), CPU)
+    assert [trial.problem for trial in choice.trials] == ["", "", "", "its process died"]
+    assert [trial.precision for trial in choice.trials] == ["32", "bf16-mixed"] * 2
+    assert 0 < choice.trials[1].gradient_error < 0.5
+    assert choice.trials[2].gradient_error < 1e-3
+    assert (choice.precision, choice.layout) != ("bf16-mixed", "channels_last")
+    # the model and the random state are left alone
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
     assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+def test_nothing_is_compared_with_a_float32_that_did_not_come_to_an_end(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(make_classifier(), FindingsLoss([LESION]), *sample(), CPU)
+    torch.save(rehearsal, tmp_path / apart.REHEARSAL)
+    candidate = Candidate("bf16-mixed", "contiguous")
+    assert "no float32" in apart._tried(tmp_path, 1, candidate).problem
+    assert not apart._tried(tmp_path, 1, Candidate("32", "channels_last")).problem
+    assert not apart._tried(tmp_path, 1, candidate).problem
+    died = Trial(precision="32", layout="contiguous", seconds=0.0, problem="its process died")
+    lived = Trial(precision="32", layout="channels_last", seconds=1.0)
+    assert decide([died, lived], "a test").layout == "channels_last"
 
 
 def test_what_is_given_is_taken() -> None:

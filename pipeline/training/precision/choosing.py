@@ -1,0 +1,88 @@
+"""Choose the fastest precision and layout that can be trusted."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.training.precision.apart import apart
+from pipeline.training.precision.choice import Candidate, Layout, PrecisionChoice, Trial
+from pipeline.training.precision.devices import fast_precisions
+from pipeline.training.precision.proving import LEAST_GAIN, InThisProcess, Try, prove_with
+from pipeline.training.precision.rehearsal import Rehearsal
+
+log = logging.getLogger("resdx")
+
+
+def choose_precision(
+    wanted: str,
+    layout: str,
+    classifier: nn.Module,
+    loss: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    device: torch.device,
+) -> PrecisionChoice:
+    """Choose precision and layout.
+
+    Parameters
+    ----------
+    wanted : str
+        ``auto``, ``32``, ``bf16-mixed`` or ``16-mixed``; anything but auto is taken as it is.
+    layout : str
+        ``auto``, ``contiguous`` or ``channels_last``.
+    classifier : nn.Module
+        Images to logits; left as it is.
+    loss : nn.Module
+        Logits and labels to a number.
+    images, labels : Tensor
+        A real training batch, of the largest size.
+    device : torch.device
+        Where training will run.
+    """
+    if wanted != "auto":
+        fixed: Layout = "channels_last" if layout == "channels_last" else "contiguous"
+        return PrecisionChoice.model_validate({"precision": wanted, "layout": fixed, "reason": "given"})
+    layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
+    if layout != "auto":
+        layouts = tuple(name for name in layouts if name == layout)
+    fast = fast_precisions(device)
+    candidates = [Candidate(name, kind) for kind in layouts for name in ("32", *fast)]
+    with _trying(Rehearsal(classifier, loss, images, labels, device)) as attempt:
+        trials = prove_with(attempt, classifier, candidates)
+    choice = decide(trials, f"{len(images)} cases on {device.type}" + ("" if fast else ", which has no half precision"))
+    for trial in trials:
+        log.info("precision %s", trial.text)
+    log.info("precision: %s, %s (%s)", choice.precision, choice.layout, choice.reason)
+    if choice.kept:
+        log.info("precision: these layers stay in float32: %s", ", ".join(choice.kept))
+    return choice
+
+
+def decide(trials: Sequence[Trial], where: str) -> PrecisionChoice:
+    """Take the fastest trusted candidate, if it gains enough over the first one."""
+    first = trials[0]
+    trusted = [trial for trial in trials[1:] if not trial.problem]
+    best = min(trusted, key=lambda trial: trial.seconds, default=first)
+    refused = "".join(f"; {_name(trial)} refused: {trial.problem}" for trial in trials[1:] if trial.problem)
+    if best is first or (not first.problem and best.seconds > LEAST_GAIN * first.seconds):
+        reason = f"nothing trusted was faster than {first.seconds:.3f} s a step of {where}{refused}"
+        best = first
+    else:
+        reason = f"{best.seconds:.3f} s a step of {where}, {first.precision} with {first.layout}: {first.seconds:.3f} s"
+        reason += refused
+    return PrecisionChoice(
+        precision=best.precision, layout=best.layout, kept=best.kept, reason=reason, trials=tuple(trials)
+    )
+
+
+def _name(trial: Trial) -> str:
+    but = f" but for {len(trial.kept)} layers" if trial.kept else ""
+    return f"{trial.precision}{but} with {trial.layout}"
+
+
+def _trying(rehearsal: Rehearsal) -> AbstractContextManager[Try]:
+    """Candidates on a processor are tried apart: there a faulty kernel can end the process."""
+    return apart(rehearsal) if rehearsal.device.type == "cpu" else nullcontext(InThisProcess(rehearsal))
