@@ -30,5 +30,6 @@ class Engine(Protocol):
         Returns
         -------
         ndarray of float32, shape (n, outputs)
-            Laid out by :func:`pipeline.domain.encoding.output_slices`; averaged over the package's flips.
+            Laid out by :func:`pipeline.domain.encoding.output_slices`; averaged over the package's members
+            and flips.
         """

@@ -1,5 +1,6 @@
 """The model card: what a reviewer reads before a model is used (Mitchell et al. 2019, *Model Cards*)."""
 
+import statistics
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -36,6 +37,31 @@ class FindingScores(Frozen):
     scores: tuple[Score, ...]
 
 
+class Member(Frozen):
+    """One network of an ensemble.
+
+    Attributes
+    ----------
+    name : str
+        Of its run folder, e.g. ``fold2-seed0``.
+    fold : int or None
+        From 1; None where all members trained on the same cases.
+    model : str
+        Digest of its own package.
+    cases : int
+        Cases it was scored on: the fold that it did not train on, or the validation split.
+    scores : dict of str to Score
+        Finding to its one score (:mod:`pipeline.evaluation.headline`) on those cases.
+    """
+
+    name: str
+    seed: int = Field(ge=0)
+    fold: int | None = None
+    model: str
+    cases: int
+    scores: dict[str, Score]
+
+
 class ModelCard(Frozen):
     """The card of one package.
 
@@ -51,6 +77,8 @@ class ModelCard(Frozen):
         ISO 8601, UTC.
     acknowledged_leaks : int
         Patients, images or near copies that stand in two splits and were acknowledged.
+    members : tuple of Member
+        Networks of an ensemble, in the order of their weights; empty where there is one network.
     """
 
     name: str
@@ -64,6 +92,7 @@ class ModelCard(Frozen):
     seed: int = Field(ge=0)
     acknowledged_leaks: int = Field(default=0, ge=0)
     notes: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
 
     def markdown(self) -> str:
         """Render as MODEL_CARD.md."""
@@ -74,6 +103,7 @@ class ModelCard(Frozen):
             _section("Training data", _data_lines(self.data)),
             _leak_warning(self.acknowledged_leaks),
             *(_score_table(entry) for entry in self.scores),
+            _section("Members", _member_lines(self.members)),
             _section("Limits", [f"- {_plain(line)}" for line in self.limits]),
             _section("Notes", [f"- {_plain(line)}" for line in self.notes]),
             _section("Made with", _made_lines(self)),
@@ -129,6 +159,35 @@ def _score_row(score: Score) -> str:
     interval = f"{score.low:.3f} to {score.high:.3f} ({score.level:.0%})" if known else _plain(score.note) or "none"
     where = f"{score.cases} cases, {score.patients} patients"
     return f"| {_plain(score.metric)} | {value} | {interval} | {where} | {_plain(score.method)} |"
+
+
+def _member_lines(members: Sequence[Member]) -> list[str]:
+    """Tabulate each member's scores, with their mean and spread over the members."""
+    if not members:
+        return []
+    findings = list(members[0].scores)
+    head = [f"{finding} {members[0].scores[finding].metric}" for finding in findings]
+    rows = [["member", "cases", *head], ["---"] * (len(head) + 2)]
+    for member in members:
+        rows.append([member.name, str(member.cases), *(_value_and_interval(member.scores[name]) for name in findings)])
+    rows += spread_rows([[member.scores[name].value for member in members] for name in findings])
+    said = f"The mean of the logits of {len(members)} networks is calibrated and decided on."
+    return [said, "", *(f"| {' | '.join(map(_plain, row))} |" for row in rows)]
+
+
+def spread_rows(columns: Sequence[Sequence[float | None]]) -> list[list[str]]:
+    """Mean, standard deviation (of a sample) and range of the defined values of each column, as rows of a table."""
+    known = [[value for value in column if value is not None] for column in columns]
+    means = [f"{statistics.fmean(values):.3f}" if values else "not defined" for values in known]
+    spreads = [f"{statistics.stdev(values):.3f}" if len(values) > 1 else "not defined" for values in known]
+    ranges = [f"{min(values):.3f} to {max(values):.3f}" if values else "not defined" for values in known]
+    return [["mean", "", *means], ["standard deviation", "", *spreads], ["lowest to highest", "", *ranges]]
+
+
+def _value_and_interval(score: Score) -> str:
+    value = "not defined" if score.value is None else f"{score.value:.3f}"
+    known = score.low is not None and score.high is not None
+    return f"{value} ({score.low:.3f} to {score.high:.3f})" if known else value
 
 
 def _made_lines(card: ModelCard) -> list[str]:

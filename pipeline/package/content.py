@@ -1,6 +1,7 @@
 """What stands in package.json, and how a folder's files vouch for each other in digests.json."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TypeVar
@@ -19,12 +20,28 @@ from pipeline.preprocessing.transforms import PREPARATION_VERSION
 SCHEMA_VERSION = 1
 
 WEIGHTS = "weights.safetensors"
+"""Weights of a package of one network; those of an ensemble are ``weights_0.safetensors``, ``weights_1...``."""
+
 CONTENT = "package.json"
 CARD = "card.json"
 CARD_TEXT = "MODEL_CARD.md"
 DIGESTS = "digests.json"
-SEALED = (WEIGHTS, CONTENT, CARD, CARD_TEXT)
-"""Files whose sha256 stands in digests.json; a package holds these, digests.json and nothing else."""
+
+MEMBER_WEIGHTS = re.compile(r"weights_\d+\.safetensors")
+
+
+def weight_files(members: int) -> tuple[str, ...]:
+    """Names of the files of weights, in the order of the members."""
+    return (WEIGHTS,) if members == 1 else tuple(f"weights_{number}.safetensors" for number in range(members))
+
+
+def sealed_files(members: int) -> tuple[str, ...]:
+    """Files whose sha256 stands in digests.json; a package holds these, digests.json and nothing else."""
+    return (*weight_files(members), CONTENT, CARD, CARD_TEXT)
+
+
+SEALED = sealed_files(1)
+"""Of a package of one network."""
 
 Noun = TypeVar("Noun", bound=Frozen)
 
@@ -86,7 +103,7 @@ class Digests(Frozen):
     Attributes
     ----------
     files : dict of str to str
-        File name to sha256, for each of :data:`SEALED`.
+        File name to sha256, for each of :func:`sealed_files`.
     model : str
         See :func:`model_digest`.
     """
@@ -94,16 +111,33 @@ class Digests(Frozen):
     files: dict[str, str]
     model: str
 
+    @property
+    def members(self) -> int:
+        """How many networks answer together: the files of weights that are listed."""
+        return 1 if WEIGHTS in self.files else sum(bool(MEMBER_WEIGHTS.fullmatch(name)) for name in self.files)
 
-def model_digest(weights_sha256: str, content: Content) -> str:
-    """Digest over what changes a prediction: weights and package.json, not the card. It names the model."""
-    return digest({"weights": weights_sha256, "content": content.model_dump(mode="json")})
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Sha256 of the weights, in the order of the members."""
+        return tuple(self.files[name] for name in weight_files(self.members))
 
 
-def seal(folder: Path, content: Content) -> Digests:
-    """Digests of a folder that holds all of :data:`SEALED`."""
-    files = {name: sha256_of(folder / name) for name in SEALED}
-    return Digests(files=files, model=model_digest(files[WEIGHTS], content))
+def model_digest(weights: Sequence[str], content: Content) -> str:
+    """Digest over what changes a prediction: weights and package.json, not the card. It names the model.
+
+    Parameters
+    ----------
+    weights : sequence of str
+        Sha256 of each member's weights. That of one network stands alone, as it did before there were ensembles.
+    """
+    named: str | list[str] = weights[0] if len(weights) == 1 else list(weights)
+    return digest({"weights": named, "content": content.model_dump(mode="json")})
+
+
+def seal(folder: Path, content: Content, members: int) -> Digests:
+    """Digests of a folder that holds all of :func:`sealed_files`."""
+    files = {name: sha256_of(folder / name) for name in sealed_files(members)}
+    return Digests(files=files, model=model_digest([files[name] for name in weight_files(members)], content))
 
 
 def verify(folder: Path) -> Digests:
@@ -117,17 +151,18 @@ def verify(folder: Path) -> Digests:
     if not (folder / DIGESTS).is_file():
         raise PackageError(f"{folder} is no model package: {DIGESTS} is missing.", COPY_AGAIN)
     digests = read_json(folder / DIGESTS, Digests)
+    sealed = sealed_files(digests.members or 1)
+    if set(digests.files) != set(sealed):
+        raise PackageError(f"refused: {DIGESTS} of {folder} does not list exactly {', '.join(sealed)}.", COPY_AGAIN)
     present = {entry.name for entry in folder.iterdir()}
-    for name in (*SEALED, DIGESTS):
+    for name in (*sealed, DIGESTS):
         if name not in present:
             raise PackageError(f"refused: {name} is missing from the package {folder}.", COPY_AGAIN)
-    if foreign := sorted(present - {*SEALED, DIGESTS}):
+    if foreign := sorted(present - {*sealed, DIGESTS}):
         raise PackageError(
             f"refused: {foreign[0]} does not belong in the package {folder}.", "Remove it, or take an untouched copy."
         )
-    if set(digests.files) != set(SEALED):
-        raise PackageError(f"refused: {DIGESTS} of {folder} does not list exactly {', '.join(SEALED)}.", COPY_AGAIN)
-    for name in SEALED:
+    for name in sealed:
         check_sha256(folder / name, sha256_of(folder / name), digests)
     return digests
 

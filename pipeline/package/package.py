@@ -1,4 +1,8 @@
-"""The model package: one folder, safetensors and JSON, each file vouched for by a digest. Never pickle."""
+"""The model package: one folder, safetensors and JSON, each file vouched for by a digest. Never pickle.
+
+A package of several networks is an ensemble: they share one plan, one architecture, one calibration and one set of
+operating points, and the mean of their logits is what the package says (:mod:`pipeline.engines.members`).
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -91,17 +95,29 @@ class ModelPackage:
         """Number of logits."""
         return sum(finding.outputs for finding in self.findings)
 
+    @property
+    def members(self) -> int:
+        """Number of networks that answer together."""
+        return self.digests.members
+
     def build_classifier(self) -> Classifier:
-        """Build the network with its weights, in evaluation mode, on the CPU.
+        """Build the network of a package that has one; see :meth:`build_classifiers`."""
+        (classifier,) = self.build_classifiers()
+        return classifier
+
+    def build_classifiers(self) -> tuple[Classifier, ...]:
+        """Build every member with its weights, in evaluation mode, on the CPU.
 
         The bytes that are hashed are the bytes that are loaded.
 
         Raises
         ------
         PackageError
-            If the weights were changed since the package was loaded, or do not fit the network.
+            If weights were changed since the package was loaded, or do not fit the network.
         """
-        path = self.folder / files.WEIGHTS
+        return tuple(self._build(self.folder / name) for name in files.weight_files(self.members))
+
+    def _build(self, path: Path) -> Classifier:
         data = path.read_bytes()
         files.check_sha256(path, hashlib.sha256(data).hexdigest(), self.digests)
         classifier = build_classifier(self.network, self.findings, self.plan.ndim, self.plan.channels)
@@ -116,7 +132,7 @@ class ModelPackage:
 def save_package(
     folder: Path,
     *,
-    classifier_state: Mapping[str, Tensor],
+    classifier_state: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
     network: NetworkSettings,
     plan: Plan,
     fingerprint: Fingerprint,
@@ -128,6 +144,11 @@ def save_package(
     tta_flips: Sequence[int] = (),
 ) -> ModelPackage:
     """Write a package in one step (a crash leaves the old folder or the new one) and load it again.
+
+    Parameters
+    ----------
+    classifier_state : mapping, or sequence of mappings
+        Weights of the network; of an ensemble those of each member.
 
     Raises
     ------
@@ -145,15 +166,18 @@ def save_package(
         preparation_version=PREPARATION_VERSION,
         tta_flips=tuple(sorted(set(tta_flips))),
     )
-    weights = safetensors.torch.save(_portable(classifier_state))
+    states = [classifier_state] if isinstance(classifier_state, Mapping) else list(classifier_state)
+    assert states, "a package needs a network"
+    names = files.weight_files(len(states))
 
     def fill(target: Path) -> None:
-        (target / files.WEIGHTS).write_bytes(weights)
+        for name, state in zip(names, states, strict=True):
+            (target / name).write_bytes(safetensors.torch.save(_portable(state)))
         _write_json(target / files.CONTENT, content)
         _write_json(target / files.CARD, card)
         (target / files.CARD_TEXT).write_text(card.markdown(), encoding="utf-8")
-        _write_json(target / files.DIGESTS, files.seal(target, content))
-        load_package(target).build_classifier()
+        _write_json(target / files.DIGESTS, files.seal(target, content, len(states)))
+        load_package(target).build_classifiers()
 
     atomic.replace_folder(folder, fill)
     return load_package(folder)
@@ -169,7 +193,7 @@ def load_package(folder: Path) -> ModelPackage:
     """
     digests = files.verify(folder)
     content = files.read_content(folder)
-    if files.model_digest(digests.files[files.WEIGHTS], content) != digests.model:
+    if files.model_digest(digests.weights, content) != digests.model:
         raise PackageError(f"refused: digest of the model in {folder / files.DIGESTS} was changed.", files.COPY_AGAIN)
     card = files.read_json(folder / files.CARD, ModelCard)
     return ModelPackage(folder=folder, content=content, card=card, digests=digests)

@@ -15,9 +15,10 @@ from pipeline.package.package import ModelPackage
 PARTS = parts("pipeline.engines")
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=["2D", "3D"])
+@pytest.fixture(scope="module", params=[(2, 1), (3, 1), (2, 3)], ids=["2D", "3D", "2D ensemble"])
 def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
-    return make_package(tmp_path_factory.mktemp("engines") / "package", ndim=request.param)
+    ndim, members = request.param
+    return make_package(tmp_path_factory.mktemp("engines") / "package", ndim=ndim, members=members)
 
 
 @pytest.fixture(scope="module", params=[config for _, config in PARTS], ids=[name for name, _ in PARTS])
@@ -38,8 +39,11 @@ def images(package: ModelPackage, count: int) -> NDArray[np.float32]:
 
 
 def reference(package: ModelPackage, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the members' logits."""
     with torch.inference_mode():
-        logits: NDArray[np.float32] = package.build_classifier()(torch.tensor(batch)).numpy()
+        rows = [classifier(torch.tensor(batch)).numpy() for classifier in package.build_classifiers()]
+    assert len(rows) == package.members
+    logits: NDArray[np.float32] = sum(rows[1:], rows[0]) / len(rows)
     return logits
 
 
@@ -85,7 +89,7 @@ def test_a_read_only_memory_map_is_taken_and_left_alone(engine: Engine, package:
 
 
 def test_the_package_decides_about_flips(config: type[Part], package: ModelPackage, tmp_path: Path) -> None:
-    flipping = make_package(tmp_path / "flipping", ndim=package.plan.ndim, tta_flips=(0, 1))
+    flipping = make_package(tmp_path / "flipping", ndim=package.plan.ndim, tta_flips=(0, 1), members=package.members)
     batch = images(package, 2)
     mirrored = [reference(package, np.flip(batch, axes).copy()) for axes in ((), (2,), (3,), (2, 3))]
 
@@ -93,3 +97,14 @@ def test_the_package_decides_about_flips(config: type[Part], package: ModelPacka
 
     np.testing.assert_allclose(logits, np.mean(mirrored, axis=0), atol=1e-5, rtol=0)
     assert not np.allclose(logits, reference(package, batch), atol=1e-4)
+
+
+def test_every_member_of_an_ensemble_has_its_say(config: type[Part], tmp_path: Path) -> None:
+    ensemble = make_package(tmp_path / "ensemble", ndim=2, members=3)
+    single = make_package(tmp_path / "single", ndim=2)
+    batch = images(ensemble, 2)
+
+    logits = config().build(ensemble).logits(batch)  # type: ignore[attr-defined]
+
+    assert not np.allclose(logits, config().build(single).logits(batch), atol=1e-3)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(logits, reference(ensemble, batch), atol=1e-5, rtol=0)

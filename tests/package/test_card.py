@@ -1,7 +1,7 @@
 from phantoms.packages import make_card
 
 from pipeline.domain.score import Score
-from pipeline.package.card import FindingScores, ModelCard
+from pipeline.package.card import FindingScores, Member, ModelCard
 
 
 def test_the_card_says_what_a_reviewer_asks() -> None:
@@ -45,3 +45,31 @@ def test_the_card_round_trips_as_json() -> None:
     card = make_card()
 
     assert ModelCard.model_validate_json(card.model_dump_json()) == card
+
+
+def test_members_stand_with_their_mean_and_spread() -> None:
+    values = (0.8, 0.9, 0.85)
+    members = tuple(
+        Member(
+            name=f"fold{fold}-seed0",
+            seed=0,
+            fold=fold,
+            model="d" * 64,
+            cases=20,
+            scores={
+                "lesion": Score(
+                    metric="auroc", value=value, low=value - 0.1, high=0.95, method="m", cases=20, patients=20
+                )
+            },
+        )
+        for fold, value in enumerate(values, start=1)
+    )
+    text = make_card(members=members).markdown()
+
+    assert "mean of the logits of 3 networks" in text
+    assert "| member | cases | lesion auroc |" in text
+    assert "| fold2-seed0 | 20 | 0.900 (0.800 to 0.950) |" in text
+    assert "| mean |  | 0.850 |" in text
+    assert "| standard deviation |  | 0.050 |" in text
+    assert "| lowest to highest |  | 0.800 to 0.900 |" in text
+    assert "## Members" not in make_card().markdown()

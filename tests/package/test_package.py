@@ -11,7 +11,7 @@ from phantoms.packages import FINDINGS, OUTPUTS, make_network, make_package
 from pipeline.domain.frozen import digest
 from pipeline.errors import PackageError
 from pipeline.networks.classifier import build_classifier
-from pipeline.package.content import CARD, CARD_TEXT, CONTENT, DIGESTS, SEALED, WEIGHTS, sha256_of
+from pipeline.package.content import CARD, CARD_TEXT, CONTENT, DIGESTS, SEALED, WEIGHTS, sealed_files, sha256_of
 from pipeline.package.package import ModelPackage, load_package, save_package
 
 
@@ -225,3 +225,58 @@ def test_a_threshold_of_an_unknown_finding_is_refused(original: ModelPackage) ->
 
     with pytest.raises(ValueError, match="operating_points must name"):
         type(original.content).model_validate(data)
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    return make_package(tmp_path_factory.mktemp("ensemble") / "package", ndim=2, members=3)
+
+
+def test_an_ensemble_keeps_every_member_in_order(ensemble: ModelPackage, original: ModelPackage) -> None:
+    assert {entry.name for entry in ensemble.folder.iterdir()} == {*sealed_files(3), DIGESTS}
+    assert (original.members, ensemble.members) == (1, 3)
+    classifiers = ensemble.build_classifiers()
+    first = original.build_classifier().state_dict()
+    assert all(torch.equal(value, first[name]) for name, value in classifiers[0].state_dict().items())
+    heads = [next(reversed(classifier.state_dict().values())) for classifier in classifiers]
+    assert len({head.numpy().tobytes() for head in heads}) == 3
+    assert not any(classifier.training for classifier in classifiers)
+    with pytest.raises(ValueError, match="unpack"):
+        ensemble.build_classifier()
+
+
+def test_the_order_and_number_of_members_name_the_model(ensemble: ModelPackage, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(ensemble.folder, tmp_path / "copy"))
+    listed = json.loads((copy / DIGESTS).read_text())
+    one, other = "weights_0.safetensors", "weights_1.safetensors"
+    (copy / one).rename(copy / "swap")
+    (copy / other).rename(copy / one)
+    (copy / "swap").rename(copy / other)
+    listed["files"][one], listed["files"][other] = listed["files"][other], listed["files"][one]
+    (copy / DIGESTS).write_text(json.dumps(listed))
+    with pytest.raises(PackageError, match="digest of the model"):
+        load_package(copy)
+
+
+@pytest.mark.parametrize("left_out", ["weights_0.safetensors", "weights_2.safetensors"])
+def test_an_ensemble_without_one_of_its_members_is_refused(
+    ensemble: ModelPackage, tmp_path: Path, left_out: str
+) -> None:
+    copy = Path(shutil.copytree(ensemble.folder, tmp_path / "copy"))
+    (copy / left_out).unlink()
+    with pytest.raises(PackageError, match=left_out):
+        load_package(copy)
+    listed = json.loads((copy / DIGESTS).read_text())
+    del listed["files"][left_out]
+    (copy / DIGESTS).write_text(json.dumps(listed))
+    with pytest.raises(PackageError, match=r"does not list exactly|digest of the model"):
+        load_package(copy)
+
+
+def test_changed_weights_of_one_member_are_refused(ensemble: ModelPackage, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(ensemble.folder, tmp_path / "copy"))
+    weights = bytearray((copy / "weights_1.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "weights_1.safetensors").write_bytes(weights)
+    with pytest.raises(PackageError, match=r"digest of weights_1\.safetensors"):
+        load_package(copy)

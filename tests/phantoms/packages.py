@@ -84,17 +84,20 @@ def make_network() -> NetworkSettings:
 
 
 def make_package(
-    folder: Path, *, ndim: int = 3, tta_flips: Sequence[int] = (), plan: Plan | None = None
+    folder: Path, *, ndim: int = 3, tta_flips: Sequence[int] = (), plan: Plan | None = None, members: int = 1
 ) -> ModelPackage:
     """A package whose weights and normalisation statistics are random but always the same."""
     plan = plan or make_plan(ndim)
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        classifier = build_classifier(make_network(), FINDINGS, ndim, plan.channels)
-        classifier.train()(torch.randn((4, plan.channels, 12, 10, 8)[: ndim + 2]))
+    states = []
+    for number in range(members):
+        with torch.random.fork_rng():
+            torch.manual_seed(7 + number)
+            classifier = build_classifier(make_network(), FINDINGS, ndim, plan.channels)
+            classifier.train()(torch.randn((4, plan.channels, 12, 10, 8)[: ndim + 2]))
+        states.append(classifier.state_dict())
     return save_package(
         folder,
-        classifier_state=classifier.state_dict(),
+        classifier_state=states if members > 1 else states[0],
         network=make_network(),
         plan=plan,
         fingerprint=make_fingerprint(ndim),

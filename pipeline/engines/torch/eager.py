@@ -1,13 +1,16 @@
-"""Runs a classifier eagerly, one image at a time."""
+"""Runs the classifiers of a package eagerly, one image at a time."""
 
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.engines.flips import average_over_flips
+from pipeline.engines.members import average_over_members
 from pipeline.errors import ConfigError
+from pipeline.networks.classifier import Classifier
 from pipeline.networks.layout import lay_out
 from pipeline.package.package import ModelPackage
 
@@ -38,16 +41,18 @@ class TorchEngine:
         self._flips = package.tta_flips
         self._outputs = package.outputs
         self._layout = torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format
-        self._classifier = package.build_classifier().to(self._device)
-        lay_out(self._classifier, self._layout)
+        self._classifiers = [classifier.to(self._device) for classifier in package.build_classifiers()]
+        for classifier in self._classifiers:
+            lay_out(classifier, self._layout)
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :meth:`pipeline.engines.engine.Engine.logits`."""
         assert images.dtype == np.float32, images.dtype
-        rows = [average_over_flips(self._run, image[np.newaxis], self._flips) for image in images]
+        run = partial(average_over_members, [partial(self._run, classifier) for classifier in self._classifiers])
+        rows = [average_over_flips(run, image[np.newaxis], self._flips) for image in images]
         return np.concatenate(rows) if rows else np.empty((0, self._outputs), dtype=np.float32)
 
-    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, classifier: Classifier, image: NDArray[np.float32]) -> NDArray[np.float32]:
         # a copy: prepared images may be read-only memory maps, which torch cannot share safely
         batch = torch.tensor(image, device=self._device).contiguous(memory_format=self._layout)
         with ExitStack() as stack:
@@ -57,5 +62,5 @@ class TorchEngine:
             stack.enter_context(torch.backends.cudnn.flags(**flags))
             if self._half:
                 stack.enter_context(torch.autocast(self._device.type, dtype=torch.bfloat16))
-            logits: NDArray[np.float32] = self._classifier(batch).float().cpu().numpy()
+            logits: NDArray[np.float32] = classifier(batch).float().cpu().numpy()
         return logits

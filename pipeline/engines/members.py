@@ -1,0 +1,34 @@
+"""Ensembles: the logits of several networks become one answer.
+
+The logits are averaged, not the probabilities: one temperature and one threshold, fitted to these very means, then serve
+the whole ensemble as they serve one network (pool, then calibrate: Rahaman and Thiery 2021, *Uncertainty Quantification
+and Deep Ensembles*; an average of probabilities is under-confident and would have to be calibrated once more), and flips
+and members are averaged alike. For two classes it is the geometric mean of the members' odds.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+
+def average_over_members(runs: Sequence[Callable[[Image], Image]], image: Image) -> Image:
+    """Mean of the members' logits.
+
+    Parameters
+    ----------
+    runs : sequence of callable
+        Each (1, c, *space) to (1, outputs).
+    image : ndarray, shape (1, c, *space)
+
+    Returns
+    -------
+    ndarray of float32, shape (1, outputs)
+        Summed in float64 in the order of the members, so that equal inputs give equal bits.
+    """
+    if len(runs) == 1:
+        return runs[0](image)
+    mean: NDArray[np.float64] = np.stack([run(image) for run in runs]).mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32)
