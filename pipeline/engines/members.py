@@ -1,9 +1,9 @@
 """Ensembles: the logits of several networks become one answer.
 
-The logits are averaged, not the probabilities: one temperature and one threshold, fitted to these very means, then serve
-the whole ensemble as they serve one network (pool, then calibrate: Rahaman and Thiery 2021, *Uncertainty Quantification
-and Deep Ensembles*; an average of probabilities is under-confident and would have to be calibrated once more), and flips
-and members are averaged alike. For two classes it is the geometric mean of the members' odds.
+The logits are averaged, not the probabilities: one temperature and one threshold, fitted to means, then serve the whole
+ensemble as they serve one network (pool, then calibrate: Rahaman and Thiery 2021, *Uncertainty Quantification and Deep
+Ensembles*; an average of calibrated probabilities is under-confident and would have to be calibrated once more), and
+flips and members are averaged alike. For two classes it is the geometric mean of the members' odds.
 """
 
 from collections.abc import Callable, Sequence

@@ -45,6 +45,7 @@ def evaluate(
     acknowledged_leaks: int = 0,
     rejected: int = 0,
     opened_for: int = 0,
+    learned: bool = False,
 ) -> Report:
     """Score a model.
 
@@ -61,6 +62,8 @@ def evaluate(
         Cases of the split that could not be read or prepared; they are not among `cases`.
     opened_for : int
         For how many models the test split was looked at, this one included.
+    learned : bool
+        The model learned from cases of this split, whatever it is called, as members of folds do.
     """
     bootstrap = make_bootstrap(cases, settings)
     answers = answers_of(findings, cases, logits, calibration, operating_points, bootstrap.patients)
@@ -82,7 +85,7 @@ def evaluate(
         findings=tuple(_finding_report(entry, cases, bootstrap, settings) for entry in answers),
         calibration=tuple(calibration),
         warnings=(
-            *_warnings(split, external, acknowledged_leaks, rejected, len(cases)),
+            *_warnings(split, external, learned, acknowledged_leaks, rejected, len(cases)),
             *_warnings_of_openings(opened_for),
         ),
     )
@@ -213,7 +216,9 @@ def _finding_warnings(answers: Answers) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _warnings(split: Split | Literal["all"], external: bool, leaks: int, rejected: int, cases: int) -> tuple[str, ...]:
+def _warnings(
+    split: Split | Literal["all"], external: bool, learned: bool, leaks: int, rejected: int, cases: int
+) -> tuple[str, ...]:
     found = []
     if leaks:
         found.append(
@@ -225,7 +230,7 @@ def _warnings(split: Split | Literal["all"], external: bool, leaks: int, rejecte
             "External set: the model does not carry a list of its training patients, so that none of them is "
             "among these cases was not checked."
         )
-    elif split in (Split.TRAIN, "all"):
+    elif learned or split in (Split.TRAIN, "all"):
         found.append("The model was trained on these cases or some of them: the scores say nothing about new patients.")
     elif split is Split.VALIDATION:
         found.append(

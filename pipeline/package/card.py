@@ -168,8 +168,10 @@ def _member_lines(members: Sequence[Member]) -> list[str]:
     findings = list(members[0].scores)
     head = [f"{finding} {members[0].scores[finding].metric}" for finding in findings]
     rows = [["member", "cases", *head], ["---"] * (len(head) + 2)]
-    for member in members:
-        rows.append([member.name, str(member.cases), *(_value_and_interval(member.scores[name]) for name in findings)])
+    rows += [
+        [member.name, str(member.cases), *(_value_and_interval(member.scores[name]) for name in findings)]
+        for member in members
+    ]
     rows += spread_rows([[member.scores[name].value for member in members] for name in findings])
     said = f"The mean of the logits of {len(members)} networks is calibrated and decided on."
     return [said, "", *(f"| {' | '.join(map(_plain, row))} |" for row in rows)]

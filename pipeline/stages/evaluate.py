@@ -106,6 +106,7 @@ def run(config: Config) -> Outcome:
             acknowledged_leaks=max(manifest.acknowledged_leaks, package.card.acknowledged_leaks),
             rejected=len(rejections),
             opened_for=len({look.model for look in looks}),
+            learned=config.split == "validation" and any(member.fold for member in package.card.members),
         )
         files = write_results(config, package, scored, logits, report)
         counted = [describe_openings(looks)] if looks else []

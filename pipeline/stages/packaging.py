@@ -24,7 +24,7 @@ from pipeline.evaluation.operating_points import OperatingRule, choose
 from pipeline.evaluation.report import evaluate
 from pipeline.evaluation.settings import EvaluationSettings
 from pipeline.networks.settings import NetworkSettings
-from pipeline.package.card import FindingScores, ModelCard, TrainingData
+from pipeline.package.card import FindingScores, Member, ModelCard, TrainingData
 from pipeline.package.package import ModelPackage, save_package
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.progress import track
@@ -45,15 +45,19 @@ class Trained:
 
     Attributes
     ----------
-    state : mapping of str to Tensor
-        Weights of the best epoch.
+    state : mapping of str to Tensor, or sequence of mappings
+        Weights of the best epoch; of an ensemble those of each member.
     validation : sequence of Case
-        Prepared cases of the validation split.
+        Prepared cases of the validation split, or of all folds.
+    members : tuple of Member
+        Of an ensemble, for its card.
+    scored_on : str
+        What the card calls these cases.
     """
 
     name: str
     intended_use: str
-    state: Mapping[str, Tensor]
+    state: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
     network: NetworkSettings
     plan: Plan
     fingerprint: Fingerprint
@@ -62,21 +66,34 @@ class Trained:
     tta_flips: tuple[int, ...]
     seed: int
     notes: tuple[str, ...]
+    members: tuple[Member, ...] = ()
+    scored_on: str = Split.VALIDATION.value
 
 
-def make_package(folder: Path, trained: Trained, cache: PreparedCache, rule: OperatingRule) -> ModelPackage:
+def make_package(
+    folder: Path,
+    trained: Trained,
+    cache: PreparedCache,
+    rule: OperatingRule,
+    logits: NDArray[np.float32] | None = None,
+) -> ModelPackage:
     """Calibrate on validation and write the package.
 
-    The logits are those of the engine that predictions will come from, so that the frozen threshold fits them.
+    Parameters
+    ----------
+    logits : ndarray of float32, shape (cases, outputs), optional
+        Of ``trained.validation``, out of fold. By default those of the engine that predictions will come from, so that
+        the frozen threshold fits them.
 
     Raises
     ------
     PackageError
         If a weight is not finite.
     """
-    draft = folder.with_name(f"{folder.name}.draft")
-    logits = _logits(_save(draft, trained, (), (), _card(trained, ())), trained.validation, cache)
-    shutil.rmtree(draft)
+    if logits is None:
+        draft = folder.with_name(f"{folder.name}.draft")
+        logits = logits_of(_save(draft, trained, (), (), _card(trained, ())), trained.validation, cache)
+        shutil.rmtree(draft)
     calibration, points = calibrate(trained, logits, rule)
     report = evaluate(
         trained.manifest.findings,
@@ -92,7 +109,7 @@ def make_package(folder: Path, trained: Trained, cache: PreparedCache, rule: Ope
         acknowledged_leaks=trained.manifest.acknowledged_leaks,
     )
     scores = tuple(
-        FindingScores(finding=entry.finding, split=Split.VALIDATION, scores=entry.scores) for entry in report.findings
+        FindingScores(finding=entry.finding, split=trained.scored_on, scores=entry.scores) for entry in report.findings
     )
     return _save(folder, trained, calibration, points, _card(trained, scores))
 
@@ -114,7 +131,8 @@ def calibrate(
     return tuple(calibration), tuple(points)
 
 
-def _logits(package: ModelPackage, cases: Sequence[Case], cache: PreparedCache) -> NDArray[np.float32]:
+def logits_of(package: ModelPackage, cases: Sequence[Case], cache: PreparedCache) -> NDArray[np.float32]:
+    """Logits (cases, outputs) of prepared cases, by the engine that is the reference."""
     engine = TorchConfig().build(package)
     rows = [engine.logits(np.asarray(cache.load(case))[np.newaxis]) for case in track(cases, "validate", len(cases))]
     return np.concatenate(rows)
@@ -168,6 +186,7 @@ def _card(trained: Trained, scores: tuple[FindingScores, ...]) -> ModelCard:
         seed=trained.seed,
         acknowledged_leaks=manifest.acknowledged_leaks,
         notes=trained.notes,
+        members=trained.members,
     )
 
 

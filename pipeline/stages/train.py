@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 
 from pipeline import atomic
 from pipeline.cohort.case_reader import CaseReader
@@ -36,6 +37,7 @@ from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.planning import PlanSettings
 from pipeline.readers.options import ReadOptions
 from pipeline.stages import first_weights
+from pipeline.stages.members import train_members
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
@@ -70,6 +72,7 @@ FREE = frozenset(
         "seconds_per_case",
         "memory_bytes",
         "resume",
+        "seeds",
         "data.workers",
         "manifest",
         "out",
@@ -89,6 +92,17 @@ class Config(WorkerSettings):
     name: str = Field(default="", description="Name of the model in its card; empty takes the run folder's.")
     intended_use: str = Field(default="", description="What the model is for, in words; stands in its card.")
     seed: NonNegativeInt = Field(default=0, description="Of weights, order, augmentation and dropout.")
+    seeds: tuple[NonNegativeInt, ...] = Field(
+        default=(),
+        description="Train one network for each of these seeds, and pack them as an ensemble whose logits are "
+        "averaged; more may be added later. Empty: one network, of `seed`.",
+    )
+    folds: NonNegativeInt = Field(
+        default=0,
+        description="Cross-validation: deal the patients of training and validation to so many folds (by `seed`), "
+        "train a network without each (and for each of `seeds`), and pack all as an ensemble that is calibrated out "
+        "of fold. The test split is left alone. 0: the splits of the manifest.",
+    )
     resume: bool = Field(default=True, description="Go on with the run that `out` holds; false refuses such a folder.")
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="Backbone and head.")
     pretrained: PretrainedSettings = Field(
@@ -109,6 +123,16 @@ class Config(WorkerSettings):
     threads: NonNegativeInt = Field(
         default=0, description="CPU threads; 0 leaves PyTorch's choice. Equal threads give equal bits."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.folds == 1 or (not self.folds and len(self.seeds) == 1):
+            raise ValueError("an ensemble has several members: give two folds or two seeds at least")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names one twice")
+        if (self.folds or self.seeds) and (self.training.devices != 1 or self.training.num_nodes != 1):
+            raise ValueError("folds and seeds train one network after the other, each on one device")
+        return self
 
 
 @dataclass(frozen=True)
@@ -149,6 +173,9 @@ def run(config: Config) -> Outcome:
 
 def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Train on a manifest whose scans `read` reads; see :func:`run`."""
+    if config.folds or config.seeds:
+        shown = names_only(config).model_dump(mode="json", exclude={"tracking"})
+        return train_members(config, manifest, read, train, shown, FREE)
     check_installed(config.training.finetune.lora)
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
@@ -215,14 +242,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
 def record(config: Config, experiment: Experiment, journal: FileJournal) -> None:
     """Write to the journal what the run is made of; paths by their names only."""
     manifest, plan = experiment.manifest, experiment.plan
-    names = {"manifest": Path(config.manifest.name), "out": Path(config.out.name)}
-    weights = config.pretrained.file
-    pretrained = config.pretrained.model_copy(update={"file": Path(weights.name) if weights else None})
-    shown = config.model_copy(
-        update=names
-        | {"network": experiment.network, "cache": Path(config.cache.name) if config.cache else None}
-        | {"pretrained": pretrained, "tracking": config.tracking.shown()}
-    )
+    shown = names_only(config).model_copy(update={"network": experiment.network})
     journal.params(worded(shown.model_dump(mode="json", exclude={"tracking"})))
     journal.params({f"planned.{decision.name}": decision.value for decision in plan.decisions})
     counts = {f"cases.{split.value}": len(manifest.of(split)) for split in Split}
@@ -231,6 +251,16 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
     atomic.write_text(config.out / "tracking" / CONFIG, to_yaml(shown))
     for path in (config.out / "tracking" / CONFIG, config.out / "plan.json", config.out / "fingerprint.json"):
         journal.artifact(path, "experiment")
+
+
+def names_only(config: Config) -> Config:
+    """Reduce the paths of settings to names: what may be shown elsewhere."""
+    weights = config.pretrained.file
+    pretrained = config.pretrained.model_copy(update={"file": Path(weights.name) if weights else None})
+    cache = Path(config.cache.name) if config.cache else None
+    names = {"manifest": Path(config.manifest.name), "out": Path(config.out.name)}
+    changes = {"cache": cache, "pretrained": pretrained, "tracking": config.tracking.shown()}
+    return config.model_copy(update=names | changes)
 
 
 def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tuple[Fitted, tuple[str, ...]]:

@@ -1,0 +1,228 @@
+"""Folds and repeated seeds: members as whole runs, and the ensemble that is made of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from numpy.typing import NDArray
+from phantoms.spheres import FINDINGS, make_manifest, read
+
+from pipeline.cohort.folds import Folds
+from pipeline.domain.case import Case, Split
+from pipeline.domain.encoding import encode_labels, label_slices, output_slices
+from pipeline.engines.torch import Config as TorchConfig
+from pipeline.errors import ConfigError, StoppedBySignal, TrainingError, UsageError
+from pipeline.evaluation.calibration import fit_temperature
+from pipeline.package.package import ModelPackage, load_package
+from pipeline.preprocessing.cache import PreparedCache
+from pipeline.stages import train as stage
+from pipeline.stages.train import Config, train
+
+MANIFEST = make_manifest(train=20, validation=10, ndim=2)
+NAMES = ["fold1-seed0", "fold1-seed1", "fold2-seed0", "fold2-seed1"]
+
+
+def make_config(out: Path, **changes: Any) -> Config:
+    settings: dict[str, Any] = {
+        "manifest": "/somewhere/secret/cohort.csv",
+        "out": str(out),
+        "processes": 0,
+        "network": {"backbone": {"kind": "resnet", "depth": 8, "width": 4}},
+        "plan": {"precision": "32", "batch_size": 10},
+        "training": {
+            "epochs": 1,
+            "accelerator": "cpu",
+            "learning_rate": 0.01,
+            "warmup_epochs": 0,
+            "memory_format": "contiguous",
+            "depth_watch": {"enabled": False},
+            "overfitting_watch": {"enabled": False},
+        },
+        "tta_flips": [0],
+        "tracking": {"enabled": False, "system_seconds": 0},
+    }
+    return Config.from_mapping(settings | changes)
+
+
+class Trainings:
+    """Counts trainings; stops the command after so many."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.left = -1
+        self._original = stage.fit_network
+
+    def __call__(self, config: Config, *given: Any) -> Any:
+        made = self._original(config, *given)
+        self.done.append(config.out.name)
+        self.left -= 1
+        if not self.left:
+            raise StoppedBySignal("between training and packaging")
+        return made
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainings]:
+    counting = Trainings()
+    monkeypatch.setattr(stage, "fit_network", counting)
+    yield counting
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folds of two seeds each, stopped in the third member, then gone on with."""
+    out = tmp_path_factory.mktemp("members") / "run"
+    config = make_config(out, folds=2, seeds=[0, 1], tracking={"system_seconds": 0, "replay_seconds": 600})
+    counting = Trainings()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "fit_network", counting)
+        counting.left = 3
+        with pytest.raises(StoppedBySignal):
+            train(config, MANIFEST, read)
+        first = load_package(out / "members" / NAMES[0] / "package").digest
+        outcome = train(config, MANIFEST, read)
+    assert counting.done == [*NAMES[:3], *NAMES[2:]]  # the third was trained, not packed: it is read, not learned anew
+    assert load_package(out / "members" / NAMES[0] / "package").digest == first
+    assert any(line.startswith("lesion, auroc of 4 members: mean 0.") for line in outcome.lines)
+    return out
+
+
+def logits(package: ModelPackage, cache: Path, cases: list[Case]) -> NDArray[np.float32]:
+    prepared = PreparedCache(cache, package.plan)
+    return TorchConfig().build(package).logits(np.stack([np.asarray(prepared.load(case)) for case in cases]))
+
+
+def test_the_ensemble_says_the_mean_of_its_members(trained: Path) -> None:
+    package = load_package(trained / "package")
+    assert package.members == 4 and package.tta_flips == (0,)
+    assert package.manifest_digest == MANIFEST.digest == package.fingerprint.manifest
+    assert package.fingerprint.cases == 30  # training and validation: each of them trains a member
+    cases = list(MANIFEST.of(Split.TEST))
+    prepared = trained / "cache"
+    PreparedCache(prepared, package.plan).fill(cases, read)
+    each = [logits(load_package(trained / "members" / name / "package"), prepared, cases) for name in NAMES]
+    np.testing.assert_allclose(logits(package, prepared, cases), np.mean(each, axis=0), atol=1e-5)
+    assert np.ptp([rows[0, 0] for rows in each]) > 1e-3, "all members are the same: this test sees nothing"
+
+
+def test_calibration_is_out_of_fold(trained: Path) -> None:
+    package = load_package(trained / "package")
+    folds = Folds.model_validate_json((trained / "folds.json").read_bytes())
+    by_name = {case.case: case for case in MANIFEST.cases}
+    cases, rows = [], []
+    for number, names in enumerate(folds.cases, start=1):
+        held_out = [case for case in MANIFEST.cases if case.case in names]
+        members = [load_package(trained / "members" / f"fold{number}-seed{seed}" / "package") for seed in (0, 1)]
+        for member in members:
+            assert member.card.data.cases == {"train": 30 - len(names), "validation": len(names), "test": 6}
+        cases += held_out
+        rows.append(np.mean([logits(member, trained / "cache", held_out) for member in members], axis=0))
+    assert {case.case for case in cases} == set(by_name) - {case.case for case in MANIFEST.of(Split.TEST)}
+    labels = encode_labels(cases, FINDINGS)
+    assert len(package.calibration) == 2
+    for finding, outputs, columns, found in zip(
+        FINDINGS, output_slices(FINDINGS), label_slices(FINDINGS), package.calibration, strict=True
+    ):
+        again = fit_temperature(finding, np.concatenate(rows)[:, outputs], labels[:, columns])
+        assert found.temperature == pytest.approx(again.temperature, rel=1e-4)
+
+
+def test_the_card_names_folds_and_members_with_their_spread(trained: Path) -> None:
+    card = load_package(trained / "package").card
+    assert [(member.name, member.fold, member.seed) for member in card.members] == [
+        (name, int(name[4]), int(name[-1])) for name in NAMES
+    ]
+    own = load_package(trained / "members" / NAMES[1] / "package")
+    assert card.members[1].model == own.digest
+    value = next(
+        score.value
+        for entry in own.card.scores
+        for score in entry.scores
+        if entry.finding == "lesion" and score.metric == "auroc"
+    )
+    assert card.members[1].scores["lesion"].value == value
+    assert {entry.split for entry in card.scores} == {"out of fold"}
+    assert all(score.cases == 30 for score in card.scores[0].scores if score.metric == "auroc")
+    text = card.markdown()
+    assert "2 folds; their logits are averaged" in text and "30 cases of 30 patients" in text
+    assert "| standard deviation |" in text and "fold2-seed1: Best of 1 epochs" in text
+
+
+def test_members_stand_below_the_run_in_mlflow_and_only_the_ensemble_is_registered(trained: Path) -> None:
+    client = MlflowClient(f"sqlite:///{trained.parent / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'resdx'")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"run", *NAMES}
+    whole = runs["run"]
+    assert {runs[name].data.tags["mlflow.parentRunId"] for name in NAMES} == {whole.info.run_id}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    (version,) = client.search_model_versions("name = 'resdx'")
+    assert version.tags["resdx.model"] == load_package(trained / "package").digest
+    assert [point.step for point in client.get_metric_history(whole.info.run_id, "member/lesion_auroc")][-4:] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert whole.data.metrics["members/lesion_auroc_mean"] == pytest.approx(
+        np.mean([member.scores["lesion"].value for member in load_package(trained / "package").card.members])
+    )
+    assert whole.data.params["folds"] == "2" and "secret" not in str(whole.to_dictionary())
+
+
+def test_a_finished_ensemble_trains_nothing_again(trained: Path, trainings: Trainings) -> None:
+    before = load_package(trained / "package").digest
+    train(make_config(trained, folds=2, seeds=[0, 1]), MANIFEST, read)
+    assert trainings.done == []
+    assert load_package(trained / "package").digest == before
+    with pytest.raises(UsageError, match="folds: was 2, is 3"):
+        train(make_config(trained, folds=3, seeds=[0, 1]), MANIFEST, read)
+
+
+def test_seeds_share_the_splits_and_more_may_be_added(tmp_path: Path, trainings: Trainings) -> None:
+    out = tmp_path / "run"
+    train(make_config(out, seeds=[4, 5]), MANIFEST, read)
+    two = load_package(out / "package")
+    cases = list(MANIFEST.of(Split.VALIDATION))
+    rows = logits(two, out / "cache", cases)
+    again = fit_temperature(FINDINGS[0], rows[:, :1], encode_labels(cases, FINDINGS)[:, :1])
+    assert two.calibration[0].temperature == again.temperature  # of the very answers that predictions are made from
+    assert {entry.split for entry in two.card.scores} == {"validation"}
+    assert not (out / "folds.json").exists()
+
+    train(make_config(out, seeds=[4, 5, 6]), MANIFEST, read)
+    assert trainings.done == ["seed4", "seed5", "seed6"]
+    three = load_package(out / "package")
+    assert three.members == 3 and three.card.members[:2] == two.card.members
+    with pytest.raises(UsageError, match="members"):
+        train(make_config(out), MANIFEST, read)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": 1}, "two folds or two seeds"),
+        ({"seeds": [3]}, "two folds or two seeds"),
+        ({"seeds": [3, 3]}, "names one twice"),
+        ({"folds": 2, "training": {"devices": 2}}, "each on one device"),
+    ],
+)
+def test_what_makes_no_ensemble_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config(tmp_path, **changes)
+
+
+def test_a_fold_that_leaves_nothing_to_learn_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    grades = [0] + [1] * 11  # one case without a lesion: the members without it cannot learn what a lesion is
+    cases = [case for case in MANIFEST.cases if case.split is not Split.TEST][:12]
+    labelled = tuple(
+        case.model_copy(update={"labels": {"lesion": "yes" if grade else "no"}})
+        for case, grade in zip(cases, grades, strict=True)
+    )
+    manifest = MANIFEST.model_copy(update={"findings": FINDINGS[:1], "cases": labelled})
+    with pytest.raises(TrainingError, match=r"fold\d-seed0: lesion: the \d+ known labels"):
+        train(make_config(tmp_path / "run", folds=3), manifest, read)
+    assert not (tmp_path / "run").exists()
