@@ -59,6 +59,10 @@ class CaseLoader(DataLoader[Batch]):
         """Cases of each batch of an epoch."""
         return self._batches.sizes
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through; Lightning does it by itself."""
+        self._batches.sampler.set_epoch(epoch)
+
     def state_dict(self) -> dict[str, Any]:
         """How far the current epoch is."""
         return {"epoch": self._batches.sampler.epoch, "handed_out": self._handed_out, "batches": len(self)}

@@ -53,6 +53,9 @@ from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import training_loss
 from pipeline.training.precision import PrecisionChoice, choose_precision
 from pipeline.training.precision.table import save_table
+from pipeline.training.rate_finder.curve import RateCurve
+from pipeline.training.rate_finder.settling import settle_rate
+from pipeline.training.rate_finder.sweep import find_rate
 from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch import overfitting_words as overfitting
@@ -276,9 +279,17 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
     tuned = finetuning.begin(classifier, config.training.finetune, config.training.epochs)
     journal.params({"trainable": tuned[0]} if tuned else {})
 
+    loss = training_loss(findings, labels[Split.TRAIN], config.training)
+
+    def find() -> RateCurve:
+        loader, device = data.train_dataloader(), device_of(config.training)
+        return find_rate(classifier, loss, loader, config.training, device=device, seed=config.seed)
+
+    # before the precision is chosen, for whose file the other processes wait
+    training, found = settle_rate(config.training, config.out, journal, find)
+
     def choose() -> PrecisionChoice:
         batch = next(iter(data.train_dataloader()))
-        loss = training_loss(findings, labels[Split.TRAIN], config.training)
         wanted = (plan.precision, config.training.memory_format)
         return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device_of(config.training))
 
@@ -290,14 +301,14 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
     fitted = fit(
         classifier,
         data,
-        config.training,
+        training,
         labels=labels,
         folder=config.out,
         precision=precision,
         journal=journal,
         seed=config.seed,
     )
-    return fitted, (*tuned, precision.note)
+    return fitted, (*tuned, *found, precision.note)
 
 
 def device_of(settings: TrainingSettings) -> torch.device:

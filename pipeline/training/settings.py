@@ -8,6 +8,7 @@ from pipeline.config import Settings
 from pipeline.training.finetuning.settings import FinetuneSettings
 from pipeline.training.loss_settings import ClassWeights, LossSettings
 from pipeline.training.mixing_settings import MixingSettings
+from pipeline.training.rate_finder.settings import RateFinderSettings
 from pipeline.training.schedule_settings import ScheduleSettings
 from pipeline.training.watch.settings import DepthWatchSettings, OverfittingWatchSettings
 
@@ -31,6 +32,9 @@ class TrainingSettings(Settings):
         default=0.999, ge=0, lt=1, description="Of adamw: memory for squared gradients; 0.95 to 0.99 for noisy ones."
     )
     learning_rate: PositiveFloat = Field(default=1e-3, description="Peak of the learning rate.")
+    rate_finder: RateFinderSettings = Field(
+        default=RateFinderSettings(), description="Find the learning rate instead, before training begins."
+    )
     weight_decay: NonNegativeFloat = Field(default=0.01, description="Decay of weights; norms and biases are left out.")
     warmup_epochs: NonNegativeFloat = Field(default=2.0, description="Linear rise of the learning rate, in epochs.")
     final_rate: float = Field(
