@@ -1,6 +1,6 @@
 """Where training writes what it measures; tracking replays it. Training knows nothing of MLflow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,9 @@ class Journal(Protocol):
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record measured values at a step."""
 
+    def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
+        """Record one measured value at many steps, (step, value), at once."""
+
     def artifact(self, path: Path, folder: str = "") -> None:
         """Record a file or folder that belongs to the run."""
 
@@ -31,6 +34,9 @@ class NullJournal:
         """Ignore."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Ignore."""
+
+    def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
         """Ignore."""
 
     def artifact(self, path: Path, folder: str = "") -> None:

@@ -5,14 +5,15 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
+from pipeline.atomic import naming_full_disk
 from pipeline.errors import TrackingError
-from pipeline.tracking.records import LINE, AnyRecord
+from pipeline.tracking.records import LINE, AnyRecord, Metrics
 
 FOLDER = "tracking"
 """Sub-folder of the run folder in which the journal and the state of its replay live."""
@@ -34,10 +35,15 @@ class FileJournal:
     Each record is on the disk (fsync) when its method returns. A last line that a crash tore is cut off when the
     journal is opened again. One process at a time writes; its threads may share the journal.
 
+    A run that goes on repeats what came after its last checkpoint. Metrics that stood in the journal when it was opened
+    are not written again, so that no metric has two values at one step.
+
     Raises
     ------
     TrackingError
         If the journal is damaged anywhere but at its end, or a private table is to be recorded.
+    DiskFull
+        There is no space for a record; none of it remains.
     """
 
     def __init__(self, run_folder: Path) -> None:
@@ -46,9 +52,11 @@ class FileJournal:
         path.parent.mkdir(parents=True, exist_ok=True)
         known, length = _scan(path)
         self._seq = known[-1].seq if known else 0
+        self._before = {(name, one.step) for one in known if isinstance(one, Metrics) for name in one.values}
         self._lock = threading.Lock()
         self._file = path.open("ab", buffering=0)
         self._file.truncate(length)
+        self._path, self._length = path, length
         if known:
             self._append({"kind": "resumed"})
         else:
@@ -64,9 +72,14 @@ class FileJournal:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record measured values at a step; NaN and infinity are kept as such."""
-        self._append(
-            {"kind": "metrics", "values": {name: float(value) for name, value in values.items()}, "step": step}
-        )
+        fresh = {name: float(value) for name, value in values.items() if (name, step) not in self._before}
+        if fresh or not values:
+            self._append({"kind": "metrics", "values": fresh, "step": step})
+
+    def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
+        """Record one measured value at many steps; all of them take one fsync."""
+        fresh = [(step, value) for step, value in points if (name, step) not in self._before]
+        self._append(*({"kind": "metrics", "values": {name: float(value)}, "step": step} for step, value in fresh))
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Record a file or folder as it is now; it is sent only while it stays so."""
@@ -93,13 +106,28 @@ class FileJournal:
         inside = resolved.is_relative_to(self.run_folder)
         return (resolved.relative_to(self.run_folder) if inside else resolved).as_posix()
 
-    def _append(self, fields: Mapping[str, object]) -> None:
-        with self._lock:
-            stamp = {"seq": self._seq + 1, "time_ms": time.time_ns() // 1_000_000}
-            record = LINE.validate_python(stamp | dict(fields))
-            self._file.write(record.model_dump_json().encode("utf-8") + b"\n")
-            os.fsync(self._file.fileno())
-            self._seq += 1
+    def _append(self, *rows: Mapping[str, object]) -> None:
+        if not rows:
+            return
+        with self._lock, naming_full_disk(self._path):
+            time_ms = time.time_ns() // 1_000_000
+            stamped = [
+                {"seq": self._seq + number, "time_ms": time_ms} | dict(row) for number, row in enumerate(rows, 1)
+            ]
+            lines = b"".join(LINE.validate_python(row).model_dump_json().encode("utf-8") + b"\n" for row in stamped)
+            try:
+                self._write(lines)
+            except OSError:
+                self._file.truncate(self._length)  # a part of a line would spoil the journal for what comes after it
+                raise
+            self._seq += len(rows)
+            self._length += len(lines)
+
+    def _write(self, lines: bytes) -> None:
+        left = memoryview(lines)
+        while left:  # a disk that gets full takes a part, and only then refuses
+            left = left[self._file.write(left) :]
+        os.fsync(self._file.fileno())
 
 
 def read_journal(run_folder: Path) -> tuple[AnyRecord, ...]:

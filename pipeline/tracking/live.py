@@ -4,11 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import StoppedBySignal, TrackingError
+from pipeline.errors import DiskFull, StoppedBySignal, TrackingError
 from pipeline.tracking.journal import FileJournal, read_journal
 from pipeline.tracking.provenance import code_tags
 from pipeline.tracking.replay import replay
@@ -54,7 +54,10 @@ def tracked(run_folder: Path, settings: TrackingSettings) -> Iterator[FileJourna
         deadline = time.monotonic() + LAST_REPLAY_SECONDS
         for thread in threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
-        journal.end(status)
+        try:
+            journal.end(status)
+        except DiskFull as error:  # what ended the run is the news
+            log.warning("%s", error)
         journal.close()
         if settings.enabled:
             _last_replay(run_folder, settings, deadline)
@@ -66,7 +69,8 @@ def _threads(journal: FileJournal, settings: TrackingSettings, stop: threading.E
 
     def record_system() -> None:
         # seconds since the run began, so that a resumed run's curve goes on where it stopped
-        journal.metrics(measure(), step=int(time.time() - opened))
+        with suppress(DiskFull):  # it is the run that stops of it and says so
+            journal.metrics(measure(), step=int(time.time() - opened))
 
     def send() -> None:
         quiet.replay(journal.run_folder, settings)
@@ -96,7 +100,7 @@ class _Quiet:
     def replay(self, run_folder: Path, settings: TrackingSettings) -> None:
         try:
             replay(run_folder, settings)
-        except TrackingError as error:
+        except (TrackingError, DiskFull) as error:
             if not self.away:
                 log.warning("%s The run goes on; its journal is kept.", error)
             self.away = True

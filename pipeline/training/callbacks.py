@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.precision import MixedPrecision
 from rich.console import Console
@@ -26,8 +27,21 @@ NAMED_CASES = 16
 """A message names at most this many cases."""
 
 
+SKIPPED_STEPS = 40
+"""Steps that a gradient scaler may skip in a row: its first scale, 2^16, is by then 2^-24, where float16 ends."""
+
+STEP_LOSS = "train/step_loss"
+
+
 class NonFiniteGuard(Callback):
-    """Stops at the first loss or gradient that is not finite, before any weight takes it in."""
+    """Stops at the first loss or gradient that is not finite, before any weight takes it in.
+
+    A gradient scaler (16-mixed) skips a step whose gradients are not finite and halves its scale; if it skips
+    :data:`SKIPPED_STEPS` in a row, no scale will do, and the run stops too.
+    """
+
+    def __init__(self) -> None:
+        self._skipped = 0
 
     def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor) -> None:
         """Check the loss."""
@@ -38,15 +52,27 @@ class NonFiniteGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Check the gradients. With a gradient scaler it is the scaler that skips such a step."""
+        """Check the gradients, which a gradient scaler has unscaled by now."""
         assert isinstance(module, TrainingModule)
         plugin = trainer.precision_plugin
-        if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
-            return
+        scaled = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
         gradients = {name: p.grad for name, p in module.classifier.named_parameters() if p.grad is not None}
-        if not get_total_norm(gradients.values()).isfinite():
+        if get_total_norm(gradients.values()).isfinite():
+            self._skipped = 0
+            return
+        self._skipped += 1
+        if not scaled or self._skipped >= SKIPPED_STEPS:
             bad = next((name for name, grad in gradients.items() if not grad.isfinite().all()), "all weights together")
-            self._stop(trainer, module, f"the gradient of {bad} is not finite")
+            often = f", for {self._skipped} steps in a row" if scaled else ""
+            self._stop(trainer, module, f"the gradient of {bad} is not finite{often}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were skipped in a row."""
+        return {"skipped": self._skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See :meth:`state_dict`."""
+        self._skipped = state_dict["skipped"]
 
     @staticmethod
     def _stop(trainer: pl.Trainer, module: TrainingModule, what: str) -> None:
@@ -60,7 +86,10 @@ class NonFiniteGuard(Callback):
 
 
 class Recorder(Callback):
-    """Writes what an epoch measured to the journal, and keeps the history of the run through interruptions.
+    """Writes what steps and epochs measured to the journal, and keeps the history of the run through interruptions.
+
+    A measurement goes to the journal once a checkpoint holds it (:meth:`publish`): what is repeated after an
+    interruption was not told before, and what was not told when a run was killed is told when it goes on.
 
     Attributes
     ----------
@@ -74,9 +103,19 @@ class Recorder(Callback):
         self.history: list[dict[str, float]] = []
         self.seconds_per_epoch: list[float] = []
         self._journal = journal
+        self._losses: list[tuple[int, float]] = []
+        self._sums = (0.0, 0.0)
+        self._epochs: list[int] = []
+        self._clocks: dict[int, dict[str, float]] = {}
+        self._writes = False
         self._started = 0.0
         self._training_seconds = 0.0
         self._cases = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Tell what a run that goes on may not have told."""
+        self._writes = trainer.is_global_zero
+        self.publish()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clock where a run goes on within an epoch, whose start is not called again."""
@@ -89,8 +128,18 @@ class Recorder(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count."""
-        self._cases += len(batch.case_id) * trainer.world_size
+        """Count, and keep the loss of a step: mean over its cases, on all ranks."""
+        assert isinstance(module, TrainingModule)
+        count = len(batch.case_id)
+        self._cases += count * trainer.world_size
+        self._sums = (self._sums[0] + module.batch_loss * count, self._sums[1] + count)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and batch_idx + 1 < trainer.num_training_batches:
+            return
+        sums = torch.tensor(self._sums, dtype=torch.float64, device=module.device)
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        self._losses.append((trainer.global_step, float(sums[0] / sums[1])))
+        self._sums = (0.0, 0.0)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Stop the clock of training: what follows is validation."""
@@ -111,8 +160,9 @@ class Recorder(Callback):
         seconds = time.monotonic() - self._started
         self.seconds_per_epoch.append(seconds)
         rate = self._cases / max(self._training_seconds, 1e-9)
+        self._epochs.append(epoch)
+        self._clocks[epoch] = {"cases_per_second": rate, "epoch_seconds": seconds}
         if trainer.is_global_zero:
-            self._journal.metrics(values | {"cases_per_second": rate, "epoch_seconds": seconds}, step=epoch)
             log.info("%s", self._line(values, rate, epoch, trainer.max_epochs or epoch))
 
     def _line(self, values: dict[str, float], rate: float, epoch: int, epochs: int) -> str:
@@ -123,13 +173,24 @@ class Recorder(Callback):
         parts += [f"learning rate {values['learning_rate']:.2e}", f"{rate:.0f} cases/s", f"{left:.0f} s left"]
         return ", ".join(parts)
 
+    def publish(self) -> None:
+        """Write to the journal what was measured since the last time; a checkpoint holds it by now."""
+        if self._writes:
+            self._journal.curve(STEP_LOSS, self._losses)
+            for epoch in self._epochs:
+                values = {name: value for name, value in self.history[epoch - 1].items() if name != "epoch"}
+                self._journal.metrics(values | self._clocks.get(epoch, {}), step=epoch)
+        self._losses, self._epochs = [], []
+
     def state_dict(self) -> dict[str, Any]:
-        """History so far."""
-        return {"history": self.history}
+        """History so far, and what the journal may not hold yet."""
+        return {"history": self.history, "losses": list(self._losses), "epochs": list(self._epochs)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """See :meth:`state_dict`."""
         self.history = [dict(entry) for entry in state_dict["history"]]
+        self._losses = [(int(step), float(loss)) for step, loss in state_dict["losses"]]
+        self._epochs = list(state_dict["epochs"])
 
 
 class EpochBar(Callback):

@@ -79,6 +79,8 @@ def resumable(folder: Path) -> Path | None:
     TrainingError
         Every checkpoint there is, is damaged.
     """
+    for torn in folder.glob(".tmp-*"):  # a run that was killed while it wrote left it
+        torn.unlink()
     last, before = folder / LAST, previous(folder / LAST)
     damage: list[TrainingError] = []
     for path in (last, before):

@@ -187,7 +187,7 @@ def make_trainer(
         recorder,
         NonFiniteGuard(),
         EpochBar(),
-        KeepLast(checkpoints, settings.checkpoint_steps),
+        KeepLast(checkpoints, settings.checkpoint_steps, recorder.publish),
     ]
     if settings.early_stopping:
         callbacks.append(StopEarly(settings.early_stopping))

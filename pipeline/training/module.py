@@ -1,5 +1,6 @@
 """The LightningModule: it conducts; network, losses and scores are their own."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ class TrainingModule(pl.LightningModule):
         Exponential moving average of the classifier.
     case_ids : list of str
         Cases of the step under way, for messages.
+    batch_loss : float
+        Of the last batch.
     measured : dict of str to float
         Of the last epoch, complete once its validation has ended.
     validated : mapping of str to (Tensor, Tensor)
@@ -76,6 +79,7 @@ class TrainingModule(pl.LightningModule):
             self.averaged = AveragedModel(classifier, avg_fn=_Average(settings.ema_decay), use_buffers=False)
             self.averaged.requires_grad_(False)
         self.case_ids: list[str] = []
+        self.batch_loss = 0.0
         self.measured: dict[str, float] = {}
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings
@@ -122,7 +126,8 @@ class TrainingModule(pl.LightningModule):
         logits = self.classifier(self._laid_out(mix.images(batch.image) if mix else batch.image))
         loss: Tensor = mix.loss(self.loss, logits, batch.label) if mix else self.loss(logits, batch.label)
         # summed here and not in a hook behind the step: callbacks that save the state come before the module's hooks
-        self._sums["loss"] += float(loss.detach()) * len(batch.case_id)
+        self.batch_loss = float(loss.detach())
+        self._sums["loss"] += self.batch_loss * len(batch.case_id)
         self._sums["cases"] += len(batch.case_id)
         return loss * self._weight_in_step(batch_idx)
 
@@ -185,6 +190,13 @@ class TrainingModule(pl.LightningModule):
         if mean is not None:
             self.measured["val/auroc"] = mean
         score = selection_score(loss, mean if self._by_auroc else None)
+        if not math.isfinite(score):
+            raise TrainingError(
+                f"Validation in epoch {self.current_epoch + 1}: the score that chooses the best epoch is {score:g} "
+                f"(loss {loss:g}), so it is never the best.",
+                "Look at the labels of the validation split; train with plan.precision=32 or a lower "
+                "training.learning_rate. Checkpoints hold the state before it.",
+            )
         scheduler: Any = self.lr_schedulers()
         scheduler.judge(score)
         self.log(SCORE, torch.tensor(score, dtype=torch.float64), rank_zero_only=False, sync_dist=False)

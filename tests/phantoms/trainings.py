@@ -1,6 +1,6 @@
 """Short trainings on small images of spheres, with a journal that remembers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Memory:
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         self.rows.append((step, dict(values)))
+
+    def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
+        self.rows += [(step, {name: value}) for step, value in points]
 
     def artifact(self, path: Path, folder: str = "") -> None:
         self.artifacts[path.name] = folder

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import TrackingError
+from pipeline.errors import DiskFull, TrackingError
 from pipeline.tracking.journal import FileJournal, journal_path, read_journal
+from pipeline.tracking.records import Metrics
 
 WRITER = """
 import sys
@@ -104,3 +106,54 @@ def test_tables_with_identifiers_are_never_recorded(tmp_path: Path, name: str) -
 def test_a_folder_without_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="holds no journal"):
         read_journal(tmp_path)
+
+
+def test_metrics_that_an_interrupted_run_repeats_stand_once(tmp_path: Path) -> None:
+    """Also where the repetition measured otherwise, as times do: no metric has two values at one step."""
+    journal = FileJournal(tmp_path)
+    journal.metrics({"loss": 1.0, "seconds": 2.0}, step=1)
+    journal.curve("step_loss", [(1, 0.5), (2, 0.25)])
+    journal.close()
+    again = FileJournal(tmp_path)
+    again.metrics({"loss": 1.0, "seconds": 3.0}, step=1)
+    again.metrics({"loss": 1.0, "new": 4.0}, step=1)
+    again.curve("step_loss", [(1, 0.5), (2, 0.25), (3, 0.125)])
+    found = [(r.step, r.values) for r in read_journal(tmp_path) if isinstance(r, Metrics)]
+    assert found[:3] == [(1, {"loss": 1.0, "seconds": 2.0}), (1, {"step_loss": 0.5}), (2, {"step_loss": 0.25})]
+    assert found[3:] == [(1, {"new": 4.0}), (3, {"step_loss": 0.125})]
+
+
+def test_many_points_take_one_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, synced = FileJournal(tmp_path), []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    journal.curve("loss", [(step, 1.0 / step) for step in range(1, 501)])
+    journal.curve("loss", [])
+    assert len(synced) == 1
+    assert [record.seq for record in read_journal(tmp_path)] == list(range(1, 502))
+
+
+def test_a_disk_that_gets_full_within_a_record_leaves_none_of_it(tmp_path: Path) -> None:
+    """The system takes a part of a write first, and refuses the rest only then."""
+    journal = FileJournal(tmp_path)
+    journal.metrics({"loss": 1.0}, step=1)
+    file, left = journal._file, [30]
+
+    class Full:
+        def write(self, content: memoryview) -> int:
+            if not left[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            taken = file.write(content[: left[0]])
+            left[0] -= taken
+            return taken
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(file, name)
+
+    journal._file = Full()  # type: ignore[assignment]
+    with pytest.raises(DiskFull, match=r"write .*journal\.jsonl: No space left"):
+        journal.curve("loss", [(2, 1.0), (3, 1.0)])
+    left[0] = 10**9
+    journal.metrics({"loss": 0.5}, step=2)
+    journal.close()
+    assert [record.seq for record in read_journal(tmp_path)] == [1, 2, 3]
+    assert FileJournal(tmp_path) is not None

@@ -1,6 +1,6 @@
 """One journal for the networks of a study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.domain.journal import Journal
@@ -27,6 +27,10 @@ class OfNetwork:
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record what was measured on this network."""
         self._journal.metrics({f"{name}/{self._network}": value for name, value in values.items()}, step)
+
+    def curve(self, name: str, points: Sequence[tuple[int, float]]) -> None:
+        """Record what was measured on this network at many steps."""
+        self._journal.curve(f"{name}/{self._network}", points)
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Record a file of this network."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline import atomic
 from pipeline.data.batch import Batch
 from pipeline.domain.journal import Journal
-from pipeline.errors import TrainingError
+from pipeline.errors import DiskFull, TrainingError
 from pipeline.training.module import TrainingModule
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch.chart import save_chart
@@ -122,8 +122,10 @@ class DepthWatch(Callback):
         self._draw()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Name the stages if it was gradients that stopped the run, and draw."""
+        """Name the stages if it was gradients that stopped the run, and draw, if there is room for it."""
         self._ratios.disarm()
+        if isinstance(exception, DiskFull):
+            return
         if self._pending is None and isinstance(exception, TrainingError) and trainer.is_global_zero and self._places:
             found = self._measure(trainer)
             self._pending = None if found.finite else found
