@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.loader import CaseLoader
 from pipeline.data.resampling import kernel
-from pipeline.data.sampling import EpochOrder, EpochSampler, balanced_weights
+from pipeline.data.sampling import EpochOrder, EpochSampler, EvenBatches, balanced_weights
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
 from pipeline.domain.manifest import Manifest
@@ -97,4 +97,5 @@ class CaseDataModule(pl.LightningDataModule):
             kernel()  # compiled once, before worker processes inherit it
         order = EpochOrder(len(dataset), self._seed, shuffle=training, weights=self._weights if training else None)
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return CaseLoader(dataset, EpochSampler(order, rank, ranks), self.batch_size, self._settings.workers)
+        batches = EvenBatches(EpochSampler(order), self.batch_size, rank, ranks)
+        return CaseLoader(dataset, batches, self._settings.workers)

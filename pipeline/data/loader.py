@@ -8,12 +8,12 @@ from torch.utils.data import DataLoader
 
 from pipeline.data.batch import Batch
 from pipeline.data.dataset import PreparedDataset
-from pipeline.data.sampling import EpochSampler, EvenBatches
+from pipeline.data.sampling import EvenBatches
 from pipeline.errors import TrainingError
 
 
 class CaseLoader(DataLoader[Batch]):
-    """Batches of a dataset in the order of a sampler.
+    """Batches of a dataset, as a sampler makes them.
 
     It has the `state_dict` interface that Lightning saves with a checkpoint and restores before the first batch: the
     epoch, and how many of its batches were handed out. A resumed epoch starts at the next one; those before it are
@@ -22,14 +22,13 @@ class CaseLoader(DataLoader[Batch]):
     Parameters
     ----------
     dataset : PreparedDataset
-    sampler : EpochSampler
-    batch_size : int
+    batches : EvenBatches
     workers : int
         Processes that load; 0 loads in this one.
     """
 
-    def __init__(self, dataset: PreparedDataset, sampler: EpochSampler, batch_size: int, workers: int) -> None:
-        self._batches = EvenBatches(sampler, batch_size)
+    def __init__(self, dataset: PreparedDataset, batches: EvenBatches, workers: int) -> None:
+        self._batches = batches
         self._handed_out = 0
         self._skip = 0
         super().__init__(

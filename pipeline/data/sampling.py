@@ -58,15 +58,10 @@ class EpochOrder:
 
 
 class EpochSampler(Sampler[Visit]):
-    """The visits of one rank in the epoch that was set. Lightning calls :meth:`set_epoch`, on resume too.
+    """The visits of the epoch that was set. Lightning calls :meth:`set_epoch`, on resume too."""
 
-    With several ranks each takes every n-th visit; the last ones are filled up from the start, so that all ranks make
-    the same number of steps. Measures must therefore be de-duplicated by case.
-    """
-
-    def __init__(self, order: EpochOrder, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, order: EpochOrder) -> None:
         self._order = order
-        self._rank, self._ranks = rank, ranks
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,12 +69,10 @@ class EpochSampler(Sampler[Visit]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Visit]:
-        visits = self._order.visits(self.epoch)
-        visits += visits[: len(self) * self._ranks - len(visits)]
-        return iter(visits[self._rank :: self._ranks])
+        return iter(self._order.visits(self.epoch))
 
     def __len__(self) -> int:
-        return -(-self._order.count // self._ranks)
+        return self._order.count
 
 
 class EvenBatches(Sampler[list[Visit]]):
@@ -87,22 +80,39 @@ class EvenBatches(Sampler[list[Visit]]):
 
     30 cases in batches of 8 make 8, 8, 7, 7 rather than 8, 8, 8, 6; every visit is in exactly one batch. Iteration
     begins at batch `start`.
+
+    Several ranks share each batch: step k of two ranks sees the cases of step k of one process whose batches are twice
+    as large, each visit once, and all ranks make the same number of steps. Their shares differ by one case at most, so
+    a mean over the batch must be taken over all ranks. Only where a batch has fewer cases than there are ranks are
+    some visited twice, for no rank may be left without; measures must therefore be de-duplicated by case.
+
+    Parameters
+    ----------
+    sampler : EpochSampler
+    batch_size : int
+        Cases of one rank.
+    rank, ranks : int
+        Which share to hand out, of how many.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int) -> None:
-        assert batch_size > 0
+    def __init__(self, sampler: EpochSampler, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+        assert batch_size > 0 and 0 <= rank < ranks
         self.sampler = sampler
         self.batch_size = batch_size
         self.start = 0
+        self._rank, self._ranks = rank, ranks
 
     def __iter__(self) -> Iterator[list[Visit]]:
         visits = list(self.sampler)
         ends = np.cumsum(self.sizes).tolist()
         starts = [0, *ends[:-1]]
-        return (visits[start:end] for start, end in list(zip(starts, ends, strict=True))[self.start :])
+        return (self._share(visits[start:end]) for start, end in list(zip(starts, ends, strict=True))[self.start :])
+
+    def _share(self, batch: list[Visit]) -> list[Visit]:
+        return batch[self._rank :: self._ranks] or [batch[self._rank % len(batch)]]
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return -(-len(self.sampler) // (self.batch_size * self._ranks))
 
     @property
     def sizes(self) -> list[int]:

@@ -33,6 +33,7 @@ from pipeline.training.module import TrainingModule
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.precision.devices import float32_products
 from pipeline.training.precision.kept import keep_in_float32
+from pipeline.training.ranks import check_joined
 from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.sealed import previous
 from pipeline.training.selection import has_auroc
@@ -143,9 +144,10 @@ def fit(
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, folder / WATCHED, journal)
-    watching = [Thawing(tuning, classifier), *_watching(settings, watch, data, seed)]
+    watching = [module.stopping, Thawing(tuning, classifier), *_watching(settings, watch, data, seed)]
     best = KeepBest(checkpoints)
     trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, best])
+    check_joined(trainer)
     # the first process alone repairs; the others load after it, when all have met
     resumed = resumable(checkpoints) if trainer.is_global_zero else _of_another(checkpoints)
     with _quiet(), _lightning_takes_sigterm(), float32_products(precision.precision, trainer.strategy.root_device):

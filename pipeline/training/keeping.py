@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pipeline import atomic
 from pipeline.data.batch import Batch
 from pipeline.training.checkpoints import BEST, KEPT_BEST, LAST, find_best
-from pipeline.training.module import SCORE
+from pipeline.training.module import SCORE, TrainingModule
 
 log = logging.getLogger("resdx")
 
@@ -113,7 +113,8 @@ class KeepLast(Checkpoint):
         done = batch_idx + 1
         if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
             return  # the end of the epoch saves by itself; half-accumulated gradients are not part of a checkpoint
-        if trainer.received_sigterm:
+        assert isinstance(module, TrainingModule)
+        if trainer.received_sigterm or module.stopping.agreed:
             self._save(trainer)
             raise SIGTERMException
         if self._every and done % self._every == 0:

@@ -4,12 +4,12 @@ What is mixed with what follows from (seed, epoch, batch, rank) alone, and draws
 run mixes the same, and dropout draws what it would without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.training.mixing_settings import MixingSettings
 
@@ -44,7 +44,7 @@ class Mix(NamedTuple):
         mixed[where] = others[where]
         return mixed
 
-    def loss(self, loss: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> Tensor:
         """Loss by the labels of a case and by those of its partner, each side's unknown ones left out by itself."""
         others = labels[torch.tensor(self.partner, device=labels.device)]
         mixed: Tensor = self.share * loss(logits, labels) + (1.0 - self.share) * loss(logits, others)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
 from pipeline.training.mixing import draw_mix
 from pipeline.training.optimizers import make_optimizer
+from pipeline.training.ranks import StopTogether, summed, whole_step
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.stepwise_rate import make_scheduler
@@ -51,8 +53,10 @@ class TrainingModule(pl.LightningModule):
         Exponential moving average of the classifier.
     case_ids : list of str
         Cases of the step under way, for messages.
-    batch_loss : float
-        Of the last batch.
+        self.batch_loss = float(loss.detach())
+        self._sums["loss"] += self.batch_loss * whole.cases
+        self._sums["cases"] += cases
+        return loss * self.trainer.world_size * self._weight_in_step(batch_idx)
     measured : dict of str to float
         Of the last epoch, complete once its validation has ended.
     validated : mapping of str to (Tensor, Tensor)
@@ -81,6 +85,7 @@ class TrainingModule(pl.LightningModule):
         self.case_ids: list[str] = []
         self.batch_loss = 0.0
         self.measured: dict[str, float] = {}
+        self.stopping = StopTogether()
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings
         self._tuning = tuning
@@ -119,17 +124,26 @@ class TrainingModule(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch, mixed where the settings ask for it."""
-        space, left = batch.image.shape[2:], self._settings.epochs - self.current_epoch
-        mix = draw_mix(self._settings.mixing, len(batch.case_id), space, self._place(batch_idx), left)
+        """Loss of one batch, mixed where the settings ask for it.
+
+        With several ranks it is this rank's part of the loss of all their cases, times the number of ranks: Lightning
+        takes the mean of their gradients, which then is the gradient of one process with the whole batch, however
+        cases and known labels are spread.
+        """
+        cases, space, left = len(batch.case_id), batch.image.shape[2:], self._settings.epochs - self.current_epoch
+        mix = draw_mix(self._settings.mixing, cases, space, self._place(batch_idx), left)
         self.case_ids = [*self.case_ids, *(mix.names(batch.case_id) if mix else batch.case_id)]
+        # a mixed batch has the labels of its cases and, in another order, those again: as many known ones
+        whole = whole_step(self.loss.known_labels(batch.label), cases, self.stopping.asked, self)
+        self.stopping.agreed = whole.stop
+        measure = partial(self.loss, known_labels=whole.known_labels)
         logits = self.classifier(self._laid_out(mix.images(batch.image) if mix else batch.image))
-        loss: Tensor = mix.loss(self.loss, logits, batch.label) if mix else self.loss(logits, batch.label)
+        loss: Tensor = mix.loss(measure, logits, batch.label) if mix else measure(logits, batch.label)
         # summed here and not in a hook behind the step: callbacks that save the state come before the module's hooks
         self.batch_loss = float(loss.detach())
-        self._sums["loss"] += self.batch_loss * len(batch.case_id)
-        self._sums["cases"] += len(batch.case_id)
-        return loss * self._weight_in_step(batch_idx)
+        self._sums["loss"] += self.batch_loss * whole.cases
+        self._sums["cases"] += cases
+        return loss * self.trainer.world_size * self._weight_in_step(batch_idx)
 
     def _weight_in_step(self, batch_idx: int) -> float:
         """Weight of a batch whose gradient is accumulated, so that each case of the step counts alike.
@@ -207,19 +221,17 @@ class TrainingModule(pl.LightningModule):
 
     def mean_loss(self) -> float:
         """Training loss, mean over the cases of the epoch so far, on all ranks."""
-        sums = torch.tensor([self._sums["loss"], self._sums["cases"]], dtype=torch.float64, device=self.device)
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(sums)
-        total, cases = sums.tolist()
+        total, cases = summed(list(self._sums.values()), self)
         return float(total / max(cases, 1.0))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sums of an epoch that is left in its middle."""
-        checkpoint["resdx_sums"] = dict(self._sums)
+        checkpoint["resdx_sums"] = dict(zip(self._sums, summed(list(self._sums.values()), self), strict=True))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See :meth:`on_save_checkpoint`."""
-        self._sums = dict(checkpoint["resdx_sums"])
+        if not self.global_rank:  # they are sums over all ranks
+            self._sums = dict(checkpoint["resdx_sums"])
 
     def _laid_out(self, image: Tensor) -> Tensor:
         return image.contiguous(memory_format=self._memory_format)

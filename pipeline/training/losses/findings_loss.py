@@ -57,17 +57,25 @@ class FindingsLoss(nn.Module):
         for number, values in enumerate(offsets or ()):
             self.register_buffer(f"offsets_{number}", torch.from_numpy(values), persistent=False)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss of a batch.
+    def known_labels(self, labels: Tensor) -> Tensor:
+        """Count the known labels of each finding: int64, shape (findings,); labels have shape (n, columns)."""
+        return torch.stack([(labels[:, columns] != UNKNOWN).sum() for columns in label_slices(self.findings)])
+
+    def forward(self, logits: Tensor, labels: Tensor, known_labels: Sequence[int] | None = None) -> Tensor:
+        """Loss of a batch, or what one part of a batch adds to it: the losses of all parts sum to that of the whole.
 
         Parameters
         ----------
         logits : Tensor, shape (n, outputs)
         labels : Tensor of int64, shape (n, columns)
             -1 is unknown. A finding of which the batch knows no label does not count; if none is known the loss is 0.
+        known_labels : sequence of int, optional
+            :meth:`known_labels` of the whole batch that these cases are a part of; they are the whole by default.
         """
         logits = logits.float()
-        losses: list[Tensor] = []
+        counts = self.known_labels(labels).tolist() if known_labels is None else known_labels
+        # a part that knows no label of a finding still reaches its head: several processes wait for each gradient
+        losses: list[Tensor] = [] if known_labels is None else [logits.sum() * 0.0]
         slices = zip(self.findings, output_slices(self.findings), label_slices(self.findings), strict=True)
         for number, (finding, outputs, columns) in enumerate(slices):
             truth = labels[:, columns]
@@ -76,17 +84,19 @@ class FindingsLoss(nn.Module):
                 own = logits[:, outputs]
                 if self.adjusts:
                     own = own + self.get_buffer(f"offsets_{number}")
-                losses.append(self._known_mean(finding, own, truth, known, self.get_buffer(f"weights_{number}")))
-        return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+                summed = self._known_sum(finding, own, truth, known, self.get_buffer(f"weights_{number}"))
+                losses.append(summed / counts[number])
+        findings = sum(count > 0 for count in counts)
+        return torch.stack(losses).sum() / max(findings, 1) if losses else logits.sum() * 0.0
 
-    def _known_mean(self, finding: Finding, logits: Tensor, truth: Tensor, known: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean over the known labels of one finding; truth and known have shape (n, columns)."""
+    def _known_sum(self, finding: Finding, logits: Tensor, truth: Tensor, known: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sum over the known labels of one finding; truth and known have shape (n, columns)."""
         how = (self.smoothing, self.gamma)
         if finding.kind is FindingKind.MULTILABEL:
             answer = truth.clamp(min=0)
             loss = binary_loss(logits, answer, *how)
             weight = torch.where(answer == 1, weights[:, 1], weights[:, 0])
-            return (loss * weight)[known].mean()
+            return (loss * weight)[known].sum()
         rows = known[:, 0]
         logits, answer = logits[rows], truth[rows, 0]
         match finding.kind:
@@ -97,7 +107,7 @@ class FindingsLoss(nn.Module):
                 loss = binary_loss(logits, (answer[:, None] > thresholds).long(), *how).mean(dim=1)
             case _:
                 loss = multiclass_loss(logits, answer, *how)
-        return (loss * weights[answer]).mean()
+        return (loss * weights[answer]).sum()
 
 
 def _shape(finding: Finding) -> tuple[int, ...]:

@@ -115,11 +115,11 @@ class DepthWatch(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draw now and then, so that a killed run has a chart."""
         if time.monotonic() - self._drawn >= DRAWING_SECONDS:
-            self._draw()
+            self._draw(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Draw."""
-        self._draw()
+        self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Name the stages if it was gradients that stopped the run, and draw, if there is room for it."""
@@ -130,7 +130,7 @@ class DepthWatch(Callback):
             found = self._measure(trainer)
             self._pending = None if found.finite else found
         self._record(stepped=False)
-        self._draw()
+        self._draw(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Measurements and warnings so far."""
@@ -171,8 +171,8 @@ class DepthWatch(Callback):
             log.warning("%s", message)
             self._journal.tags({"resdx.gradients": " ".join(self._watchman.told)})
 
-    def _draw(self) -> None:
-        if not self.records:
+    def _draw(self, trainer: pl.Trainer) -> None:
+        if not (self.records and trainer.is_global_zero):  # where a run goes on, all ranks have the records
             return
         self._drawn = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
