@@ -249,10 +249,16 @@ def test_batches_are_even_and_complete(count: int, size: int) -> None:
     assert sorted(visit.position for batch in batches for visit in batch) == list(range(count))
 
 
-def test_ranks_share_an_epoch_in_equal_numbers() -> None:
-    order = EpochOrder(7, 3, shuffle=True)
-    shares = [EpochSampler(order, rank, 2) for rank in range(2)]
-    parts = [list(share) for share in shares]
-    assert [len(part) for part in parts] == [4, 4] == [len(share) for share in shares]
-    assert {visit.position for part in parts for visit in part} == set(range(7))
-    assert parts[0][0] == order.visits(0)[0] and parts[1][0] == order.visits(0)[1] and isinstance(parts[0][0], Visit)
+@pytest.mark.parametrize(("count", "size", "ranks"), [(31, 4, 2), (20, 4, 2), (23, 3, 3), (33, 1, 4), (3, 1, 2)])
+def test_each_step_of_several_ranks_is_that_of_one_with_larger_batches(count: int, size: int, ranks: int) -> None:
+    def batches(size: int, rank: int, ranks: int) -> list[list[Visit]]:
+        return list(EvenBatches(EpochSampler(EpochOrder(count, 3, shuffle=True)), size, rank, ranks))
+
+    shares = [batches(size, rank, ranks) for rank in range(ranks)]
+    whole = batches(size * ranks, 0, 1)
+    assert {len(share) for share in shares} == {len(whole)}
+    for parts, batch in zip(zip(*shares, strict=True), whole, strict=True):
+        assert {visit for part in parts for visit in part} == set(batch)
+        lengths = [len(part) for part in parts]
+        assert min(lengths) > 0 and max(lengths) - min(lengths) <= 1
+        assert sum(lengths) == max(len(batch), ranks)  # none twice, unless a rank would be left without

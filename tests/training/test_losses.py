@@ -54,6 +54,26 @@ def test_findings_count_equally_and_those_unknown_not_at_all() -> None:
     assert float(both(logits, torch.tensor([[1, -1]]))) == pytest.approx(alone[0])
 
 
+@pytest.mark.parametrize("ends", [(3, 4), (1, 8), (0, 9)])
+def test_parts_of_a_batch_sum_to_the_loss_and_gradient_of_the_whole(ends: tuple[int, int]) -> None:
+    """However the known labels lie: here the first part knows no grade, the organ is unknown throughout."""
+    findings = [LESION, ORGAN, SIGNS, GRADE]
+    torch.manual_seed(0)
+    labels = torch.stack([torch.randint(-1, high, (9,)) for high in (2, 1, 2, 2, 3)], dim=1)
+    labels[:, 1], labels[:3, 4] = -1, -1
+    logits = torch.randn(9, 1 + 3 + 2 + 2, requires_grad=True)
+    whole = FindingsLoss(findings, class_weights(findings, labels.numpy()), 0.1)
+    counts = whole.known_labels(labels).tolist()
+    assert counts == [int((labels[:, columns] >= 0).sum()) for columns in ([0], [1], [2, 3], [4])]
+    value = whole(logits, labels)
+    (expected,) = torch.autograd.grad(value, logits)
+    parts = [slice(0, ends[0]), slice(*ends), slice(ends[1], 9)]
+    summed = sum(whole(logits[part], labels[part], counts) for part in parts)
+    assert isinstance(summed, torch.Tensor)
+    assert float(summed) == pytest.approx(float(value), rel=1e-6)
+    assert torch.allclose(torch.autograd.grad(summed, logits)[0], expected, rtol=1e-5, atol=1e-8)
+
+
 def test_nothing_known_is_zero_with_zero_gradient() -> None:
     logits = torch.tensor([[0.3, 1.0, 2.0, 0.5]], requires_grad=True)
     value = FindingsLoss([LESION, ORGAN])(logits, torch.tensor([[-1, -1]]))
