@@ -1,9 +1,7 @@
 """``resdx train``: from a manifest to a calibrated, tracked model package; killed anywhere, it goes on."""
 
 import logging
-import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -42,6 +40,7 @@ from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
 from pipeline.stages.stopping import stopping_on_sigterm
+from pipeline.stages.together import beating, several, wait_for_first
 from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
@@ -53,6 +52,7 @@ from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import training_loss
 from pipeline.training.precision import PrecisionChoice, choose_precision
 from pipeline.training.precision.table import save_table
+from pipeline.training.ranks import rank_of
 from pipeline.training.rate_finder.curve import RateCurve
 from pipeline.training.rate_finder.settling import settle_rate
 from pipeline.training.rate_finder.sweep import find_rate
@@ -64,8 +64,6 @@ log = logging.getLogger("resdx")
 
 PACKAGE = "package"
 PRECISION = "precision.json"
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-"""Where torchrun, SLURM and Lightning say which of several processes this is."""
 
 FREE = frozenset(
     {
@@ -168,7 +166,7 @@ def run(config: Config) -> Outcome:
     manifest = load_manifest(config.manifest)
     reader = CaseReader(load_files(config.manifest), config.read)
     with stopping_on_sigterm():
-        if rank():
+        if rank_of():
             return follow(config, manifest, reader.read)
         with alone(config.out):
             return train(config, manifest, reader.read)
@@ -186,11 +184,14 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     claim(config.out, config, facts, free=FREE, resume=config.resume)
     if config.threads:
         torch.set_num_threads(config.threads)
-    with tracked(config.out, config.tracking) as journal:
+    with (
+        beating(config.out, wanted=several(config.training)) as ready,
+        tracked(config.out, config.tracking) as journal,
+    ):
         experiment = prepare(config, manifest, read)
         record(config, experiment, journal)
         journal.params(resampling.facts(config.data.augmentation))
-        fitted, trained_how = fit_network(config, experiment, journal)
+        fitted, trained_how = fit_network(config, experiment, journal, ready)
         package = pack(config, experiment, fitted, trained_how)
         overfitting.keep(about_overfitting(config, experiment, fitted), config.out / WATCHED, journal)
         journal.artifact(config.out / CHECKPOINTS / FITTED, "training")
@@ -201,16 +202,11 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
     return Outcome(lines=tuple(describe(config, experiment, fitted, package)), exit_code=exit_code)
 
 
-def rank() -> int:
-    """Return the number of this process among those that train together; 0 decides, records and packs."""
-    return next((int(os.environ[name]) for name in RANKS if os.environ.get(name)), 0)
-
-
 def follow(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Train beside the first process, on the plan and the precision that it decides."""
-    log.info("waiting for the first process to prepare")
-    while not (config.out / PRECISION).is_file():
-        time.sleep(1.0)
+    wait_for_first(config.out)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     fit_network(config, prepare(config, manifest, read), NullJournal())
     return Outcome()
 
@@ -222,7 +218,7 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     first_weights.check(config.pretrained, network, manifest.findings, plan)
     finetuning.check(config.training.finetune, network, manifest.findings, plan.ndim, plan.channels)
     cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
-    if not rank():
+    if not rank_of():
         save_rejections(config.out, rejections)
     return Experiment(
         manifest=manifest,
@@ -266,8 +262,13 @@ def names_only(config: Config) -> Config:
     return config.model_copy(update=names | changes)
 
 
-def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tuple[Fitted, tuple[str, ...]]:
-    """Build the network, prove its precision, train it; also returns what its card says of that."""
+def fit_network(
+    config: Config, experiment: Experiment, journal: Journal, ready: Callable[[], None] = lambda: None
+) -> tuple[Fitted, tuple[str, ...]]:
+    """Build the network, prove its precision, train it; also returns what its card says of that.
+
+    `ready` is called when the other processes of a training have all that they need to join.
+    """
     findings, plan, data = experiment.manifest.findings, experiment.plan, experiment.data
     labels = {split: encode_labels(data.datasets[split].cases, findings) for split in Split}
     for split in (Split.TRAIN, Split.VALIDATION):
@@ -294,6 +295,7 @@ def fit_network(config: Config, experiment: Experiment, journal: Journal) -> tup
         return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device_of(config.training))
 
     precision = once(config.out / PRECISION, PrecisionChoice, choose)
+    ready()
     journal.params({"precision": precision.precision, "layout": precision.layout})
     journal.params({"kept in float32": " ".join(precision.kept)} if precision.kept else {})
     for path in (config.out / PRECISION, save_table(config.out, precision)):
