@@ -55,7 +55,7 @@ class CaseLoader(DataLoader[Batch]):
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Cases of each batch of an epoch."""
+        """Cases of each batch of an epoch, of all ranks together."""
         return self._batches.sizes
 
     def set_epoch(self, epoch: int) -> None:

@@ -116,7 +116,7 @@ class EvenBatches(Sampler[list[Visit]]):
 
     @property
     def sizes(self) -> list[int]:
-        """Visits of each batch of an epoch."""
+        """Visits of each batch of an epoch, of all ranks together."""
         return [len(part) for part in np.array_split(np.arange(len(self.sampler)), len(self))]
 
 
