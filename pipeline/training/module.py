@@ -53,10 +53,10 @@ class TrainingModule(pl.LightningModule):
         Exponential moving average of the classifier.
     case_ids : list of str
         Cases of the step under way, for messages.
-        self.batch_loss = float(loss.detach())
-        self._sums["loss"] += self.batch_loss * whole.cases
-        self._sums["cases"] += cases
-        return loss * self.trainer.world_size * self._weight_in_step(batch_idx)
+    batch_loss : float
+        Of the last batch; the mean over all ranks, each weighed by its cases, is that of the whole batch.
+    stopping : StopTogether
+        Whether the ranks are to stop; a callback of the Trainer too.
     measured : dict of str to float
         Of the last epoch, complete once its validation has ended.
     validated : mapping of str to (Tensor, Tensor)
@@ -140,8 +140,8 @@ class TrainingModule(pl.LightningModule):
         logits = self.classifier(self._laid_out(mix.images(batch.image) if mix else batch.image))
         loss: Tensor = mix.loss(measure, logits, batch.label) if mix else measure(logits, batch.label)
         # summed here and not in a hook behind the step: callbacks that save the state come before the module's hooks
-        self.batch_loss = float(loss.detach())
-        self._sums["loss"] += self.batch_loss * whole.cases
+        self.batch_loss = float(loss.detach()) * whole.cases / cases
+        self._sums["loss"] += self.batch_loss * cases
         self._sums["cases"] += cases
         return loss * self.trainer.world_size * self._weight_in_step(batch_idx)
 
