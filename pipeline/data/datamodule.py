@@ -34,6 +34,11 @@ class CaseDataModule(pl.LightningDataModule):
     excluded : collection of str
         Pseudonyms of cases to leave out, those that the cache refused.
 
+    Attributes
+    ----------
+    augmentation : AugmentationSettings
+        Strengths that are given, and those of the plan where none are.
+
     Raises
     ------
     TrainingError
@@ -54,13 +59,14 @@ class CaseDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self._settings = settings
         self._seed = seed
+        self.augmentation = settings.augmentation.settled(cache.plan.augmentation)
         left_out = set(excluded)
         self.datasets = {
             split: PreparedDataset(
                 [case for case in manifest.of(split) if case.case not in left_out],
                 cache,
                 manifest.findings,
-                settings.augmentation if split is Split.TRAIN else None,
+                self.augmentation if split is Split.TRAIN else None,
                 seed,
             )
             for split in Split
@@ -93,7 +99,7 @@ class CaseDataModule(pl.LightningDataModule):
         if not len(dataset):
             raise TrainingError(f"No case is left in split {split.value!r}.", "Check the manifest and its rejections.")
         training = split is Split.TRAIN
-        if training and self._settings.augmentation.interpolates:
+        if training and self.augmentation.interpolates:
             kernel()  # compiled once, before worker processes inherit it
         order = EpochOrder(len(dataset), self._seed, shuffle=training, weights=self._weights if training else None)
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

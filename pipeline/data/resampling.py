@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.settings import AugmentationSettings
+from pipeline.data.settings import AugmentationChoice
 
 Floats = NDArray[np.float32]
 
@@ -51,8 +51,8 @@ def resampler() -> Literal["numba", "torch"]:
     return "torch" if DISABLE_JIT else "numba"
 
 
-def facts(settings: AugmentationSettings) -> dict[str, str]:
-    """Tell what a run records, and needs again to go on bit for bit: who interpolates, where anything does."""
+def facts(settings: AugmentationChoice) -> dict[str, str]:
+    """Tell what a run records, and needs again to go on bit for bit: who interpolates, where anything does or may."""
     return {"interpolation": resampler()} if settings.interpolates else {}
 
 

@@ -3,36 +3,63 @@
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from pipeline.config import Settings
+from pipeline.domain.plan import Augmentation
 
 
-class AugmentationSettings(Settings):
-    """Strength of each random change; 0 (or no axis) switches it off. All at 0: images are left as prepared."""
+class AugmentationChoice(Settings):
+    """Strength of each random change; null takes what the plan decided (`resdx plan` says why), 0 switches it off."""
 
-    flip_axes: tuple[NonNegativeInt, ...] = Field(
-        default=(),
+    flip_axes: tuple[NonNegativeInt, ...] | None = Field(
+        default=None,
         description="Spatial axes that may be mirrored (3D: 0 left-right, 1 back-front, 2 feet-head; 2D: 0 columns, "
-        "1 rows). None by default: where the side matters, a mirrored patient is another diagnosis.",
+        "1 rows). A plan never takes any: where the side matters, a mirrored patient is another diagnosis.",
     )
-    flip_probability: float = Field(default=0.5, ge=0, le=1, description="Chance of mirroring, for each axis.")
-    shift: NonNegativeInt = Field(default=2, description="Largest shift along each axis, in voxels.")
-    rotation: float = Field(
-        default=0.0, ge=0, le=180, description="Largest rotation in degrees (3D: about each of the three axes)."
+    flip_probability: float | None = Field(
+        default=None, ge=0, le=1, description="Chance of mirroring, for each axis; planned: 0.5."
     )
-    scale: float = Field(default=0.0, ge=0, lt=1, description="Largest change of size: 0.1 is 0.9 to 1.1 times.")
-    intensity_scale: float = Field(
-        default=0.1, ge=0, lt=1, description="Largest change of contrast: 0.1 is 0.9 to 1.1 times the prepared values."
+    shift: NonNegativeInt | None = Field(default=None, description="Largest shift along each axis, in voxels.")
+    rotation: float | None = Field(
+        default=None, ge=0, le=180, description="Largest rotation in degrees (3D: about each of the three axes)."
     )
-    intensity_shift: NonNegativeFloat = Field(
-        default=0.1, description="Largest change of brightness, in prepared units (a window spans -1 to 1)."
+    scale: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Largest change of size: 0.1 is 0.9 to 1.1 times. Planned only where the scale is not known: "
+        "elsewhere size may be what the finding is about.",
     )
-    noise: NonNegativeFloat = Field(
-        default=0.0, description="Largest standard deviation of Gaussian noise, in prepared units."
+    intensity_scale: float | None = Field(
+        default=None, ge=0, lt=1, description="Largest change of contrast: 0.1 is 0.9 to 1.1 times the prepared values."
+    )
+    intensity_shift: NonNegativeFloat | None = Field(
+        default=None, description="Largest change of brightness, in prepared units (a window spans -1 to 1)."
+    )
+    noise: NonNegativeFloat | None = Field(
+        default=None, description="Largest standard deviation of Gaussian noise, in prepared units; planned: none."
     )
 
     @property
     def interpolates(self) -> bool:
-        """Whether voxels are resampled; flips and whole-voxel shifts alone are exact."""
-        return self.rotation > 0 or self.scale > 0
+        """Whether voxels are resampled, or may be; flips and whole-voxel shifts alone are exact."""
+        return self.rotation != 0 or self.scale != 0
+
+    def settled(self, planned: Augmentation | None) -> "AugmentationSettings":
+        """Fill in what is not given from a plan; a plan that holds no strengths leaves the usual ones."""
+        given = self.model_dump(exclude_none=True)
+        return AugmentationSettings.model_validate((planned.model_dump() if planned else {}) | given)
+
+
+class AugmentationSettings(AugmentationChoice):
+    """Strength of each random change, all settled. All at 0: images are left as prepared."""
+
+    flip_axes: tuple[NonNegativeInt, ...] = ()
+    flip_probability: float = Field(default=0.5, ge=0, le=1)
+    shift: NonNegativeInt = 2
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    intensity_scale: float = Field(default=0.1, ge=0, lt=1)
+    intensity_shift: NonNegativeFloat = 0.1
+    noise: NonNegativeFloat = 0.0
 
 
 class DataSettings(Settings):
@@ -46,6 +73,6 @@ class DataSettings(Settings):
         description="Finding by which training visits every class equally often (with replacement). Empty: each case "
         "once an epoch.",
     )
-    augmentation: AugmentationSettings = Field(
-        default=AugmentationSettings(), description="Random changes of training images."
+    augmentation: AugmentationChoice = Field(
+        default=AugmentationChoice(), description="Random changes of training images."
     )

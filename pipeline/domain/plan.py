@@ -43,6 +43,19 @@ class Decision(Frozen):
     overridden: bool = False
 
 
+class Augmentation(Frozen):
+    """Strength of each random change of training images; see :class:`pipeline.data.settings.AugmentationSettings`."""
+
+    flip_axes: tuple[int, ...] = ()
+    flip_probability: float = 0.5
+    shift: int = 0
+    rotation: float = 0.0
+    scale: float = 0.0
+    intensity_scale: float = 0.0
+    intensity_shift: float = 0.0
+    noise: float = 0.0
+
+
 class Plan(Frozen):
     """How a scan becomes an input of the network.
 
@@ -64,6 +77,8 @@ class Plan(Frozen):
         other way round.
     select : Selection or None
         The rules by which the series of the training scans were chosen; predictions choose by them too.
+    augmentation : Augmentation or None
+        Strengths for training where none are given; None in plans of before there were any.
     """
 
     fingerprint: str
@@ -81,6 +96,7 @@ class Plan(Frozen):
     decisions: tuple[Decision, ...] = ()
     suv: bool = False
     select: Selection | None = None
+    augmentation: Augmentation | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -23,6 +23,7 @@ from pipeline.preprocessing.sizing import (
     spacing_for,
     whole_field_of_view,
 )
+from pipeline.preprocessing.strengths import choose_strengths
 
 HOUNSFIELD = (-1024.0, 3071.0)
 """Range of 12-bit CT. Values beyond it are metal or padding."""
@@ -77,6 +78,8 @@ def make_plan(fingerprint: Fingerprint, settings: PlanSettings, select: Selectio
     spacing, size, grid_decisions = _grid(fingerprint, settings, fit)
     intensity, intensity_decision = _intensity(fingerprint, settings)
     depth, batch_size, precision, cost_decisions = _cost(fingerprint, settings, size)
+    mask = _two_valued(fingerprint.intensities)
+    augmentation, strength_decisions = choose_strengths(fingerprint, size, fit=fit, mask=mask)
     try:
         return Plan(
             fingerprint=digest(fingerprint),
@@ -93,12 +96,14 @@ def make_plan(fingerprint: Fingerprint, settings: PlanSettings, select: Selectio
             precision=precision,
             select=select,
             suv=fingerprint.suv,
+            augmentation=augmentation,
             decisions=(
                 *_given(fingerprint, settings),
                 fit_decision,
                 *grid_decisions,
                 intensity_decision,
                 *cost_decisions,
+                *strength_decisions,
             ),
         )
     except ValidationError as error:

@@ -347,7 +347,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, trained_how: tu
 def about_overfitting(config: Config, experiment: Experiment, fitted: Fitted) -> tuple[str, ...]:
     """Say how far training and validation are apart, and what stood against it; nothing where it was not measured."""
     against = overfitting.what_stood_against(
-        experiment.plan, experiment.network, config.data.augmentation, config.training
+        experiment.plan, experiment.network, experiment.data.augmentation, config.training
     )
     counts = {split: len(experiment.data.datasets[split]) for split in (Split.TRAIN, Split.VALIDATION)}
     sampled = config.training.overfitting_watch.sample_size(counts[Split.TRAIN])

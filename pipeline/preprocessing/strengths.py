@@ -1,0 +1,85 @@
+"""Decide how strongly training images are changed at random, from what was measured and planned.
+
+The rules err on the side of too little: what they leave at 0 may be what the finding is about.
+"""
+
+from pipeline.domain.fingerprint import Fingerprint
+from pipeline.domain.plan import Augmentation, Decision
+
+FEW_CASES = 200
+"""Below so many cases, patients differ more than the cases show: rotation is half as large again."""
+
+SHIFT_SHARE, LARGEST_SHIFT = 0.06, 8
+"""Shift as a share of the shortest axis, and its limit in voxels."""
+
+ROTATION = 10.0
+"""Degrees: how far patients lie otherwise than each other, as a rule."""
+
+FEWEST_VOXELS = 16
+"""Along the shortest axis: with fewer, interpolation blurs what there is to see."""
+
+SCALE = 0.1
+CONTRAST = 0.1
+CALIBRATED_CONTRAST = 0.05
+"""Contrast and brightness where values have a unit that holds across scanners."""
+
+
+def choose_strengths(
+    fingerprint: Fingerprint, size: tuple[int, ...], *, fit: bool, mask: bool
+) -> tuple[Augmentation, tuple[Decision, ...]]:
+    """Choose strengths, each with its reason.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Input of the network, voxels along each axis.
+    fit : bool
+        Whether each field of view is scaled into the size.
+    mask : bool
+        Whether voxels take two values.
+    """
+    shift = min(max(round(SHIFT_SHARE * min(size)), 1), LARGEST_SHIFT)
+    rotation, why_rotation = _rotation(fingerprint, size)
+    scale, why_scale = _scale(fingerprint, size, fit)
+    contrast, why_contrast = _contrast(fingerprint, mask)
+    chosen = Augmentation(
+        shift=shift, rotation=rotation, scale=scale, intensity_scale=contrast, intensity_shift=contrast
+    )
+    told = (
+        ("flips", "none", "the side may matter: a mirrored patient is another one; give data.augmentation.flip_axes"),
+        ("shift", f"up to {shift} voxels", f"{SHIFT_SHARE:.0%} of the shortest axis, {LARGEST_SHIFT} voxels at most"),
+        ("rotation", f"up to {rotation:g} degrees" if rotation else "none", why_rotation),
+        ("scale", f"{1 - scale:g} to {1 + scale:g} times" if scale else "none", why_scale),
+        ("contrast", f"{1 - contrast:g} to {1 + contrast:g} times" if contrast else "none", why_contrast),
+    )
+    return chosen, tuple(Decision(name=name, value=value, reason=f"augmentation: {why}") for name, value, why in told)
+
+
+def _rotation(fingerprint: Fingerprint, size: tuple[int, ...]) -> tuple[float, str]:
+    if min(size) < FEWEST_VOXELS:
+        return 0.0, _too_small(size)
+    if fingerprint.cases < FEW_CASES:
+        why = f"{fingerprint.cases} cases, fewer than {FEW_CASES}, show little of how patients may lie"
+        return 1.5 * ROTATION, why
+    return ROTATION, "patients do not lie alike"
+
+
+def _scale(fingerprint: Fingerprint, size: tuple[int, ...], fit: bool) -> tuple[float, str]:
+    if not fit:
+        return 0.0, f"the scale in {fingerprint.unit.value} is kept, and size may be what the finding is about"
+    if min(size) < FEWEST_VOXELS:
+        return 0.0, _too_small(size)
+    return SCALE, "each field of view is scaled into the size, so sizes do not compare anyway"
+
+
+def _contrast(fingerprint: Fingerprint, mask: bool) -> tuple[float, str]:
+    if mask:
+        return 0.0, "a mask has no contrast to vary"
+    if fingerprint.suv or fingerprint.modality == "CT":
+        unit = "standardized uptake values" if fingerprint.suv else "Hounsfield units"
+        return CALIBRATED_CONTRAST, f"brightness alike; {unit} hold across scanners, kernels and contrast agent differ"
+    return CONTRAST, f"brightness alike; {fingerprint.modality} has no unit that holds across devices"
+
+
+def _too_small(size: tuple[int, ...]) -> str:
+    return f"{min(size)} voxels along an axis, fewer than {FEWEST_VOXELS}: interpolation would blur what there is"
