@@ -25,6 +25,7 @@ VERBS = {
     "plan": "plan",
     "prepare": "prepare",
     "train": "train",
+    "sweep": "sweep",
     "depth-study": "depth_study",
     "evaluate": "evaluate",
     "predict": "predict",
@@ -171,6 +172,21 @@ def train(
         overrides.insert(0, config)
         config = ""
     _run("train", config or None, {"manifest": manifest, "out": out}, overrides)
+
+
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one: breast2d.")],
+    overrides: Overrides = None,
+    manifest: Annotated[Path | None, typer.Option(help="Manifest: the NAME.csv of `resdx ingest`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the search; the same one again goes on.")] = None,
+) -> None:
+    """Search the best settings of a training on validation; several processes may share one search."""
+    overrides = list(overrides or [])
+    if "=" in config:
+        overrides.insert(0, config)
+        config = ""
+    _run("sweep", config or None, {"manifest": manifest, "out": out}, overrides)
 
 
 @app.command("depth-study")

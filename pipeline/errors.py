@@ -120,6 +120,10 @@ class TrainingError(ResdxError):
     """Training cannot go on: a loss that is not finite, a damaged checkpoint, too few cases."""
 
 
+class OutdoneError(ResdxError):
+    """A search gives this training up: others were better by then. What is saved stays."""
+
+
 class PretrainedError(ResdxError):
     """Weights of a file cannot be read, or do not fit the network that is to begin with them."""
 

@@ -57,6 +57,7 @@ from pipeline.training.rate_finder.curve import RateCurve
 from pipeline.training.rate_finder.settling import settle_rate
 from pipeline.training.rate_finder.sweep import find_rate
 from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
+from pipeline.training.search.watching import Watch, Watched
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch import overfitting_words as overfitting
 
@@ -172,8 +173,8 @@ def run(config: Config) -> Outcome:
             return train(config, manifest, reader.read)
 
 
-def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
-    """Train on a manifest whose scans `read` reads; see :func:`run`."""
+def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = None) -> Outcome:
+    """Train on a manifest whose scans `read` reads, shown to `watch` epoch by epoch; see :func:`run`."""
     if config.folds or config.seeds:
         shown = names_only(config).model_dump(mode="json", exclude={"tracking"})
         return train_members(config, manifest, read, train, shown, FREE)
@@ -191,7 +192,8 @@ def train(config: Config, manifest: Manifest, read: Read) -> Outcome:
         experiment = prepare(config, manifest, read)
         record(config, experiment, journal)
         journal.params(resampling.facts(config.data.augmentation))
-        fitted, trained_how = fit_network(config, experiment, journal, ready)
+        watched = Watched(journal, watch) if watch else journal
+        fitted, trained_how = fit_network(config, experiment, watched, ready)
         package = pack(config, experiment, fitted, trained_how)
         overfitting.keep(about_overfitting(config, experiment, fitted), config.out / WATCHED, journal)
         journal.artifact(config.out / CHECKPOINTS / FITTED, "training")

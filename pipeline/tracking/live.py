@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import DiskFull, StoppedBySignal, TrackingError
+from pipeline.errors import DiskFull, OutdoneError, StoppedBySignal, TrackingError
 from pipeline.tracking.journal import FileJournal, read_journal
 from pipeline.tracking.provenance import code_tags
 from pipeline.tracking.replay import replay
@@ -27,7 +27,8 @@ def tracked(run_folder: Path, settings: TrackingSettings) -> Iterator[FileJourna
     """Open the journal of a run and replay it to MLflow from a thread until the block ends.
 
     A run folder that has a journal goes on with it, in the same MLflow run. MLflow being away costs a warning and
-    nothing else. The block's exception decides the run's status: KILLED for a signal, FAILED for any other.
+    nothing else. The block's exception decides the run's status: KILLED for a signal or where
+    a search gives the run up, FAILED for any other.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def tracked(run_folder: Path, settings: TrackingSettings) -> Iterator[FileJourna
     try:
         yield journal
         status = "FINISHED"
-    except (StoppedBySignal, KeyboardInterrupt):
+    except (StoppedBySignal, OutdoneError, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:
