@@ -14,10 +14,12 @@ import yaml
 from mlflow import MlflowClient
 from phantoms.spheres import make_manifest, read
 
-from pipeline.errors import ConfigError, StoppedBySignal, TrainingError, UsageError
+from pipeline.errors import ConfigError, OutdoneError, StoppedBySignal, TrainingError, UsageError
 from pipeline.stages import sweep as stage
 from pipeline.stages import train as training
 from pipeline.stages.sweep import Config, check_space, folder_of, search
+from pipeline.tracking.journal import read_journal
+from pipeline.tracking.records import Ended
 from pipeline.training.fitting import Fitted
 from pipeline.training.run_folder import alone
 from pipeline.training.search.trials import without_password
@@ -183,6 +185,25 @@ def test_what_is_behind_at_an_epoch_is_given_up(tmp_path: Path, made: Made) -> N
     assert not any(row["state"] == "pruned" for row in table[:5])  # nothing to be behind of yet
     complete = [float(row["value"]) for row in table if row["state"] == "complete"]
     assert all(float(row["value"]) < max(complete) for row in pruned)
+
+
+def test_a_real_training_that_is_outdone_stops_at_once_and_ends_as_killed(tmp_path: Path) -> None:
+    config = make_config(tmp_path, pruner="median", settings={"training.epochs": 3})
+    trial = stage.config_of_trial(config, {}, tmp_path / "trial")
+    seen: list[int] = []
+
+    def watch(epoch: int, measured: Mapping[str, float]) -> None:
+        seen.append(epoch)
+        assert 0 <= measured["val/auroc"] <= 1 and measured["val/loss"] > 0
+        if epoch == 2:
+            raise OutdoneError("others were better", "")
+
+    with pytest.raises(OutdoneError):
+        training.train(trial, MANIFEST, read, watch)
+    assert seen == [1, 2]
+    last = read_journal(trial.out)[-1]
+    assert isinstance(last, Ended) and last.status == "KILLED"
+    assert not (trial.out / "package").exists()
 
 
 def test_a_trial_that_fails_costs_one_trial_and_a_base_that_fails_ends_the_search(
