@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ from pipeline.package.package import ModelPackage, save_package
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.progress import track
 from pipeline.tracking.provenance import versions
+
+Look = Callable[[NDArray[np.float32], tuple[Calibration, ...], tuple[OperatingPoint, ...]], None]
 
 COVARIATES = ("vendor", "sex", "site")
 """Covariates whose counts stand in the card."""
@@ -76,6 +78,7 @@ def make_package(
     cache: PreparedCache,
     rule: OperatingRule,
     logits: NDArray[np.float32] | None = None,
+    look: Look | None = None,
 ) -> ModelPackage:
     """Calibrate on validation and write the package.
 
@@ -84,6 +87,8 @@ def make_package(
     logits : ndarray of float32, shape (cases, outputs), optional
         Of ``trained.validation``, out of fold. By default those of the engine that predictions will come from, so that
         the frozen threshold fits them.
+    look : callable, optional
+        Is shown the logits of the validation cases, their calibration and the operating points.
 
     Raises
     ------
@@ -95,6 +100,8 @@ def make_package(
         logits = logits_of(_save(draft, trained, (), (), _card(trained, ())), trained.validation, cache)
         shutil.rmtree(draft)
     calibration, points = calibrate(trained, logits, rule)
+    if look is not None:
+        look(logits, calibration, points)
     report = evaluate(
         trained.manifest.findings,
         trained.validation,
@@ -169,7 +176,7 @@ def _card(trained: Trained, scores: tuple[FindingScores, ...]) -> ModelCard:
         cases={split.value: len(cases) for split, cases in splits.items()},
         patients={split.value: len({case.patient for case in cases}) for split, cases in splits.items()},
         labels={
-            split.value: {finding.name: _counts(cases, finding) for finding in manifest.findings}
+            split.value: {finding.name: class_counts(cases, finding) for finding in manifest.findings}
             for split, cases in splits.items()
         },
         covariates=_covariates(splits[Split.TRAIN]),
@@ -190,8 +197,8 @@ def _card(trained: Trained, scores: tuple[FindingScores, ...]) -> ModelCard:
     )
 
 
-def _counts(cases: Sequence[Case], finding: Finding) -> dict[str, int]:
-    """Cases that have each class."""
+def class_counts(cases: Sequence[Case], finding: Finding) -> dict[str, int]:
+    """Count the cases that have each class."""
     rows = encode_labels(cases, [finding])
     if finding.kind is FindingKind.MULTILABEL:
         return dict(zip(finding.classes, (rows == 1).sum(axis=0).tolist(), strict=True))

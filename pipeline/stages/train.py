@@ -41,6 +41,7 @@ from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.together import beating, several, wait_for_first
+from pipeline.stages.training_review import REVIEW, Reviewer, description, record_datasets
 from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
@@ -56,6 +57,7 @@ from pipeline.training.ranks import rank_of
 from pipeline.training.rate_finder.curve import RateCurve
 from pipeline.training.rate_finder.settling import settle_rate
 from pipeline.training.rate_finder.sweep import find_rate
+from pipeline.training.review.inputs import InputSample
 from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
 from pipeline.training.search.watching import Watch, Watched
 from pipeline.training.settings import TrainingSettings
@@ -194,8 +196,12 @@ def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = 
         journal.params(resampling.facts(config.data.augmentation))
         watched = Watched(journal, watch) if watch else journal
         fitted, trained_how = fit_network(config, experiment, watched, ready)
-        package = pack(config, experiment, fitted, trained_how)
-        overfitting.keep(about_overfitting(config, experiment, fitted), config.out / WATCHED, journal)
+        reviewer = review_of(config, experiment)
+        package = pack(config, experiment, fitted, trained_how, reviewer)
+        reviewer.record(fitted, journal)
+        gap = about_overfitting(config, experiment, fitted)
+        journal.describe(description(fitted, package, (*fitted.warnings, *gap)))
+        overfitting.keep(gap, config.out / WATCHED, journal)
         journal.artifact(config.out / CHECKPOINTS / FITTED, "training")
         tracking = config.tracking
         journal.model(package.folder, package.digest, name=tracking.registered_model, alias=tracking.alias)
@@ -249,6 +255,7 @@ def record(config: Config, experiment: Experiment, journal: FileJournal) -> None
     counts = {f"cases.{split.value}": len(manifest.of(split)) for split in Split}
     journal.params(counts | {"cases.rejected": len(experiment.rejections)})
     journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
+    record_datasets(manifest, config.manifest.stem, journal)
     atomic.write_text(config.out / "tracking" / CONFIG, to_yaml(shown))
     for path in (config.out / "tracking" / CONFIG, config.out / "plan.json", config.out / "fingerprint.json"):
         journal.artifact(path, "experiment")
@@ -311,6 +318,7 @@ def fit_network(
         precision=precision,
         journal=journal,
         seed=config.seed,
+        beside=[InputSample(config.out / REVIEW, journal)] if config.tracking.sample_images else [],
     )
     return fitted, (*tuned, *found, precision.note)
 
@@ -321,7 +329,15 @@ def device_of(settings: TrainingSettings) -> torch.device:
     return torch.device("cuda" if cuda else "cpu")
 
 
-def pack(config: Config, experiment: Experiment, fitted: Fitted, trained_how: tuple[str, ...]) -> ModelPackage:
+def review_of(config: Config, experiment: Experiment) -> Reviewer:
+    """Prepare what is shown of the finished model on validation."""
+    cases = experiment.data.datasets[Split.VALIDATION].cases
+    return Reviewer(experiment.manifest.findings, cases, experiment.cache, config.out, config.tracking.sample_images)
+
+
+def pack(
+    config: Config, experiment: Experiment, fitted: Fitted, trained_how: tuple[str, ...], reviewer: Reviewer
+) -> ModelPackage:
     """Make the package of the best epoch; what is said of its training stands in its card."""
     notes = (
         f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, chosen by {fitted.monitor} on validation.",
@@ -343,7 +359,7 @@ def pack(config: Config, experiment: Experiment, fitted: Fitted, trained_how: tu
         seed=config.seed,
         notes=notes,
     )
-    return make_package(config.out / PACKAGE, trained, experiment.cache, config.operating_point)
+    return make_package(config.out / PACKAGE, trained, experiment.cache, config.operating_point, look=reviewer.look)
 
 
 def about_overfitting(config: Config, experiment: Experiment, fitted: Fitted) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The journal of one run on disk: append-only, one JSON line a record, readable after kill -9 at any point."""
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -19,6 +20,9 @@ FOLDER = "tracking"
 """Sub-folder of the run folder in which the journal and the state of its replay live."""
 
 JOURNAL = "journal.jsonl"
+
+DESCRIPTION = "mlflow.note.content"
+"""Tag that MLflow shows as the description of a run."""
 
 PRIVATE_ENDINGS = (".files.csv", "rejections.csv")
 """Tables that may carry identifiers and source paths: never recorded, so never sent anywhere."""
@@ -92,6 +96,17 @@ class FileJournal:
     def model(self, package: Path, digest: str, *, name: str = "", alias: str = "") -> None:
         """Record a model package to be logged and, under `name`, registered."""
         self._append({"kind": "model", "path": self._stored(package), "digest": digest, "name": name, "alias": alias})
+
+    def dataset(
+        self, name: str, digest: str, context: str, columns: Sequence[str], profile: Mapping[str, object]
+    ) -> None:
+        """Record cases that the run uses: counts, never identifiers; see :class:`pipeline.tracking.records.Dataset`."""
+        told = {"name": name, "digest": digest, "context": context, "profile": json.dumps(profile)}
+        self._append({"kind": "dataset", "columns": tuple(columns), **told})
+
+    def describe(self, text: str) -> None:
+        """Record Markdown that MLflow shows at the head of the run; the last one counts."""
+        self.tags({DESCRIPTION: text})
 
     def end(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Record that the run is over."""

@@ -8,15 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from pipeline import atomic
 from pipeline.errors import DiskFull, OutdoneError, StoppedBySignal, TrackingError
-from pipeline.tracking.journal import FileJournal, read_journal
-from pipeline.tracking.provenance import code_tags
+from pipeline.tracking.journal import FOLDER, FileJournal, read_journal
+from pipeline.tracking.provenance import code_tags, requirements
 from pipeline.tracking.replay import replay
 from pipeline.tracking.runs import lineage
 from pipeline.tracking.settings import TrackingSettings, save_settings
 from pipeline.tracking.system import measure
 
 log = logging.getLogger("resdx")
+
+REQUIREMENTS = "requirements.txt"
 
 LAST_REPLAY_SECONDS = 60.0
 """Longest that the end of a run waits for MLflow, all in all; what is missing then is left to ``resdx sync``."""
@@ -38,6 +41,9 @@ def tracked(run_folder: Path, settings: TrackingSettings) -> Iterator[FileJourna
     lineage(run_folder, settings)
     journal = FileJournal(run_folder)
     journal.tags(code_tags())
+    listed = run_folder / FOLDER / REQUIREMENTS
+    atomic.write_text(listed, requirements())
+    journal.artifact(listed, "environment")
     save_settings(run_folder, settings)
     stop = threading.Event()
     threads = list(_threads(journal, settings, stop))

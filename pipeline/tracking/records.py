@@ -94,6 +94,31 @@ class Model(Record):
     alias: str = ""
 
 
+class Dataset(Record):
+    """Cases that the run used.
+
+    Attributes
+    ----------
+    name : str
+        Of the cohort, with the split.
+    digest : str
+        Of the manifest.
+    context : str
+        What they were used for: training, validation or test.
+    columns : tuple of str
+        What is known of a case; never who it is.
+    profile : str
+        Counts, as JSON.
+    """
+
+    kind: Literal["dataset"] = "dataset"
+    name: str
+    digest: str
+    context: str
+    columns: tuple[str, ...]
+    profile: str
+
+
 class Ended(Record):
     """The run is over."""
 
@@ -102,6 +127,6 @@ class Ended(Record):
 
 
 AnyRecord = Annotated[
-    Opened | Resumed | Params | Tags | Metrics | Artifact | Model | Ended, Field(discriminator="kind")
+    Opened | Resumed | Params | Tags | Metrics | Artifact | Model | Dataset | Ended, Field(discriminator="kind")
 ]
 LINE: TypeAdapter[AnyRecord] = TypeAdapter(AnyRecord)

@@ -106,7 +106,10 @@ def _logged_model(client: MlflowClient, run_id: str, package: Path, digest: str)
         target = Path(folder) / "model"
         save_model(target, package, identity)
         client.log_model_artifacts(logged.model_id, str(target))
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    outputs = client.get_run(run_id).outputs
+    if logged.model_id not in {entry.model_id for entry in (outputs.model_outputs if outputs else ())}:
+        # MLflow refuses to be told of an output twice, and a replay that was killed here told it
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from pipeline.tracking import records
+from pipeline.tracking import datasets, records
 from pipeline.tracking.client import connect, reporting
 from pipeline.tracking.journal import fingerprint_files, read_journal
 from pipeline.tracking.records import AnyRecord
@@ -101,6 +101,8 @@ class _Player:
                 self._artifact(record)
             case records.Model():
                 self._model(record)
+            case records.Dataset():
+                datasets.log(self.client, self.run_id, record)
             case records.Resumed():
                 self.client.update_run(self.run_id, status="RUNNING")
             case records.Ended():

@@ -42,6 +42,12 @@ class TrackingSettings(Settings):
         pattern=r"^[A-Za-z0-9_-]*$",
         description="Alias that moves to the new version; empty sets none. MLflow keeps `latest` and `v1` for itself.",
     )
+    sample_images: bool = Field(
+        default=True,
+        description="Send pictures of scans: a sample of augmented training inputs and the hardest validation cases. "
+        "They bear no names, but show what the scans show; turn it off where MLflow is open to people who may not "
+        "see them.",
+    )
     replay_seconds: float = Field(default=20.0, gt=0, description="How often the journal is replayed during training.")
     system_seconds: float = Field(
         default=10.0, ge=0, description="How often CPU, memory and GPU use are recorded; 0 records none."

@@ -20,6 +20,7 @@ from pipeline.domain.journal import Journal
 from pipeline.errors import TrainingError
 from pipeline.training.finetuning.rates import stage_rates
 from pipeline.training.module import TrainingModule
+from pipeline.training.step_times import StepTimes
 
 log = logging.getLogger("resdx")
 
@@ -111,6 +112,7 @@ class Recorder(Callback):
         self._started = 0.0
         self._training_seconds = 0.0
         self._cases = 0
+        self._times = StepTimes()
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Tell what a run that goes on may not have told."""
@@ -120,15 +122,24 @@ class Recorder(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clock where a run goes on within an epoch, whose start is not called again."""
         self._started, self._cases = time.monotonic(), 0
+        self._times.restart()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start the clock."""
         self._started, self._cases = time.monotonic(), 0
+        self._times.restart()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Stop the clock of waiting."""
+        self._times.arrived()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count, and keep the loss of a step: mean over its cases, on all ranks."""
+        """Stop the clock of computing, count, and keep the loss of a step: mean over its cases, on all ranks."""
+        self._times.done()
         assert isinstance(module, TrainingModule)
         count = len(batch.case_id)
         self._cases += count * trainer.world_size
@@ -161,7 +172,7 @@ class Recorder(Callback):
         self.seconds_per_epoch.append(seconds)
         rate = self._cases / max(self._training_seconds, 1e-9)
         self._epochs.append(epoch)
-        self._clocks[epoch] = {"cases_per_second": rate, "epoch_seconds": seconds}
+        self._clocks[epoch] = {"cases_per_second": rate, "epoch_seconds": seconds} | self._times.metrics()
         if trainer.is_global_zero:
             log.info("%s", self._line(values, rate, epoch, trainer.max_epochs or epoch))
 

@@ -88,6 +88,7 @@ def fit(
     precision: PrecisionChoice,
     journal: Journal,
     seed: int,
+    beside: Sequence[Callback] = (),
 ) -> Fitted:
     """Train, or go on with a training that was interrupted.
 
@@ -108,6 +109,8 @@ def fit(
         Of the run.
     seed : int
         Of dropout and stochastic depth.
+    beside : sequence of Callback
+        Look on, and change nothing.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def fit(
     watch = DepthWatch(settings, folder / WATCHED, journal)
     watching = [module.stopping, Thawing(tuning, classifier), *_watching(settings, watch, data, seed)]
     best = KeepBest(checkpoints)
-    trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, best])
+    trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, *beside, best])
     check_joined(trainer)
     # the first process alone repairs; the others load after it, when all have met
     resumed = resumable(checkpoints) if trainer.is_global_zero else _of_another(checkpoints)

@@ -16,6 +16,7 @@ from pipeline.data.batch import Batch
 from pipeline.data.loader import CaseLoader
 from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
+from pipeline.training.class_scores import class_scores
 from pipeline.training.finetuning.rates import parameter_groups, stage_of_group
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
@@ -203,6 +204,7 @@ class TrainingModule(pl.LightningModule):
         self.measured = {"val/loss": loss} | {f"val/auroc/{name}": value for name, value in found.items()}
         if mean is not None:
             self.measured["val/auroc"] = mean
+        self.measured |= class_scores(self.loss.findings, logits.numpy(), labels.numpy())
         score = selection_score(loss, mean if self._by_auroc else None)
         if not math.isfinite(score):
             raise TrainingError(

@@ -1,6 +1,6 @@
 """Which epoch is the best: its score on validation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +29,30 @@ def aurocs(findings: Sequence[Finding], logits: NDArray[np.floating], labels: ND
     dict of str to float
         Findings of which validation knows both answers of at least one class.
     """
-    found: dict[str, float] = {}
+    by_class = class_aurocs(findings, logits, labels)
+    return {name: float(np.mean(list(values.values()))) for name, values in by_class.items()}
+
+
+def class_aurocs(
+    findings: Sequence[Finding], logits: NDArray[np.floating], labels: NDArray[np.int64]
+) -> dict[str, dict[str, float]]:
+    """AUROC of each class against the rest, by finding; a binary finding has its positive class alone.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (n, outputs)
+    labels : ndarray of int64, shape (n, columns)
+    """
+    found: dict[str, dict[str, float]] = {}
     for finding, outputs, columns in zip(findings, output_slices(findings), label_slices(findings), strict=True):
         probabilities = class_probabilities(finding, logits[:, outputs])
-        values = [
-            float(roc_auc_score(is_class[known], probabilities[known, index]))
-            for index, (is_class, known) in enumerate(_one_vs_rest(finding, labels[:, columns]))
+        values = {
+            name: float(roc_auc_score(is_class[known], probabilities[known, index]))
+            for name, index, is_class, known in one_vs_rest(finding, labels[:, columns])
             if len(np.unique(is_class[known])) == 2
-        ]
+        }
         if values:
-            found[finding.name] = float(np.mean(values))
+            found[finding.name] = values
     return found
 
 
@@ -53,12 +67,15 @@ def selection_score(loss: float, auroc: float | None) -> float:
     return -loss if auroc is None else auroc - TIE_BREAK * min(loss, LARGEST_LOSS)
 
 
-def _one_vs_rest(finding: Finding, labels: NDArray[np.int64]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Of each class that is scored: is it this class, is the label known; both of shape (n,)."""
+def one_vs_rest(
+    finding: Finding, labels: NDArray[np.int64]
+) -> Iterator[tuple[str, int, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yield name and number of each class that is scored, whether a case is of it and whether that is known, (n,)."""
     if finding.kind is FindingKind.MULTILABEL:
-        return [(column == 1, column != UNKNOWN) for column in labels.T]
+        for index, name in enumerate(finding.classes):
+            yield name, index, labels[:, index] == 1, labels[:, index] != UNKNOWN
+        return
     truth = labels[:, 0]
-    known = truth != UNKNOWN
-    if finding.kind is FindingKind.BINARY:
-        return [(truth == 0, known)]
-    return [(truth == index, known) for index in range(len(finding.classes))]
+    scored = [1] if finding.kind is FindingKind.BINARY else range(len(finding.classes))
+    for index in scored:
+        yield finding.classes[index], index, truth == index, truth != UNKNOWN

@@ -120,6 +120,26 @@ def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
     assert [m.step for m in client.get_metric_history(run.info.run_id, "overfit/gap")] == [1, 2, 3]
     assert {f"depth/gradient/{name}" for name in ("stem", "stage1", "stage4", "heads")} <= set(run.data.metrics)
     assert "secret" not in journal_path(trained).read_text()
+    reviewed = {entry.path.removeprefix("review/") for entry in client.list_artifacts(run.info.run_id, "review")}
+    assert reviewed == {
+        "inputs.png", "curves.png", "hardest.csv", "hardest.png", "confusion_lesion.png", "confusion_size.png"
+    }  # fmt: skip
+    inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
+    assert set(inputs) == {"training", "validation"}
+    assert {MANIFEST.digest.startswith(dataset.digest) for dataset in inputs.values()} == {True}
+    assert json.loads(inputs["training"].profile) == {
+        "cases": 36,
+        "patients": 36,
+        "series": 36,
+        "labels": {"lesion": {"no": 12, "yes": 24}, "size": {"none": 12, "small": 12, "large": 12}},
+    }
+    assert run.data.tags["resdx.environment"] and len(run.data.tags["resdx.code"]) == 64
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id, "environment")] == [
+        "environment/requirements.txt"
+    ]
+    note = run.data.tags["mlflow.note.content"]
+    assert "| train | 36 | 36 |" in note and "optimistic" in note and words[0] in note
+    assert {"val/auroc/size/small", "val/sensitivity/lesion/yes", "seconds/wait_for_data"} <= set(run.data.metrics)
     assert "secret" not in (trained / "tracking" / "config.yaml").read_text()
 
 
@@ -202,8 +222,11 @@ def test_unreadable_cases_are_left_out_and_listed(tmp_path: Path) -> None:
         return read(case)
 
     out = tmp_path / "run"
-    outcome = train(make_config(out, training={"epochs": 1}, tracking={"enabled": False}), MANIFEST, picky)
+    outcome = train(
+        make_config(out, training={"epochs": 1}, tracking={"enabled": False, "sample_images": False}), MANIFEST, picky
+    )
     assert outcome.exit_code == EXIT_SOME_REJECTED
+    assert not list((out / "review").glob("hardest.png")) + list((out / "review").glob("inputs.png"))
     rows = (out / "rejections.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows[1:]] == ["C3", "C40"]
 

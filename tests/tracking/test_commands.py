@@ -56,7 +56,7 @@ def test_sync_brings_a_run_that_was_not_tracked_live_to_the_store(tmp_path: Path
 
     (line,) = sync.run(sync.Config(run=run_folder)).lines
 
-    assert "holds all 4 records" in line
+    assert "holds all 5 records" in line
     assert (tmp_path / "mlflow.db").exists()
 
 

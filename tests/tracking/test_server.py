@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib3.util import Retry
 
 from pipeline.errors import EXIT_OK
 from pipeline.stages import sync
+from pipeline.tracking import live
 from pipeline.tracking.journal import journal_path
 from pipeline.tracking.live import tracked
 from pipeline.tracking.replay import replay
@@ -88,7 +90,7 @@ def test_a_server_that_dies_in_the_middle_costs_a_warning_and_nothing_else(
         assert run.data.params == {"seed": "7"}
         assert run.data.tags["version.resdx"]
         assert [(m.step, m.value) for m in client.get_metric_history(run_id, "loss")] == [(0, 1.0), (1, 0.5)]
-        assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["report.json"]
+        assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["environment", "report.json"]
         assert len(client.search_runs([run.info.experiment_id])) == 1
 
 
@@ -101,6 +103,37 @@ def test_a_failing_run_keeps_its_own_error_while_mlflow_is_away(tmp_path: Path) 
 
     lines = journal_path(tmp_path / "run").read_text().splitlines()
     assert '"status":"FAILED"' in lines[-1]
+
+
+def test_a_server_that_accepts_and_never_answers_holds_up_the_end_no_longer_than_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "LAST_REPLAY_SECONDS", 0.5)
+    waits: list[float] = []
+    join = threading.Thread.join
+
+    def noted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "resdx-replay":
+            assert timeout is not None
+            waits.append(timeout)
+        join(thread, timeout)
+
+    with socket.create_server((HOST, 0)) as silent:
+        uri = f"http://{HOST}:{silent.getsockname()[1]}"
+        settings = TrackingSettings(uri=uri, replay_seconds=0.01, system_seconds=0)
+        with monkeypatch.context() as patch, tracked(tmp_path / "run", settings) as journal:
+            patch.setattr(threading.Thread, "join", noted)
+            silent.accept()[0].close()  # the first request is broken off: from here on the replay is under way
+            journal.metrics({"loss": 1.0}, 0)
+            caught = silent.accept()[0]
+        waiting = [thread for thread in threading.enumerate() if thread.name == "resdx-replay"]
+        assert waiting  # the run has ended; the one request is still unanswered
+    caught.close()
+    for thread in waiting:
+        join(thread, 60)
+    assert sum(waits) <= 0.5
+    assert "does not answer in time; later run: resdx sync run" in caplog.text
+    assert '"status":"FINISHED"' in journal_path(tmp_path / "run").read_text().splitlines()[-1]
 
 
 def test_ui_takes_its_server_with_it_when_it_is_stopped(tmp_path: Path) -> None:
