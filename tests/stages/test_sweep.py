@@ -135,6 +135,7 @@ def test_an_interrupted_search_asks_what_an_uninterrupted_one_does(
     whole = make_config(tmp_path, "whole")
     search(whole, MANIFEST, read)
     assert made.trained == [f"trial-{number:04d}" for number in range(8)]
+    assert len({row["training.learning_rate"] for row in rows(whole)}) == 8  # none is asked for twice
 
     stops = ["trial-0003", "trial-0006"]
 
