@@ -1,6 +1,8 @@
 """A DataLoader that goes on in the middle of an epoch."""
 
+import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -36,6 +38,7 @@ class CaseLoader(DataLoader[Batch]):
             batch_sampler=self._batches,
             num_workers=workers,
             collate_fn=_as_is,
+            worker_init_fn=_outlive_sigterm,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             # a generator of its own: the global one must not move with the number of times a loader is walked
@@ -88,3 +91,16 @@ class CaseLoader(DataLoader[Batch]):
 def _as_is(batch: Any) -> Any:
     """Pass on what the dataset has collated; a module-level function, so that worker processes can receive it."""
     return batch
+
+
+def _outlive_sigterm(worker: int) -> None:
+    """Let a worker live through one SIGTERM: systemd and SLURM send it to all processes of a run at once.
+
+    The batches that are under way are still wanted, and a worker that died would end the run as a crash before its
+    state is saved. A worker ends with its parent all the same, and a second SIGTERM ends it.
+    """
+
+    def once(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, once)

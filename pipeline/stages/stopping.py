@@ -20,13 +20,27 @@ def stopping_on_sigterm(remedy: str = GOES_ON) -> Iterator[None]:
     ----------
     remedy : str
         What the same command does when it is given again.
+
+    Raises
+    ------
+    StoppedBySignal
+        SIGTERM arrived; also where code that it interrupted made another error of it.
     """
+    arrived = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
         raise StoppedBySignal("Stopped by SIGTERM.", remedy)
 
     with ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGTERM, stop)
             stack.callback(signal.signal, signal.SIGTERM, before)
-        yield
+        try:
+            yield
+        except StoppedBySignal:
+            raise
+        except Exception as error:
+            if arrived:
+                raise StoppedBySignal("Stopped by SIGTERM.", remedy) from error
+            raise

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytorch_lightning as pl
@@ -266,11 +267,18 @@ def _summarise(
 
 @contextmanager
 def _lightning_takes_sigterm() -> Iterator[None]:
-    """Let Lightning stop between batches, rather than a handler of ours within one."""
-    if threading.current_thread() is not threading.main_thread():
+    """Let Lightning stop between batches, rather than a handler of ours within one; before and after it ours acts."""
+    ours = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(ours):
         yield
         return
-    ours = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def unless_lightning(number: int, frame: FrameType | None) -> None:
+        # Lightning calls the handler that it found besides its own
+        if signal.getsignal(signal.SIGTERM) is unless_lightning:
+            ours(number, frame)
+
+    signal.signal(signal.SIGTERM, unless_lightning)
     try:
         yield
     finally:

@@ -91,7 +91,8 @@ class StopEarly(EarlyStopping):
 class KeepLast(Checkpoint):
     """Keeps the state of the run in ``last.ckpt``: at the end of an epoch, on SIGTERM, and as often as asked for.
 
-    It must stand last: it saves the others' state too.
+    It must stand last: it saves the others' state too. On SIGTERM in validation it saves the state behind the last
+    batch of training, and a run that goes on begins with the whole of that validation.
 
     Parameters
     ----------
@@ -120,9 +121,40 @@ class KeepLast(Checkpoint):
         if self._every and done % self._every == 0:
             self._save(trainer)
 
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Save and stop if SIGTERM arrived in the last batch of training."""
+        self._stop_validating(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Save and stop if SIGTERM arrived."""
+        self._stop_validating(trainer)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let a validation that is cut off begin again: Lightning would go on behind the batches that it has lost."""
+        if trainer.validating:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            for counts in (progress["total"], progress["current"]):
+                counts |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress["is_last_batch"] = False
+
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Save."""
         self._save(trainer)
+
+    def _stop_validating(self, trainer: pl.Trainer) -> None:
+        if trainer.received_sigterm and trainer.world_size == 1:
+            self._save(trainer)
+            raise SIGTERMException
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self._path)

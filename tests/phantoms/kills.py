@@ -3,8 +3,9 @@
 A job is a list of lives of one run folder. A life is a dictionary: ``workers``, ``training`` (settings), and at most
 one of ``step`` (kill -9 behind that optimizer step), ``write`` (kill -9 in the middle of writing the n-th checkpoint),
 ``kept`` (kill -9 when the one before the n-th was put aside and the n-th is not in its place yet) and ``room`` (no file
-may grow beyond so many bytes); without any the run ends. Each life is a process of its own, forked from this one before
-it has computed anything: imports are paid once.
+may grow beyond so many bytes) and ``term`` (SIGTERM to all its processes in the n-th preparation of a case, training
+step, validation batch or packaged case); without any the run ends. A life with ``term`` is begun by the command itself.
+Each life is a process of its own, forked from this one before it has computed anything: imports are paid once.
 """
 
 import ctypes
@@ -15,14 +16,20 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.utils.data._utils.worker as loader_worker
 from phantoms.spheres import make_manifest, read
 
+from pipeline import cli
+from pipeline.config import to_yaml
 from pipeline.data.resampling import kernel
-from pipeline.stages.train import Config, train
+from pipeline.engines.torch.eager import TorchEngine
+from pipeline.preprocessing import cache
+from pipeline.stages import train as stage
+from pipeline.stages.train import Config
 from pipeline.training import sealed
 from pipeline.training.module import TrainingModule
 
@@ -119,7 +126,42 @@ def in_little_room(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-KILLS: dict[str, Callable[[int], None]] = {
+def terminated(place: tuple[str, int]) -> None:
+    """Send SIGTERM to the whole process group, as systemd and SLURM do, when a place is come to for the n-th time."""
+    os.setpgid(0, 0)
+    owner, name = PLACES[place[0]]
+    original, left = getattr(owner, name), [place[1]]
+
+    def coming(*args: Any, **kwargs: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            os.killpg(0, signal.SIGTERM)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, coming)
+
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "prepare": (cache, "prepare"),
+    "step": (TrainingModule, "training_step"),
+    "validation": (TrainingModule, "validation_step"),
+    "package": (TorchEngine, "logits"),
+}
+
+
+def command(settings: Config) -> None:
+    """``resdx train`` with a cohort that lies in memory."""
+    stage.load_manifest = lambda path: MANIFEST  # type: ignore[assignment]
+    stage.load_files = lambda path: None  # type: ignore[assignment]
+    stage.CaseReader = lambda *args: SimpleNamespace(read=read)  # type: ignore[assignment, misc]
+    file = settings.out.with_suffix(".yaml")
+    file.write_text(to_yaml(settings), encoding="utf-8")
+    sys.argv = ["resdx", "train", str(file)]
+    cli.main()
+
+
+KILLS: dict[str, Callable[[Any], None]] = {
+    "term": terminated,
     "step": at_step,
     "write": in_write,
     "kept": when_kept,
@@ -133,7 +175,10 @@ def live(out: Path, life: dict[str, Any]) -> None:
     for kind, number in life.items():
         if kind in KILLS:
             KILLS[kind](number)
-    train(config(out, life["workers"], **life.get("training", {})), MANIFEST, read)
+    settings = config(out, life["workers"], **life.get("training", {}))
+    if "term" in life:
+        command(settings)
+    stage.train(settings, MANIFEST, read)
 
 
 def run(out: Path, lives: list[dict[str, Any]]) -> list[int]:
@@ -144,6 +189,8 @@ def run(out: Path, lives: list[dict[str, Any]]) -> list[int]:
         if pid == 0:
             try:
                 live(out, life)
+            except SystemExit as end:
+                os._exit(int(str(end.code)))
             except BaseException as error:  # noqa: BLE001 - a fork must never return into its parent's code
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 os._exit(1)

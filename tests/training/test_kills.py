@@ -10,7 +10,9 @@ import pytest
 from phantoms.kills import STEPS
 from phantoms.trainings import same
 
+from pipeline.errors import EXIT_SIGTERM
 from pipeline.package.package import load_package
+from pipeline.stages.stopping import GOES_ON
 from pipeline.tracking.journal import read_journal
 from pipeline.tracking.records import Metrics
 from pipeline.training.callbacks import STEP_LOSS
@@ -19,6 +21,8 @@ from pipeline.training.checkpoints import load_checkpoint
 TIMES = {"cases_per_second", "epoch_seconds"}
 END: dict[str, Any] = {"workers": 0}
 KILLED = -9
+TERMS = [("prepare", 9), ("step", 3), ("validation", 1), ("package", 5)]
+WHERE = ["", " in epoch 1", " in epoch 1", ""]
 
 
 def lives(jobs: dict[str, list[dict[str, Any]]], folder: Path) -> tuple[dict[str, list[int]], str]:
@@ -55,6 +59,13 @@ def assert_equal(one: Path, other: Path) -> None:
     ).read_bytes()
 
 
+def status(life: dict[str, Any]) -> int:
+    """Exit status that a life should have."""
+    if life.keys() & {"step", "write", "kept"}:
+        return KILLED
+    return 1 if "room" in life else EXIT_SIGTERM if "term" in life else 0
+
+
 def check(jobs: dict[str, list[dict[str, Any]]], folder: Path, steps: int = STEPS, **training: Any) -> str:
     """Kill runs of these settings, and hold each against one that is left alone."""
     given = {name: [life | {"training": training} for life in job] for name, job in jobs.items()}
@@ -62,18 +73,22 @@ def check(jobs: dict[str, list[dict[str, Any]]], folder: Path, steps: int = STEP
     assert statuses.pop("whole") == [0], told
     assert [step for name, step in measured(folder / "whole") if name == STEP_LOSS] == list(range(1, steps + 1))
     for name, found in statuses.items():
-        assert found == [1 if "room" in life else KILLED for life in jobs[name][:-1]] + [0], (name, told)
+        assert found == [status(life) for life in jobs[name]], (name, told)
         assert_equal(folder / name, folder / "whole")
     return told
 
 
-def test_two_kills_and_a_full_disk_leave_no_trace(tmp_path: Path) -> None:
+def test_kills_a_full_disk_and_sigterm_leave_no_trace(tmp_path: Path) -> None:
     """A kill between two checkpoints, with workers, which must not outlive it; one within the write of a checkpoint."""
     jobs = {
         "step": [{"workers": 2, "step": 7}, END],
         "write": [{"workers": 0, "room": 40_000}, {"workers": 0, "write": 4}, END],
     }
+    jobs["term"] = [{"workers": 2, "term": [place, number]} for place, number in TERMS] + [END]
     told = check(jobs, tmp_path, steps=8, epochs=2)
+    assert "Traceback" not in told
+    stops = [line for line in told.splitlines() if "SIGTERM" in line]
+    assert stops == [f"resdx: Stopped by SIGTERM{where}. {GOES_ON}" for where in WHERE]
     last = tmp_path / "write" / "checkpoints" / "last.ckpt"
     assert f"DiskFull: No space is left to write {last}: File too large. What was saved before is whole." in told
     assert not list(tmp_path.rglob(".tmp-*"))
