@@ -21,6 +21,7 @@ from pipeline.errors import TrainingError
 from pipeline.training.finetuning.rates import stage_rates
 from pipeline.training.module import TrainingModule
 from pipeline.training.step_times import StepTimes
+from pipeline.training.stepping import stepped_parameters, steps_whole_gradients
 
 log = logging.getLogger("resdx")
 
@@ -53,16 +54,18 @@ class NonFiniteGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Check the gradients, which a gradient scaler has unscaled by now."""
+        """Check the gradients, which a gradient scaler has unscaled by now, by the norm that clipping takes over."""
         assert isinstance(module, TrainingModule)
         plugin = trainer.precision_plugin
         scaled = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
-        gradients = {name: p.grad for name, p in module.classifier.named_parameters() if p.grad is not None}
-        if get_total_norm(gradients.values()).isfinite():
+        norm = get_total_norm([p.grad for p in stepped_parameters(optimizer) if p.grad is not None])
+        if norm.isfinite():
             self._skipped = 0
+            module.gradient_norm = norm if steps_whole_gradients(trainer) else None
             return
         self._skipped += 1
         if not scaled or self._skipped >= SKIPPED_STEPS:
+            gradients = {name: p.grad for name, p in module.classifier.named_parameters() if p.grad is not None}
             bad = next((name for name, grad in gradients.items() if not grad.isfinite().all()), "all weights together")
             often = f", for {self._skipped} steps in a row" if scaled else ""
             self._stop(trainer, module, f"the gradient of {bad} is not finite{often}")

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.data.batch import Batch
@@ -25,6 +27,7 @@ from pipeline.training.optimizers import make_optimizer
 from pipeline.training.ranks import StopTogether, summed, whole_step
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.stepping import stepped_parameters, steps_whole_gradients
 from pipeline.training.stepwise_rate import make_scheduler
 
 SCORE = "val/score"
@@ -58,6 +61,8 @@ class TrainingModule(pl.LightningModule):
         Of the last batch; the mean over all ranks, each weighed by its cases, is that of the whole batch.
     stopping : StopTogether
         Whether the ranks are to stop; a callback of the Trainer too.
+    gradient_norm : Tensor or None
+        Of the step under way, before clipping, where it was measured.
     measured : dict of str to float
         Of the last epoch, complete once its validation has ended.
     validated : mapping of str to (Tensor, Tensor)
@@ -81,10 +86,12 @@ class TrainingModule(pl.LightningModule):
         self.plain_loss = FindingsLoss(loss.findings)
         self.averaged: AveragedModel | None = None
         if settings.ema_decay:
-            self.averaged = AveragedModel(classifier, avg_fn=_Average(settings.ema_decay), use_buffers=False)
+            average = _Average(settings.ema_decay)
+            self.averaged = AveragedModel(classifier, multi_avg_fn=average, use_buffers=False)
             self.averaged.requires_grad_(False)
         self.case_ids: list[str] = []
         self.batch_loss = 0.0
+        self.gradient_norm: Tensor | None = None
         self.measured: dict[str, float] = {}
         self.stopping = StopTogether()
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
@@ -102,7 +109,12 @@ class TrainingModule(pl.LightningModule):
         settings = self._settings
         groups = parameter_groups(self.classifier, self._tuning, settings.learning_rate, settings.weight_decay)
         optimizer = make_optimizer(
-            settings.optimizer, groups, settings.learning_rate, settings.momentum, settings.second_beta
+            settings.optimizer,
+            groups,
+            settings.learning_rate,
+            settings.momentum,
+            settings.second_beta,
+            fused=steps_whole_gradients(self.trainer),
         )
         steps = self._steps_per_epoch()
         starts = [self._tuning.standstill(stage_of_group(group)) for group in groups]
@@ -173,6 +185,19 @@ class TrainingModule(pl.LightningModule):
         self.case_ids = []
         if self.averaged is not None:
             self.averaged.update_parameters(self.classifier)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, by the norm that was measured for this step where there is one."""
+        norm, self.gradient_norm = self.gradient_norm, None
+        if norm is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            clip_grads_with_norm_(stepped_parameters(optimizer), gradient_clip_val, norm)
 
     def evaluated(self, image: Tensor) -> Tensor:
         """Logits of the weights that validation and package use: the averaged ones where there are such."""
@@ -255,6 +280,10 @@ class _Average:
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def __call__(self, averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    @torch.no_grad()
+    def __call__(
+        self, averaged: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], steps: Any
+    ) -> None:
+        """Fold all weights into their averages, in place."""
         decay = min(self.decay, (1.0 + float(steps)) / (10.0 + float(steps)))
-        return torch.lerp(current, averaged, decay)
+        torch._foreach_lerp_(averaged, current, 1.0 - decay)

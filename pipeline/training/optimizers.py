@@ -27,6 +27,8 @@ def make_optimizer(
     learning_rate: float,
     momentum: float = MOMENTUM,
     second_beta: float = SECOND_BETA,
+    *,
+    fused: bool = False,
 ) -> Optimizer:
     """AdamW, or SGD with Nesterov momentum.
 
@@ -38,7 +40,9 @@ def make_optimizer(
         Of SGD; the first beta of AdamW.
     second_beta : float
         Of AdamW.
+    fused : bool
+        Step all of AdamW in one pass over memory. It unscales gradients by itself, so not where a scaler does.
     """
     if name == "adamw":
-        return AdamW(groups, lr=learning_rate, betas=(momentum, second_beta))
+        return AdamW(groups, lr=learning_rate, betas=(momentum, second_beta), fused=fused)
     return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
