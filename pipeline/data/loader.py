@@ -77,6 +77,7 @@ class CaseLoader(DataLoader[Batch]):
         TrainingError
             The epoch was left in its middle and had another number of batches.
         """
+        self._handed_out = int(state["handed_out"])  # as a validation that is repeated saves it again
         if state["handed_out"] >= state["batches"]:
             return
         if state["batches"] != len(self):
