@@ -20,6 +20,9 @@ from pipeline.training.checkpoints import load_checkpoint
 
 TIMES = ("cases_per_second", "epoch_seconds", "seconds/")
 """Beginnings of the names of metrics that tell how long something took."""
+PASSING = ("epoch_loop.val_loop.batch_progress", "losses")
+"""What a stop within validation changes in the best epoch's checkpoint: how many batches of validation were begun, and
+which losses wait for the journal, which is compared itself. The last checkpoint is equal in these too."""
 END: dict[str, Any] = {"workers": 0}
 KILLED = -9
 TERMS = [("prepare", 9), ("step", 3), ("validation", 1), ("package", 5)]
@@ -51,7 +54,7 @@ def assert_equal(one: Path, other: Path) -> None:
     for name in ("best.ckpt", "last.ckpt"):
         ours, theirs = (load_checkpoint(run / "checkpoints" / name) for run in (one, other))
         for key in theirs:
-            assert same(ours[key], theirs[key]), (name, key)
+            assert same(ours[key], theirs[key], PASSING if name == "best.ckpt" else ()), (name, key)
     assert measured(one) == measured(other)
     packages = [load_package(run / "package") for run in (one, other)]
     assert packages[0].calibration == packages[1].calibration
