@@ -26,33 +26,39 @@ Pixels = TypeVar("Pixels", Tensor, NDArray[np.float32])
 
 
 def augment(
-    images: Tensor, draws: Sequence[Draw], settings: AugmentationSettings, spacing: Sequence[float] | None = None
+    images: Tensor | Sequence[Tensor],
+    draws: Sequence[Draw],
+    settings: AugmentationSettings,
+    spacing: Sequence[float] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Apply one draw to each image.
+    """Apply one draw to each image, on the processor.
 
     Parameters
     ----------
-    images : Tensor of float32, shape (n, c, *space)
+    images : Tensor of float32, shape (n, c, *space), or sequence of n
         Not changed.
     draws : sequence of Draw
         One an image.
     settings : AugmentationSettings
     spacing : sequence of float, optional
         Voxel spacing, so that rotations are rotations in millimetres; equal spacing where it is not given.
+    out : Tensor of float32, shape (n, c, *space), optional
+        Takes the result.
 
     Returns
     -------
     Tensor of float32, shape (n, c, *space)
         Voxels that come from outside the image repeat its edge.
     """
-    images, spacing = images.contiguous(), spacing or (1.0,) * (images.ndim - 2)
-    if images.device.type != "cpu":
-        return augment_batch(images, draws, settings, spacing)
-    compiled = kernel() is not None
-    out = torch.empty_like(images)
+    sources = [image.contiguous() for image in images]
+    spacing = spacing or (1.0,) * (sources[0].ndim - 1)
+    if out is None:
+        out = torch.empty((len(sources), *sources[0].shape))
+    compiled = kernel() is not None if settings.interpolates else False
     if settings.interpolates and not compiled:
-        out = sample_grid(images, draws, spacing)
-    before, after = images.numpy(), out.numpy()
+        out.copy_(sample_grid(torch.stack(sources), draws, spacing))
+    before, after = [image.numpy() for image in sources], out.numpy()
 
     def change(first: int, end: int) -> None:
         """Numpy alone: torch would start threads of its own from each of these."""
@@ -65,7 +71,7 @@ def augment(
             if settings.noise:
                 changed += _noise(image.shape, one).numpy()
 
-    threads = min(torch.get_num_threads(), len(draws), images.numel() // WORTH_A_THREAD)
+    threads = min(torch.get_num_threads(), len(draws), out.numel() // WORTH_A_THREAD)
     if threads < 2:
         change(0, len(draws))
     else:

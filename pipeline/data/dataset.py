@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from pipeline.data.augmentation import augment
 from pipeline.data.batch import Batch
 from pipeline.data.draws import draw
+from pipeline.data.entries import PreparedEntries
 from pipeline.data.sampling import Visit
 from pipeline.data.settings import AugmentationSettings
 from pipeline.domain.case import Case
@@ -20,8 +21,8 @@ from pipeline.preprocessing.cache import PreparedCache
 class PreparedDataset(Dataset[Batch]):
     """Cases of one split, read from the prepared cache.
 
-    A loader asks for a whole batch at once (``__getitems__``): entries are read straight into the rows of one array,
-    then augmented together. Augmentation of a case depends on (seed, epoch, case) only.
+    A loader asks for a whole batch at once (``__getitems__``): entries are copied, or augmented, straight into the
+    rows of one tensor. Augmentation of a case depends on (seed, epoch, case) only.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ class PreparedDataset(Dataset[Batch]):
         self.cases = tuple(cases)
         self.cache = cache
         self._labels = torch.from_numpy(encode_labels(self.cases, findings))
-        self._augmentation = augmentation
+        self._entries = PreparedEntries(self.cases, cache)
+        self._augmentation = augmentation if augmentation is not None and augmentation.changes else None
         self._seed = seed
 
     def __len__(self) -> int:
@@ -68,22 +70,23 @@ class PreparedDataset(Dataset[Batch]):
         Batch
             image (n, c, *space) float32, label (n, columns) int64, case_id.
         """
-        cases = [self.cases[visit.position] for visit in visits]
-        array = np.empty((len(cases), *self.cache.shape), dtype=np.float32)
-        self.cache.load_into(cases, array)
-        image = torch.from_numpy(array)
-        if self._augmentation is not None:
+        positions = [visit.position for visit in visits]
+        names = self._entries.names[positions].tolist()
+        image = torch.from_numpy(np.empty((len(visits), *self.cache.shape), dtype=np.float32))  # in huge pages
+        if self._augmentation is None:
+            self._entries.copy(positions, image)
+        else:
             draws = [
                 draw(
                     self._augmentation,
                     image.ndim - 2,
                     seed=self._seed,
                     epoch=visit.epoch,
-                    case=case.case,
+                    case=name,
                     repeat=visit.repeat,
                 )
-                for visit, case in zip(visits, cases, strict=True)
+                for visit, name in zip(visits, names, strict=True)
             ]
-            image = augment(image, draws, self._augmentation, self.cache.plan.spacing)
-        label = self._labels[[visit.position for visit in visits]]
-        return Batch(image=image, label=label, case_id=[case.case for case in cases])
+            prepared = [self._entries.get(position) for position in positions]
+            augment(prepared, draws, self._augmentation, self.cache.plan.spacing, out=image)
+        return Batch(image=image, label=self._labels[positions], case_id=names)

@@ -1,6 +1,8 @@
 """A DataLoader that goes on in the middle of an epoch."""
 
+import gc
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -38,9 +40,10 @@ class CaseLoader(DataLoader[Batch]):
             batch_sampler=self._batches,
             num_workers=workers,
             collate_fn=_as_is,
-            worker_init_fn=_outlive_sigterm,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+            worker_init_fn=_begin_worker if workers else None,
             # a generator of its own: the global one must not move with the number of times a loader is walked
             generator=torch.Generator().manual_seed(0),
         )
@@ -87,6 +90,12 @@ class CaseLoader(DataLoader[Batch]):
                 "Resume with the manifest, batch size and number of devices of the interrupted run.",
             )
         self._skip = int(state["handed_out"])
+
+
+def _begin_worker(worker: int) -> None:
+    """Keep the collector of garbage from writing to what came from the main process; live through one SIGTERM."""
+    gc.freeze()
+    _outlive_sigterm(worker)
 
 
 def _as_is(batch: Any) -> Any:

@@ -61,6 +61,12 @@ class AugmentationSettings(AugmentationChoice):
     intensity_shift: NonNegativeFloat = 0.1
     noise: NonNegativeFloat = 0.0
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is on."""
+        amounts = (self.shift, self.rotation, self.scale, self.intensity_scale, self.intensity_shift, self.noise)
+        return bool(self.flip_axes and self.flip_probability) or any(amounts)
+
 
 class DataSettings(Settings):
     """How cases are loaded and changed for training."""

@@ -66,6 +66,11 @@ class PreparedCache:
         self._versions = f"{FORMAT_VERSION}.{PREPARATION_VERSION}.{np.__version__}.{scipy.__version__}"
         self._paths: dict[tuple[tuple[str, str, str, int, int, int], ...], Path] = {}
 
+    @property
+    def begin(self) -> int:
+        """Byte of every entry at which its voxels begin."""
+        return len(self._header)
+
     def path(self, case: Case) -> Path:
         """Where the entry of a case lies. The name holds no identifier."""
         source = tuple((one.digest, one.voxels, one.reader, one.stack, one.channel, one.of) for one in case.series)
@@ -128,9 +133,9 @@ class PreparedCache:
     def load_into(self, cases: Iterable[Case], out: NDArray[np.float32]) -> None:
         """Copy prepared cases into the rows of `out`, shape (n, c, *size), one read a case, without a temporary."""
         for case, row in zip(cases, out, strict=True):
-            if not self._read_row(self.path(case), row):
+            if not self.read_row(self.path(case), row):
                 self._ready(case, known_damaged=True)
-                assert self._read_row(self.path(case), row), "an entry just made cannot be read"
+                assert self.read_row(self.path(case), row), "an entry just made cannot be read"
 
     def is_intact(self, case: Case) -> bool:
         """Whether the entry exists and its bytes have the sha256 that stands in its trailer."""
@@ -147,7 +152,7 @@ class PreparedCache:
     def _ready(self, case: Case, *, known_damaged: bool = False) -> Path:
         """Path of an entry whose length, header and magic are right; rebuilt where it can be."""
         path = self.path(case)
-        if not known_damaged and self._looks_sound(path):
+        if not known_damaged and self.looks_sound(path):
             return path
         if self._read is None:
             raise TrainingError(
@@ -157,7 +162,8 @@ class PreparedCache:
         self._make(case, read=self._read)
         return path
 
-    def _looks_sound(self, path: Path) -> bool:
+    def looks_sound(self, path: Path) -> bool:
+        """Whether the length, the header and the magic of an entry are right; its voxels are not looked at."""
         try:
             with path.open("rb", buffering=0) as file:
                 head = file.read(len(self._header))
@@ -167,7 +173,7 @@ class PreparedCache:
         except OSError:
             return False
 
-    def _read_row(self, path: Path, row: NDArray[np.float32]) -> bool:
+    def read_row(self, path: Path, row: NDArray[np.float32]) -> bool:
         """Read one entry straight into `row`; False where it is missing, short or has another header."""
         assert row.flags.c_contiguous and row.dtype == np.float32 and row.shape == self.shape
         head, trailer = bytearray(len(self._header)), bytearray(TRAILER + 1)

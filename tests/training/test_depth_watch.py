@@ -4,6 +4,7 @@ import copy
 import csv
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
 from pipeline.backbones.blocks import ResidualSum
+from pipeline.data.batch import Batch
+from pipeline.data.dataset import PreparedDataset
+from pipeline.data.sampling import Visit
 from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.errors import TrainingError
@@ -220,7 +224,7 @@ def test_a_run_that_was_stopped_has_its_picture_and_goes_on_with_it(cache: Path,
 
 
 def test_a_warning_outlives_an_interruption_and_is_told_once(
-    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plain network of small weights vanishes at once; the run that goes on after its first epoch still says so."""
 
@@ -231,19 +235,17 @@ def test_a_warning_outlives_an_interruption_and_is_told_once(
                 module.weight.data.mul_(0.3)
         return classifier
 
-    data = make_data(cache, IMAGES, ndim=2, seed=SEED)
-    load = data.datasets[Split.TRAIN].cache.load_into
-    reads = itertools.count(1)
+    load, reads = PreparedDataset.__getitems__, itertools.count(1)
 
-    def failing(*arguments: Any) -> None:
+    def failing(dataset: PreparedDataset, visits: Sequence[Visit]) -> Batch:
         if next(reads) == 9:  # four batches of training, two of validation and two of the sample make an epoch
             raise OSError("the disk went away")
-        load(*arguments)
+        return load(dataset, visits)
 
-    data.datasets[Split.TRAIN].cache.load_into = failing
     settings = {"overfitting_watch": {"cases": 16}} | EACH
-    with pytest.raises(OSError, match="disk"):
-        train(tmp_path, cache, data=data, classifier=deep(), **settings)
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk"):
+        patched.setattr(PreparedDataset, "__getitems__", failing)
+        train(tmp_path, cache, classifier=deep(), **settings)
     assert caplog.text.count("Gradients vanish in stem") == 1
     fitted = train(tmp_path, cache, classifier=deep(), **settings)
     assert caplog.text.count("Gradients vanish in stem") == 1
