@@ -86,6 +86,16 @@ class ModelPackage:
         return self.content.manifest_digest
 
     @property
+    def cohort(self) -> str:
+        """Digest of the manifest that its cases came from; a member of folds has splits, and a manifest, of its own."""
+        return self.content.fingerprint.manifest
+
+    @property
+    def learned_validation(self) -> bool:
+        """Whether it learned from validation cases of its cohort: a member of folds, or the ensemble of all."""
+        return self.cohort != self.manifest_digest or any(member.fold for member in self.card.members)
+
+    @property
     def tta_flips(self) -> tuple[int, ...]:
         """Spatial axes over whose flips logits are averaged."""
         return self.content.tta_flips

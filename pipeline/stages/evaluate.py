@@ -100,13 +100,13 @@ def run(config: Config) -> Outcome:
             config,
             model=package.digest,
             manifest=manifest.digest,
-            trained_on=package.manifest_digest,
+            trained_on=package.cohort if manifest.digest == package.cohort else package.manifest_digest,
             split="all" if config.split == "all" else Split(config.split),
             engine=config.engine.kind,
             acknowledged_leaks=max(manifest.acknowledged_leaks, package.card.acknowledged_leaks),
             rejected=len(rejections),
             opened_for=len({look.model for look in looks}),
-            learned=config.split == "validation" and any(member.fold for member in package.card.members),
+            learned=config.split == "validation" and manifest.digest == package.cohort and package.learned_validation,
         )
         files = write_results(config, package, scored, logits, report)
         counted = [describe_openings(looks)] if looks else []

@@ -60,7 +60,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
         classifier_state=draft.build_classifier().state_dict(),
         network=draft.network,
         plan=draft.plan,
-        fingerprint=draft.fingerprint,
+        fingerprint=draft.fingerprint.model_copy(update={"manifest": MANIFEST.digest}),
         findings=draft.findings,
         calibration=draft.calibration,
         operating_points=draft.operating_points,
@@ -244,3 +244,30 @@ def test_scores_and_plots_join_the_run_that_made_the_model(training: Path, tmp_p
     names = {Path(entry.path).name for entry in client.list_artifacts(found.info.run_id, "evaluation/test")}
     assert {"report.html", "report.json", "roc_lesion.png"} <= names
     assert not names & {"rejections.csv", "evaluated.csv"}
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_member_of_folds_is_no_stranger_to_the_cohort_it_was_dealt_from(
+    split: str, training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own splits have another digest; yet it learned from validation cases of the cohort, and from no test case."""
+    everyone = tuple(case.model_copy(update={"split": Split(split)}) for case in CASES)
+    manifest = Manifest(findings=FINDINGS, cases=everyone)
+    given(monkeypatch, manifest)
+    whole = load_package(training / "package")
+    save_package(
+        tmp_path / "member" / "package",
+        classifier_state=whole.build_classifier().state_dict(),
+        network=whole.network,
+        plan=whole.plan,
+        fingerprint=whole.fingerprint.model_copy(update={"manifest": manifest.digest}),
+        findings=whole.findings,
+        calibration=whole.calibration,
+        operating_points=whole.operating_points,
+        manifest_digest="of the splits of the first fold",
+        card=whole.card,
+    )
+    outcome = run(config(tmp_path / "member", tmp_path / "out", split=split))
+    assert not report_in(tmp_path / "out").external
+    learned = any(line.startswith("WARNING: The model was trained on these cases") for line in outcome.lines)
+    assert learned == (split == "validation")
