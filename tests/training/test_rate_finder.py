@@ -87,6 +87,15 @@ def test_a_test_repeats_and_leaves_network_and_chance_as_they_were(tmp_path: Pat
     assert curve.losses[0] == pytest.approx(float(expected))
 
 
+def test_the_loss_goes_to_the_device_too_and_that_of_training_stays(tmp_path: Path, monkeypatch: Any) -> None:
+    """Its class weights are tensors: beside logits on a GPU they must lie there."""
+    moved: list[torch.nn.Module] = []
+    original = FindingsLoss.to
+    monkeypatch.setattr(FindingsLoss, "to", lambda self, *given: moved.append(self) or original(self, *given))
+    look(tmp_path, network())
+    assert len(moved) == 1
+
+
 def test_steps_are_those_of_the_optimizer_of_training(tmp_path: Path) -> None:
     """The second loss is that behind one plain step at the first rate; what is frozen made none."""
     settings = {"optimizer": "sgd", "momentum": 0.0, "gradient_clip": 0.0, "finetune": {"frozen": ["stem", "stage1"]}}

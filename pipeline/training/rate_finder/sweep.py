@@ -53,7 +53,7 @@ def find_rate(
         The loss fell at no rate.
     """
     finder = settings.rate_finder
-    trial = copy.deepcopy(classifier).to(device)
+    trial, measure = copy.deepcopy(classifier).to(device), copy.deepcopy(loss).to(device)
     tuning = Tuning(settings.finetune, trial, settings.epochs)
     tuning.apply(trial, 0)
     groups = parameter_groups(trial, tuning, 1.0, settings.weight_decay)
@@ -66,7 +66,7 @@ def find_rate(
         trial.train()
         steps = zip(rates, endless(loader), strict=False)
         for rate, batch in track(islice(steps, finder.steps), "look for a learning rate", finder.steps):
-            value = loss(trial(batch.image.to(device)), batch.label.to(device))
+            value = measure(trial(batch.image.to(device)), batch.label.to(device))
             if not math.isfinite(float(value.detach())):
                 break
             losses.append(float(value.detach()))
