@@ -1,7 +1,7 @@
 """From trained members to one package: out-of-fold logits, calibration, and a card that names every member."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,7 +117,9 @@ def pack_ensemble(folder: Path, ensemble: Ensemble, config: "Config", cache: Pre
         seed=config.seed,
         notes=(
             *words(ensemble),
-            *(f"{m.name}: {p.card.notes[0]}" for m, p in zip(ensemble.members, packages, strict=True)),
+            *notes_of(
+                {member.name: package.card.notes for member, package in zip(ensemble.members, packages, strict=True)}
+            ),
         ),
         members=tuple(map(score_member, ensemble.members)),
         scored_on=OUT_OF_FOLD if ensemble.folds else Split.VALIDATION.value,
@@ -178,6 +180,15 @@ def words(ensemble: Ensemble) -> Iterator[str]:
         "train on it. A prediction averages all members, so its probabilities may be less extreme than the "
         "frequencies. Only the test split is new to every member."
     )
+
+
+def notes_of(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield notes of the members' cards: the best epoch of each, then the others, with names where not all say them."""
+    for name, own in notes.items():
+        yield f"{name}: {own[0]}"
+    for note in dict.fromkeys(note for own in notes.values() for note in own[1:]):
+        by = [name for name, own in notes.items() if note in own[1:]]
+        yield note if len(by) == len(notes) else f"{', '.join(by)}: {note}"
 
 
 def metrics_of(members: Sequence[Member], *, summed: bool = False) -> dict[str, float]:

@@ -148,6 +148,7 @@ def test_the_card_names_folds_and_members_with_their_spread(trained: Path) -> No
     assert all(score.cases == 30 for score in card.scores[0].scores if score.metric == "auroc")
     text = card.markdown()
     assert "2 folds; their logits are averaged" in text and "30 cases of 30 patients" in text
+    assert own.card.notes[1] == "Trained in 32: given." and text.count("Trained in 32: given.") == 1  # what all share
     assert "| standard deviation |" in text and "fold2-seed1: Best of 1 epochs" in text
 
 
