@@ -19,6 +19,7 @@ from pipeline.domain.finding import Finding
 from pipeline.errors import PretrainedError
 
 PACKAGE_WEIGHTS = "weights.safetensors"
+FIRST_OF_ENSEMBLE = "weights_0.safetensors"
 PACKAGE_CONTENT = "package.json"
 PACKAGE_CARD = "card.json"
 PACKAGE_DIGESTS = "digests.json"
@@ -64,6 +65,7 @@ def digest_of(path: Path) -> str:
     PretrainedError
         It cannot be read.
     """
+    _refuse_ensemble(path)
     try:
         with (path / PACKAGE_WEIGHTS if path.is_dir() else path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -79,6 +81,7 @@ def read_weights(path: Path) -> WeightsFile:
     PretrainedError
         It cannot be read, is damaged, holds Python objects or no weights.
     """
+    _refuse_ensemble(path)
     try:
         if path.is_dir():
             return _read_package(path)
@@ -164,6 +167,14 @@ def _json(path: Path, data: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise PretrainedError(f"{path} is damaged.", "Take an untouched copy of the package.") from error
     return found if isinstance(found, dict) else {}
+
+
+def _refuse_ensemble(path: Path) -> None:
+    if path.is_dir() and not (path / PACKAGE_WEIGHTS).is_file() and (path / FIRST_OF_ENSEMBLE).is_file():
+        raise PretrainedError(
+            f"{path} is an ensemble: one network cannot begin with the weights of several.",
+            "Name the package of one of its members (members/NAME/package in the run folder).",
+        )
 
 
 def _unreadable(path: Path, error: OSError) -> PretrainedError:

@@ -154,3 +154,10 @@ def test_another_kind_of_network_is_refused_by_name(tmp_path: Path) -> None:
 )
 def test_names_of_torchvision(theirs: str, ours: str | None) -> None:
     assert translate(theirs) == ours
+
+
+def test_an_ensemble_says_that_a_member_is_to_be_named(tmp_path: Path) -> None:
+    (tmp_path / "weights_0.safetensors").touch()
+    for read in (read_weights, digest_of):
+        with pytest.raises(PretrainedError, match="is an ensemble"):
+            read(tmp_path)
