@@ -186,7 +186,9 @@ def against(backbone: dict[str, Any], augmentation: dict[str, Any], **training: 
 
 
 def test_what_stood_against_it_is_what_was_set() -> None:
-    found = against({"depth": 18, "stochastic_depth": 0.1}, {"flip_axes": [0], "shift": 3}, early_stopping=7)
+    found = against(
+        {"depth": 18, "stochastic_depth": 0.1}, {"flip_axes": [0], "shift": 3}, early_stopping=7, mixing={"mixup": 0.2}
+    )
     assert found.done == (
         "depth 18 because 1188 training cases (rule: up to 5000 cases, 18 layers)",
         "stochastic depth 0.1",
@@ -195,6 +197,8 @@ def test_what_stood_against_it_is_what_was_set() -> None:
         "augmentation by flips of axes 0 and shift 3 and contrast 0.1 and brightness 0.1",
         "weight decay 0.01",
         "label smoothing off",
+        "mixup 0.2",
+        "cutmix off",
         "averaged weights off",
         "early stopping 7 epochs",
     )

@@ -94,6 +94,8 @@ def what_stood_against(
     done += [
         _on("weight decay", training.weight_decay),
         _on("label smoothing", training.label_smoothing),
+        _on("mixup", training.mixing.mixup),
+        _on("cutmix", training.mixing.cutmix),
         _on("averaged weights", training.ema_decay),
         _on("early stopping", training.early_stopping, " epochs"),
     ]
