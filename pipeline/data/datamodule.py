@@ -2,7 +2,9 @@
 
 from collections.abc import Collection
 
+import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.loader import CaseLoader
@@ -38,6 +40,9 @@ class CaseDataModule(pl.LightningDataModule):
     ----------
     augmentation : AugmentationSettings
         Strengths that are given, and those of the plan where none are.
+    visits : ndarray or None
+        How often an epoch visits each training case on average, where classes are visited equally often, shape
+        (cases,); None: once.
 
     Raises
     ------
@@ -71,7 +76,7 @@ class CaseDataModule(pl.LightningDataModule):
             )
             for split in Split
         }
-        self._weights = None
+        self.visits: NDArray[np.float64] | None = None
         if settings.balance:
             by_name = {finding.name: finding for finding in manifest.findings}
             if settings.balance not in by_name:
@@ -80,7 +85,7 @@ class CaseDataModule(pl.LightningDataModule):
                     f"data.balance names {settings.balance!r}, the manifest's findings are: {known}.",
                     "Name one of them.",
                 )
-            self._weights = balanced_weights(self.datasets[Split.TRAIN].cases, by_name[settings.balance])
+            self.visits = balanced_weights(self.datasets[Split.TRAIN].cases, by_name[settings.balance])
 
     def train_dataloader(self) -> CaseLoader:
         """Shuffled by (seed, epoch), augmented."""
@@ -101,7 +106,7 @@ class CaseDataModule(pl.LightningDataModule):
         training = split is Split.TRAIN
         if training and self.augmentation.interpolates:
             kernel()  # compiled once, before worker processes inherit it
-        order = EpochOrder(len(dataset), self._seed, shuffle=training, weights=self._weights if training else None)
+        order = EpochOrder(len(dataset), self._seed, shuffle=training, weights=self.visits if training else None)
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         batches = EvenBatches(EpochSampler(order), self.batch_size, rank, ranks)
         return CaseLoader(dataset, batches, self._settings.workers)

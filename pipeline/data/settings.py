@@ -76,8 +76,8 @@ class DataSettings(Settings):
     )
     balance: str = Field(
         default="",
-        description="Finding by which training visits every class equally often (with replacement). Empty: each case "
-        "once an epoch.",
+        description="Finding by which training visits every class equally often (with replacement); class weights "
+        "and logit adjustment then follow from these visits and do not correct twice. Empty: each case once an epoch.",
     )
     augmentation: AugmentationChoice = Field(
         default=AugmentationChoice(), description="Random changes of training images."

@@ -289,7 +289,7 @@ def fit_network(
     tuned = finetuning.begin(classifier, config.training.finetune, config.training.epochs)
     journal.params({"trainable": tuned[0]} if tuned else {})
 
-    loss = training_loss(findings, labels[Split.TRAIN], config.training)
+    loss = training_loss(findings, labels[Split.TRAIN], config.training, data.visits)
 
     def find() -> RateCurve:
         loader, device = data.train_dataloader(), device_of(config.training)

@@ -131,7 +131,8 @@ def fit(
     if (checkpoints / FITTED).is_file():
         return Fitted.model_validate_json((checkpoints / FITTED).read_bytes())
     check_learnable(findings, labels[Split.TRAIN])
-    loss = training_loss(findings, labels[Split.TRAIN], settings)
+    visits = data.visits if isinstance(data, CaseDataModule) else None
+    loss = training_loss(findings, labels[Split.TRAIN], settings, visits)
     by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
     memory_format = precision.memory_format(classifier.backbone.ndim)
     lay_out(classifier, memory_format)

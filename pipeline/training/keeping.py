@@ -118,7 +118,7 @@ class KeepLast(Checkpoint):
         if trainer.received_sigterm or module.stopping.agreed:
             self._save(trainer)
             raise SIGTERMException
-        if self._every and done % self._every == 0:
+        if self._every and done % self._every < trainer.accumulate_grad_batches:  # due with one of this step's batches
             self._save(trainer)
 
     def on_validation_batch_start(

@@ -46,7 +46,7 @@ class TrainingSettings(Settings):
     loss: LossSettings = Field(default=LossSettings(), description="What is minimised.")
     class_weights: ClassWeights = Field(
         default="balanced",
-        description="balanced: rarer classes weigh more in the loss, by the inverse of their count in training. "
+        description="balanced: rarer classes weigh more in the loss, by the inverse of how often training visits them. "
         "effective_number: the same with counts that saturate, milder where classes differ a hundredfold (Cui et al. "
         "2019; loss.beta). none: each case counts alike, and probabilities are those of the training population.",
     )

@@ -7,6 +7,7 @@ from monai.losses import FocalLoss
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from pipeline.domain.case import UNKNOWN
 from pipeline.domain.encoding import class_probabilities
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.errors import TrainingError
@@ -134,8 +135,11 @@ LOGITS = torch.randn(40, 8, generator=RANDOM) * 3
 LABELS = torch.stack([torch.randint(-1, most, (40,), generator=RANDOM) for most in (2, 3, 2, 2, 3)], dim=1)
 
 
-def recipe(findings: list[Finding], labels: np.ndarray, **settings: object) -> FindingsLoss:
-    return training_loss(findings, labels, TrainingSettings.model_validate({"class_weights": "none"} | settings))
+def recipe(
+    findings: list[Finding], labels: np.ndarray, visits: np.ndarray | None = None, **settings: object
+) -> FindingsLoss:
+    chosen = TrainingSettings.model_validate({"class_weights": "none"} | settings)
+    return training_loss(findings, labels, chosen, visits)
 
 
 def test_focal_agrees_with_monai_and_masks_what_is_unknown() -> None:
@@ -230,3 +234,20 @@ def test_settings_choose_the_loss() -> None:
     made = recipe(list(SEVERAL), labels, loss={"kind": "focal", "gamma": 1.0}, class_weights="effective_number")
     weights = class_weights(SEVERAL, labels, "effective_number", 0.999)
     torch.testing.assert_close(made(LOGITS, LABELS), FindingsLoss(SEVERAL, weights, gamma=1.0)(LOGITS, LABELS))
+
+
+@pytest.mark.parametrize("settings", [{"class_weights": "balanced"}, {"class_weights": "effective_number"},
+                                      {"loss": {"kind": "logit_adjusted"}}])  # fmt: skip
+def test_what_sampling_evens_out_is_not_made_up_for_again(settings: dict[str, object]) -> None:
+    """Nine without and one with a lesion, visited equally often; the other finding is evened out by its own visits."""
+    labels = np.array([[0, 0], [0, 1], [0, 0], [0, 0], [0, 0], [0, 0], [0, 1], [0, 1], [0, 1], [1, 1]])
+    visits = np.array([10 / 18] * 9 + [5.0])
+    findings = [LESION, LESION.model_copy(update={"name": "other"})]
+    found = recipe(findings, labels, visits, **settings)
+    plain = FindingsLoss(findings[:1])
+    logits = torch.tensor([[0.3, 0.0], [-0.8, 0.0]])
+    truth = torch.tensor([[0, UNKNOWN], [1, UNKNOWN]])
+    torch.testing.assert_close(found(logits, truth), plain(logits[:, :1], truth[:, :1]))
+    if settings.get("class_weights") == "balanced":
+        no, yes = found.get_buffer("weights_1")
+        assert float(yes / no) == pytest.approx(visits[labels[:, 1] == 0].sum() / visits[labels[:, 1] == 1].sum())

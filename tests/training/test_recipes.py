@@ -12,9 +12,11 @@ from phantoms.trainings import IMAGES, SEED, network, train
 from pipeline.data.settings import AugmentationSettings
 from pipeline.domain.case import Split
 from pipeline.errors import TrainingError
+from pipeline.training import fitting
 from pipeline.training.checkpoints import load_checkpoint
 from pipeline.training.fitting import Fitted
-from pipeline.training.losses import FindingsLoss
+from pipeline.training.keeping import KeepLast
+from pipeline.training.losses import FindingsLoss, training_loss
 
 RECIPES: dict[str, dict[str, Any]] = {
     "focal": {"loss": {"kind": "focal"}},
@@ -160,3 +162,26 @@ def test_statistics_beside_averaged_weights_fit_them(cache: Path, tmp_path: Path
         )
 
     assert distance(kept) < 0.3 < distance(fresh)
+
+
+def test_sampling_and_class_weights_do_not_both_make_up_for_rare_classes(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third of the images has no lesion; visited equally often, both classes weigh alike."""
+    made: list[FindingsLoss] = []
+    monkeypatch.setattr(fitting, "training_loss", lambda *given: made.append(training_loss(*given)) or made[-1])
+    data = make_data(cache, IMAGES, ndim=2, seed=SEED, balance="lesion")
+    train(tmp_path, cache, data=data, epochs=1)
+    assert made[0].get_buffer("weights_0").tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize(("every", "saves"), [(2, [3, 6]), (3, [3, 6]), (4, [6]), (7, [])])
+def test_saves_that_are_due_among_accumulated_batches_come_behind_their_step(
+    every: int, saves: list[int], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight batches of four, three a step; the end of the epoch saves by itself."""
+    done: list[int] = []
+    monkeypatch.setattr(KeepLast, "_save", lambda self, trainer: done.append(trainer.fit_loop.batch_idx + 1))
+    data = make_data(cache, IMAGES, ndim=2, seed=SEED, batch_size=4)
+    train(tmp_path, cache, data=data, epochs=1, accumulate=3, checkpoint_steps=every)
+    assert done == [*saves, 8]

@@ -11,12 +11,17 @@ from pipeline.domain.finding import Finding, FindingKind
 from pipeline.errors import TrainingError
 from pipeline.training.loss_settings import ClassWeights
 
-Counts = NDArray[np.int64]
+Counts = NDArray[np.int64] | NDArray[np.float64]
+Visits = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 
 def class_weights(
-    findings: Sequence[Finding], labels: NDArray[np.int64], kind: ClassWeights = "balanced", beta: float = 0.999
+    findings: Sequence[Finding],
+    labels: NDArray[np.int64],
+    kind: ClassWeights = "balanced",
+    beta: float = 0.999,
+    visits: Visits | None = None,
 ) -> list[Floats]:
     """Weights of the classes, mean 1 over the known training labels; a class that training never shows weighs 1.
 
@@ -27,6 +32,8 @@ def class_weights(
     kind : str
         ``balanced``: by the inverse of the class counts. ``effective_number``: by the inverse of the effective number
         of cases ``(1 - beta^n) / (1 - beta)`` (Cui et al. 2019). ``none``: all 1.
+    visits : ndarray, shape (cases,), optional
+        Each case counts as often as an epoch visits it; once by default.
 
     Returns
     -------
@@ -43,11 +50,13 @@ def class_weights(
         mean = (inverse * counts).sum() / max(counts.sum(), 1)
         return np.asarray(np.where(counts > 0, inverse / (mean or 1.0), 1.0), dtype=np.float32)
 
-    return _of_each(findings, labels, weights)
+    return _of_each(findings, labels, weights, visits)
 
 
-def log_frequencies(findings: Sequence[Finding], labels: NDArray[np.int64]) -> list[Floats]:
-    """Natural logarithm of the share of each class in the known training labels; shapes as :func:`class_weights`.
+def log_frequencies(
+    findings: Sequence[Finding], labels: NDArray[np.int64], visits: Visits | None = None
+) -> list[Floats]:
+    """Natural logarithm of the share of each class in the known training labels; see :func:`class_weights`.
 
     A class that training never shows counts as one case, so that the logarithm is finite.
     """
@@ -56,7 +65,7 @@ def log_frequencies(findings: Sequence[Finding], labels: NDArray[np.int64]) -> l
         shown = np.maximum(counts, 1)
         return np.asarray(np.log(shown / shown.sum()), dtype=np.float32)
 
-    return _of_each(findings, labels, logarithms)
+    return _of_each(findings, labels, logarithms, visits)
 
 
 def check_learnable(findings: Sequence[Finding], labels: NDArray[np.int64]) -> None:
@@ -81,18 +90,22 @@ def check_learnable(findings: Sequence[Finding], labels: NDArray[np.int64]) -> N
 
 
 def _of_each(
-    findings: Sequence[Finding], labels: NDArray[np.int64], function: Callable[[Counts], Floats]
+    findings: Sequence[Finding],
+    labels: NDArray[np.int64],
+    function: Callable[[Counts], Floats],
+    visits: Visits | None,
 ) -> list[Floats]:
     """Apply a function to the class counts of each finding, of each class of a multilabel one."""
     found = []
     for finding, where in zip(findings, label_slices(findings), strict=True):
         columns = labels[:, where]
         if finding.kind is FindingKind.MULTILABEL:
-            found.append(np.stack([function(_counts(column, 2)) for column in columns.T]))
+            found.append(np.stack([function(_counts(column, 2, visits)) for column in columns.T]))
         else:
-            found.append(function(_counts(columns[:, 0], len(finding.classes))))
+            found.append(function(_counts(columns[:, 0], len(finding.classes), visits)))
     return found
 
 
-def _counts(labels: NDArray[np.int64], classes: int) -> Counts:
-    return np.bincount(labels[labels != UNKNOWN], minlength=classes)
+def _counts(labels: NDArray[np.int64], classes: int, visits: Visits | None) -> Counts:
+    known = labels != UNKNOWN
+    return np.bincount(labels[known], weights=None if visits is None else visits[known], minlength=classes)

@@ -12,13 +12,21 @@ from pipeline.training.losses.findings_loss import FindingsLoss
 from pipeline.training.settings import TrainingSettings
 
 
-def training_loss(findings: Sequence[Finding], labels: NDArray[np.int64], settings: TrainingSettings) -> FindingsLoss:
+def training_loss(
+    findings: Sequence[Finding],
+    labels: NDArray[np.int64],
+    settings: TrainingSettings,
+    visits: NDArray[np.float64] | None = None,
+) -> FindingsLoss:
     """Make the loss that training minimises.
 
     Parameters
     ----------
     labels : ndarray of int64, shape (cases, columns)
         Of the training split: weights and log frequencies follow from them.
+    visits : ndarray, shape (cases,), optional
+        How often an epoch visits each case on average, where not all alike: classes that are visited equally often are
+        not made up for once more.
 
     Raises
     ------
@@ -27,7 +35,7 @@ def training_loss(findings: Sequence[Finding], labels: NDArray[np.int64], settin
         probabilities of the classes, which are differences between thresholds, would belong to none.
     """
     loss = settings.loss
-    weights = class_weights(findings, labels, settings.class_weights, loss.beta)
+    weights = class_weights(findings, labels, settings.class_weights, loss.beta, visits)
     gamma = loss.gamma if loss.kind == "focal" else 0.0
     offsets = None
     if loss.kind == "logit_adjusted":
@@ -37,7 +45,7 @@ def training_loss(findings: Sequence[Finding], labels: NDArray[np.int64], settin
                 f"training.loss.kind is logit_adjusted, not defined for ordinal findings: {', '.join(ordinal)}.",
                 "Take training.class_weights: balanced or effective_number, or data.balance, instead.",
             )
-        frequencies = zip(findings, log_frequencies(findings, labels), strict=True)
+        frequencies = zip(findings, log_frequencies(findings, labels, visits), strict=True)
         offsets = [_offset(finding, found) * np.float32(loss.tau) for finding, found in frequencies]
     return FindingsLoss(findings, weights, settings.label_smoothing, gamma=gamma, offsets=offsets)
 
