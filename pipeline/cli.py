@@ -341,3 +341,7 @@ def _settings(verb: str) -> "type[Settings]":
 
 def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
+
+
+if __name__ == "__main__":  # torchrun and Lightning start modules
+    main()

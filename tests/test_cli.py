@@ -69,3 +69,10 @@ def test_a_failure_is_one_message_and_debug_shows_the_traceback(tmp_path: Path) 
     assert "Traceback" not in plain.stderr
     debug = subprocess.run([*command, "--debug", *arguments], capture_output=True, text=True, check=False)
     assert "Traceback" in debug.stderr
+
+
+def test_the_module_is_the_command_as_torchrun_starts_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "train", "no-such-config"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "no-such-config" in done.stderr
