@@ -136,6 +136,8 @@ def check_space(config: Config) -> None:
             continue
         if trial.training.devices != 1 or trial.training.num_nodes != 1:
             problems["training.devices: a trial trains on one device; start a process for each device"] = None
+        if "training.learning_rate" in config.space and trial.training.rate_finder.enabled:
+            problems["training.rate_finder: its rate would take the place of the one that is searched"] = None
         if config.pruner != "none" and (trial.folds or trial.seeds):
             problems["pruner: trials of several members have no epochs in common; expected none"] = None
     if fixed := sorted({"manifest", "out", "tracking", "cache"} & {key.split(".")[0] for key in config.space}):

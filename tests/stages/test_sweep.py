@@ -265,6 +265,13 @@ def test_a_password_is_neither_kept_nor_told(tmp_path: Path) -> None:
         ({"space": {"out": {"kind": "categorical", "choices": ["a", "b"]}}}, "out cannot be searched"),
         ({"settings": {"training": {"devices": 2}}}, "a process for each device"),
         ({"settings": {"folds": 3}, "pruner": "median"}, "pruner: trials of several members"),
+        (
+            {
+                "settings": {"training": {"rate_finder": {"enabled": True}}},
+                "space": {"training.learning_rate": {"kind": "float", "low": 0.001, "high": 0.1}},
+            },
+            "rate_finder: its rate would take the place",
+        ),
     ],
 )
 def test_mistakes_of_the_space_are_found_before_anything_is_trained(
