@@ -82,6 +82,7 @@ FREE = frozenset(
         "out",
         "pretrained.file",
         "training.depth_watch",
+        "training.micro_batch",
         "training.overfitting_watch",
     }
 )

@@ -29,8 +29,9 @@ from pipeline.training.checkpoints import LAST, SealedCheckpointIO, resumable
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.keeping import KeepBest, KeepLast, StopEarly
-from pipeline.training.losses import check_learnable, training_loss
+from pipeline.training.losses import FindingsLoss, check_learnable, training_loss
 from pipeline.training.module import TrainingModule
+from pipeline.training.parts import Parts, free_memory, is_out_of_memory
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.precision.devices import float32_products
 from pipeline.training.precision.kept import keep_in_float32
@@ -38,7 +39,7 @@ from pipeline.training.ranks import check_joined
 from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.sealed import previous
 from pipeline.training.selection import has_auroc
-from pipeline.training.settings import TrainingSettings
+from pipeline.training.settings import SHARDING, TrainingSettings
 from pipeline.training.watch.depth import DepthWatch
 from pipeline.training.watch.overfitting import OverfittingWatch
 
@@ -137,6 +138,37 @@ def fit(
     memory_format = precision.memory_format(classifier.backbone.ndim)
     lay_out(classifier, memory_format)
     keep_in_float32(classifier, precision.kept)
+    first = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
+
+    def attempt() -> Fitted | None:
+        most = None if settings.micro_batch == "auto" else settings.micro_batch
+        parts = Parts(checkpoints, most)
+        return _fit(
+            classifier, loss, data, settings, parts, folder, precision, memory_format, journal, seed, by_auroc, beside
+        )
+
+    while (fitted := attempt()) is None:
+        free_memory()
+        classifier.load_state_dict(first)  # where there is no checkpoint yet
+    return fitted
+
+
+def _fit(
+    classifier: Classifier,
+    loss: FindingsLoss,
+    data: pl.LightningDataModule,
+    settings: TrainingSettings,
+    parts: Parts,
+    folder: Path,
+    precision: PrecisionChoice,
+    memory_format: torch.memory_format,
+    journal: Journal,
+    seed: int,
+    by_auroc: bool,
+    beside: Sequence[Callback],
+) -> Fitted | None:
+    """Train from the last checkpoint on; None if memory ran out, and smaller parts are to be tried from there."""
+    checkpoints = folder / CHECKPOINTS
     tuning = Tuning(settings.finetune, classifier, settings.epochs)
     module = TrainingModule(
         classifier,
@@ -146,6 +178,7 @@ def fit(
         seed=seed,
         memory_format=memory_format,
         by_auroc=by_auroc,
+        parts=parts,
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, folder / WATCHED, journal)
@@ -165,7 +198,19 @@ def fit(
             ) from stop
         except SystemExit as stop:  # Lightning ends the process where it was interrupted
             raise KeyboardInterrupt from stop
-    fitted = _summarise(recorder, by_auroc, settings, best, watch.warnings)
+        except (RuntimeError, MemoryError) as error:
+            if not (is_out_of_memory(error) and parts.tried) or settings.strategy.startswith(SHARDING):
+                raise
+            parts.shrink()
+            if trainer.world_size > 1:
+                raise TrainingError(
+                    "Memory of one of several processes ran out.",
+                    "Give the same command again: it goes on from the last checkpoint with fewer cases at once.",
+                ) from error
+            return None
+    fitted = _summarise(recorder, by_auroc, settings, best, (*watch.warnings, *parts.told))
+    if parts.told:
+        journal.tags({"resdx.memory": parts.told[0]})
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
     return fitted

@@ -44,10 +44,24 @@ class Mix(NamedTuple):
         mixed[where] = others[where]
         return mixed
 
-    def loss(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> Tensor:
-        """Loss by the labels of a case and by those of its partner, each side's unknown ones left out by itself."""
+    def loss(
+        self,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        logits: Tensor,
+        labels: Tensor,
+        part: slice = slice(None),
+    ) -> Tensor:
+        """Loss by the labels of a case and by those of its partner, each side's unknown ones left out by itself.
+
+        Parameters
+        ----------
+        logits : Tensor, shape (n, outputs)
+        labels : Tensor of int64, shape (cases of the batch, columns)
+        part : slice
+            Which of the batch the n cases are.
+        """
         others = labels[torch.tensor(self.partner, device=labels.device)]
-        mixed: Tensor = self.share * loss(logits, labels) + (1.0 - self.share) * loss(logits, others)
+        mixed: Tensor = self.share * loss(logits, labels[part]) + (1.0 - self.share) * loss(logits, others[part])
         return mixed
 
     def names(self, cases: Sequence[str]) -> list[str]:

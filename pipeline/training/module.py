@@ -24,6 +24,7 @@ from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.losses import FindingsLoss
 from pipeline.training.mixing import draw_mix
 from pipeline.training.optimizers import make_optimizer
+from pipeline.training.parts import Parts
 from pipeline.training.ranks import StopTogether, summed, whole_step
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
@@ -50,6 +51,8 @@ class TrainingModule(pl.LightningModule):
     memory_format : torch.memory_format
     by_auroc : bool
         Whether AUROC chooses the best epoch, else the loss.
+    parts : Parts
+        How many cases go through the network at once.
 
     Attributes
     ----------
@@ -79,6 +82,7 @@ class TrainingModule(pl.LightningModule):
         seed: int,
         memory_format: torch.memory_format,
         by_auroc: bool,
+        parts: Parts,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -94,6 +98,8 @@ class TrainingModule(pl.LightningModule):
         self.gradient_norm: Tensor | None = None
         self.measured: dict[str, float] = {}
         self.stopping = StopTogether()
+        self.parts = parts
+        self._dropped = False
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings
         self._tuning = tuning
@@ -150,13 +156,39 @@ class TrainingModule(pl.LightningModule):
         whole = whole_step(self.loss.known_labels(batch.label), cases, self.stopping.asked, self)
         self.stopping.agreed = whole.stop
         measure = partial(self.loss, known_labels=whole.known_labels)
-        logits = self.classifier(self._laid_out(mix.images(batch.image) if mix else batch.image))
-        loss: Tensor = mix.loss(measure, logits, batch.label) if mix else measure(logits, batch.label)
+        images, weight = mix.images(batch.image) if mix else batch.image, self._weight_in_step(batch_idx)
+        parts = self.parts.begin(cases)
+        self._begin_parts(len(parts), batch_idx)
+        total = 0.0
+        for part in parts:
+            logits = self.classifier(self._laid_out(images[part]))
+            loss: Tensor = mix.loss(measure, logits, batch.label, part) if mix else measure(logits, batch.label[part])
+            total += float(loss.detach())
+            loss = loss * self.trainer.world_size * weight
+            if part is not parts[-1]:  # Lightning makes the last backward pass, in which ranks exchange the gradients
+                self._add_gradient(loss)
         # summed here and not in a hook behind the step: callbacks that save the state come before the module's hooks
-        self.batch_loss = float(loss.detach()) * whole.cases / cases
+        self.batch_loss = total * whole.cases / cases
         self._sums["loss"] += self.batch_loss * cases
         self._sums["cases"] += cases
-        return loss * self.trainer.world_size * self._weight_in_step(batch_idx)
+        return loss
+
+    def _begin_parts(self, count: int, batch_idx: int) -> None:
+        """Drop old gradients before the first part, where Lightning would drop them before the last."""
+        self._dropped = count > 1
+        if self._dropped and batch_idx % self._settings.accumulate == 0:
+            self.trainer.optimizers[0].zero_grad()
+
+    def _add_gradient(self, loss: Tensor) -> None:
+        """Make the backward pass of a part."""
+        with torch.autocast(self.device.type, enabled=False):
+            self.trainer.strategy.backward(loss / self._settings.accumulate, None)
+        torch.clear_autocast_cache()  # else the next part would reach the graph of this one
+
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        """Leave gradients of parts that are there already."""
+        if not self._dropped:
+            super().optimizer_zero_grad(*args)
 
     def _weight_in_step(self, batch_idx: int) -> float:
         """Weight of a batch whose gradient is accumulated, so that each case of the step counts alike.
@@ -175,6 +207,10 @@ class TrainingModule(pl.LightningModule):
         """Where in the run this step stands, from which what is random in it follows."""
         return [self._seed, self.current_epoch, batch_idx, self.global_rank]
 
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Note that memory held the batch: what runs out while the next one is read is not its size."""
+        self.parts.end()
+
     def on_train_start(self) -> None:
         """Forget what an interrupted step left."""
         self.case_ids = []
@@ -183,6 +219,7 @@ class TrainingModule(pl.LightningModule):
         """Make a step, then fold the weights into their average."""
         super().optimizer_step(*args, **kwargs)
         self.case_ids = []
+        self.parts.end()
         if self.averaged is not None:
             self.averaged.update_parameters(self.classifier)
 

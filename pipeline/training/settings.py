@@ -43,6 +43,11 @@ class TrainingSettings(Settings):
     schedule: ScheduleSettings = Field(default=ScheduleSettings(), description="Course of the learning rate.")
     gradient_clip: NonNegativeFloat = Field(default=1.0, description="Largest gradient norm; 0 does not clip.")
     accumulate: PositiveInt = Field(default=1, description="Batches whose gradients make one step, cases alike.")
+    micro_batch: PositiveInt | Literal["auto"] = Field(
+        default="auto",
+        description="Cases that go through the network at once; a step is the same whatever it is, batch norms and "
+        "random draws excepted. auto: the whole batch, and half as many each time memory runs out.",
+    )
     loss: LossSettings = Field(default=LossSettings(), description="What is minimised.")
     class_weights: ClassWeights = Field(
         default="balanced",
@@ -103,6 +108,16 @@ class TrainingSettings(Settings):
                 f"loss.kind logit_adjusted and class_weights {self.class_weights} both make up for rare classes; "
                 "set class_weights: none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _passes_whole_batches(self) -> Self:
+        if self.micro_batch != "auto" and self.strategy.startswith(SHARDING):
+            raise ValueError(
+                f"micro_batch needs strategy: auto or ddp; with {self.strategy} make plan.batch_size smaller"
+            )
+        if self.ema_decay and self.strategy.startswith(SHARDING):
+            raise ValueError(f"ema_decay needs strategy: auto or ddp; {self.strategy} holds weights in shares")
         return self
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "stopped": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}},
     "balanced": {"backbone": {"norm": "group"}, "data": {"balance": "lesion"}},
     "single": {"backbone": {"norm": "group"}, "batch": 2, "epochs": 1},
+    "parts": {"backbone": {"norm": "group"}, "micro_batch": 3},
     "fixed_statistics": {"finetune": {"norms": "fixed_statistics"}},
     "frozen": {"finetune": {"norms": "frozen"}},
     "batch": {},

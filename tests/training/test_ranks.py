@@ -17,7 +17,7 @@ from pipeline.training.ranks import check_joined, rank_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EXACT = ("group", "fixed_statistics")
-EXACT_TOO = ("balanced", "single", "frozen")
+EXACT_TOO = ("balanced", "single", "frozen", "parts")
 TOLERANCE = 1e-6
 """Relative, of the loss of a step: sums are taken in another order."""
 BATCH_NORM_DIFFERENCE = 0.02
