@@ -25,7 +25,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "stopped": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}},
     "balanced": {"backbone": {"norm": "group"}, "data": {"balance": "lesion"}},
     "single": {"backbone": {"norm": "group"}, "batch": 2, "epochs": 1},
-    "parts": {"backbone": {"norm": "group"}, "micro_batch": 3},
+    "parts": {"backbone": {"norm": "group"}, "micro_batch": 3, "optimizer": "sgd"},
     "fixed_statistics": {"finetune": {"norms": "fixed_statistics"}},
     "frozen": {"finetune": {"norms": "frozen"}},
     "batch": {},
@@ -53,7 +53,7 @@ def watch_steps(seen: list[dict[str, Any]], stop_at: int) -> None:
         if len(seen) + 1 == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         loss = step(self, batch, batch_idx)
-        seen.append({"cases": batch.case_id, "loss": float(loss.detach()) / self.trainer.world_size})
+        seen.append({"cases": batch.case_id, "loss": self.batch_loss})
         return loss
 
     TrainingModule.training_step = watched  # type: ignore[method-assign]
