@@ -11,6 +11,7 @@ from torch import nn
 from pipeline.errors import TrainingError
 from pipeline.training.checkpoints import load_checkpoint
 from pipeline.training.parts import KEPT, Parts, is_out_of_memory
+from pipeline.training.settings import TrainingSettings
 
 GROUP = {"norm": "group"}
 SETTINGS: dict[str, Any] = {"ema_decay": 0.9, "optimizer": "sgd", "checkpoint_steps": 3}
@@ -108,3 +109,9 @@ def test_parts_are_of_nearly_equal_size(cases: int, most: int | None, sizes: lis
     parts = Parts(tmp_path, most).begin(cases)
     assert [part.stop - part.start for part in parts] == sizes
     assert [n for part in parts for n in range(part.start, part.stop)] == list(range(cases))
+
+
+@pytest.mark.parametrize("settings", [{"micro_batch": 2}, {"ema_decay": 0.9}])
+def test_shared_out_weights_are_refused_what_needs_whole_ones(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} needs strategy: auto or ddp"):
+        TrainingSettings.model_validate(settings | {"strategy": "fsdp"})
