@@ -11,6 +11,7 @@ import pytest
 from pipeline.config import parts
 from pipeline.domain.geometry import Geometry, Unit
 from pipeline.domain.volume import Volume
+from pipeline.errors import DiskFull
 from pipeline.writers.volumes import VolumeWriter
 
 Read = Callable[[Path], tuple[np.ndarray, np.ndarray]]
@@ -127,7 +128,7 @@ def test_a_failure_leaves_the_old_files(name: str, tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipeline.atomic._fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         WRITERS[name].write(tmp_path / "S1", volume_of(VOXELS["colour"]), {})
     assert [path.read_bytes() for path in paths] == before
     assert sorted(tmp_path.iterdir()) == sorted(paths)

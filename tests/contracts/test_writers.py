@@ -11,6 +11,7 @@ import pytest
 from pipeline.config import Part, parts
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction, Prediction
+from pipeline.errors import DiskFull
 from pipeline.writers.predictions import PredictionWriter
 
 PARTS: dict[str, type[Part]] = dict(parts("pipeline.writers"))
@@ -114,7 +115,7 @@ def test_a_failure_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipeline.atomic._fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         writer.write(path, SAID, FINDINGS)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
