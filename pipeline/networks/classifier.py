@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline.backbones.backbone import Backbone
 from pipeline.domain.finding import Finding
 from pipeline.networks.heads import make_head
-from pipeline.networks.settings import NetworkSettings
+from pipeline.networks.settings import NetworkSettings, OrdinalKind
 
 HEADS = "heads"
 """Name, beside those of the backbone's stages, of all that lies behind the backbone."""
@@ -25,6 +25,8 @@ class Classifier(nn.Module):
         At least one; their logits stand side by side as :func:`pipeline.domain.encoding.output_slices` says.
     dropout : float
         Probability of zeroing a feature in training.
+    ordinal : str
+        Head of ordinal findings; see :class:`NetworkSettings`.
 
     Attributes
     ----------
@@ -34,8 +36,15 @@ class Classifier(nn.Module):
 
     still: tuple[str, ...] = ()
 
-    def __init__(self, backbone: Backbone, findings: Sequence[Finding], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        findings: Sequence[Finding],
+        dropout: float = 0.0,
+        ordinal: OrdinalKind = "proportional",
+    ) -> None:
         super().__init__()
+        self._ordinal: OrdinalKind = ordinal
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleList()
@@ -47,7 +56,8 @@ class Classifier(nn.Module):
         assert findings, "a classifier needs a finding"
         self.findings = tuple(findings)
         device = next(self.backbone.parameters()).device
-        self.heads = nn.ModuleList(make_head(finding, self.backbone.features).to(device) for finding in findings)
+        features, ordinal = self.backbone.features, self._ordinal
+        self.heads = nn.ModuleList(make_head(finding, features, ordinal).to(device) for finding in findings)
 
     def keep_still(self, names: Sequence[str]) -> None:
         """Keep these layers in evaluation mode whenever the classifier trains, and no others.
@@ -91,4 +101,4 @@ def build_classifier(settings: NetworkSettings, findings: Sequence[Finding], ndi
     channels : int
         Channels of the plan.
     """
-    return Classifier(settings.backbone.build(ndim, channels), findings, settings.dropout)
+    return Classifier(settings.backbone.build(ndim, channels), findings, settings.dropout, settings.ordinal)

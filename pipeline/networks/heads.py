@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.domain.finding import Finding, FindingKind
+from pipeline.networks.settings import OrdinalKind
 
 HEAD_STD = 0.01
 """Deviation of a fresh head's weights: the first predictions are near indifference."""
@@ -35,11 +36,38 @@ class OrdinalHead(nn.Module):
         return score - self.cuts()
 
 
-def make_head(finding: Finding, features: int) -> nn.Module:
+class GradesHead(nn.Module):
+    """Cumulative logits of grades that each have a score of their own (softmax).
+
+    ``log P(y > t) - log P(y <= t)``, with P the softmax of one linear score a grade: the probabilities of higher
+    thresholds never exceed those of lower ones, and a grade may look like none beside it.
+    """
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.scores = _linear(features, outputs + 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, features) to logits (n, outputs), falling along the second axis."""
+        scores: Tensor = self.scores(features)
+        up_to = scores.logcumsumexp(dim=1)[:, :-1]
+        above = scores.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:]
+        return above - up_to
+
+
+def make_head(finding: Finding, features: int, ordinal: OrdinalKind = "proportional") -> nn.Module:
     """Make the head of a finding: ``(n, features)`` to ``(n, finding.outputs)``."""
     if finding.kind is FindingKind.ORDINAL:
-        return OrdinalHead(features, finding.outputs)
-    head = nn.Linear(features, finding.outputs)
+        return (
+            OrdinalHead(features, finding.outputs)
+            if ordinal == "proportional"
+            else GradesHead(features, finding.outputs)
+        )
+    return _linear(features, finding.outputs)
+
+
+def _linear(features: int, outputs: int) -> nn.Linear:
+    head = nn.Linear(features, outputs)
     nn.init.normal_(head.weight, std=HEAD_STD)
     nn.init.zeros_(head.bias)
     return head

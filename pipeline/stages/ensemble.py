@@ -44,6 +44,8 @@ class MemberRun:
         Its training and validation splits.
     folder : Path
         Its run folder.
+    number : int
+        From 1, its place in the record; seeds that are added later do not change it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class MemberRun:
     fold: int | None
     manifest: Manifest
     folder: Path
+    number: int
 
     @property
     def package(self) -> ModelPackage:

@@ -91,11 +91,11 @@ def train_members(
         journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
         cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
         save_rejections(config.out, rejections)
-        for number, member in enumerate(begun.members, start=1):
+        for count, member in enumerate(begun.members, start=1):
             if not is_finished(member.folder):
-                log.info("member %s, %d of %d", member.name, number, len(begun.members))
+                log.info("member %s, %d of %d", member.name, count, len(begun.members))
                 train_member(config, member, read, train_one)
-            journal.metrics(metrics_of([score_member(member)]), step=number)
+            journal.metrics(metrics_of([score_member(member)]), step=member.number)
         refused = {rejection.path for rejection in rejections}
         ensemble = Ensemble(manifest, begun.members, fingerprint, plan, frozenset(refused))
         package = pack_ensemble(config.out / PACKAGE, ensemble, config, cache)
@@ -130,11 +130,12 @@ def begin(config: "Config", manifest: Manifest, thumbnails: Thumbnails | None, f
 def members_of(config: "Config", manifest: Manifest, folds: Folds | None) -> Iterator[MemberRun]:
     """Yield every member: each seed of each fold."""
     numbers = range(1, len(folds.cases) + 1) if folds else (None,)
-    for fold in numbers:
+    for place, fold in enumerate(numbers, start=1):
         own = manifest if folds is None or fold is None else folds.manifest_of(manifest, fold)
-        for seed in config.seeds or (config.seed,):
+        for turn, seed in enumerate(config.seeds or (config.seed,)):
             name = f"seed{seed}" if fold is None else f"fold{fold}-seed{seed}"
-            yield MemberRun(name=name, seed=seed, fold=fold, manifest=own, folder=config.out / MEMBERS / name)
+            number, folder = turn * len(numbers) + place, config.out / MEMBERS / name
+            yield MemberRun(name=name, seed=seed, fold=fold, manifest=own, folder=folder, number=number)
 
 
 def plan_for_all(config: "Config", begun: Begun, read: Read) -> tuple[Fingerprint, Plan]:

@@ -5,7 +5,7 @@ import torch
 from pipeline.domain.encoding import class_probabilities, output_slices
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.networks.classifier import build_classifier
-from pipeline.networks.heads import OrdinalHead, make_head
+from pipeline.networks.heads import GradesHead, OrdinalHead, make_head
 from pipeline.networks.settings import NetworkSettings
 
 FINDINGS = (
@@ -42,6 +42,27 @@ def test_ordinal_probabilities_are_ordered_whatever_the_weights() -> None:
     probabilities = class_probabilities(finding, logits)
     assert (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_grades_are_the_softmax_of_their_own_scores() -> None:
+    torch.manual_seed(1)
+    head = GradesHead(5, 4)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_(std=3)
+    features = torch.randn(200, 5)
+    finding = Finding(name="g", kind=FindingKind.ORDINAL, classes=tuple("abcde"))
+    expected = torch.softmax(head.scores(features), dim=1).detach().numpy()
+    np.testing.assert_allclose(class_probabilities(finding, head(features).detach().numpy()), expected, atol=2e-6)
+
+
+def test_the_head_of_ordinal_findings_is_chosen() -> None:
+    settings = NetworkSettings.from_mapping(
+        {"backbone": {"kind": "resnet", "depth": 10, "width": 8}, "ordinal": "grades"}
+    )
+    kinds = [type(head) for head in build_classifier(settings, FINDINGS, 2, 1).heads]
+    assert kinds.count(GradesHead) == sum(finding.kind is FindingKind.ORDINAL for finding in FINDINGS) == 1
+    assert OrdinalHead not in kinds
 
 
 def test_fresh_ordinal_cuts_are_spread_evenly_about_zero() -> None:
