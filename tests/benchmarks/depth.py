@@ -40,7 +40,7 @@ SETTINGS = {
         "gradient_steps": [0, 50, 100, 300],
     },
     "plan": {"size": [28, 28], "fit": True, "precision": "32"},
-    "data": {"augmentation": {"shift": 0, "intensity_scale": 0, "intensity_shift": 0}},
+    "data": {"augmentation": {"shift": 0, "rotation": 0, "scale": 0, "intensity_scale": 0, "intensity_shift": 0}},
     "tracking": {"enabled": False, "system_seconds": 0},
     "depths": [20, 110],
     "threads": 1,

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.depth import SETTINGS as DEPTH_SETTINGS
 from mlflow import MlflowClient
 from phantoms.spheres import make_manifest, read
 
+from pipeline.data.settings import AugmentationChoice
+from pipeline.domain.plan import Augmentation
 from pipeline.errors import EXIT_OK, ConfigError, StoppedBySignal, TrainingError, UsageError
 from pipeline.stages import depth_study as stage
 from pipeline.stages.depth_study import Config, study
@@ -194,3 +197,9 @@ def test_shipped_configurations_run(path: Path, tmp_path: Path) -> None:
     config = Config.load(path, [f"manifest={tmp_path / 'm.csv'}", f"out={tmp_path / 'run'}", *tiny])
     assert study(config, MANIFEST, read).exit_code == EXIT_OK
     assert json.loads((tmp_path / "run" / "study.json").read_text())["settings"]["course.learning_rate"] == "0.05"
+
+
+def test_the_benchmark_of_depth_changes_no_image_whatever_the_plan_would() -> None:
+    planned = Augmentation(rotation=10, scale=0.1, shift=2, intensity_scale=0.1, intensity_shift=0.1)
+    given: Any = DEPTH_SETTINGS["data"]
+    assert not AugmentationChoice.model_validate(given["augmentation"]).settled(planned).changes
