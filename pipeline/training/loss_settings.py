@@ -6,6 +6,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from pipeline.config import Settings
 
+OrdinalLoss = Literal["thresholds", "grades"]
+"""What of an ordinal finding is told apart."""
+
 ClassWeights = Literal["none", "balanced", "effective_number"]
 
 
@@ -25,6 +28,13 @@ class LossSettings(Settings):
     )
     tau: PositiveFloat = Field(
         default=1.0, description="Of logit_adjusted: 1 balances the classes, less goes part of the way."
+    )
+    ordinal: OrdinalLoss = Field(
+        default="thresholds",
+        description="Of ordinal findings. thresholds: mean over thresholds t of the cross entropy of whether the grade "
+        "is above t; a grade missed by two costs about twice. grades: of the probability of the grade itself, which is "
+        "the maximum likelihood of proportional odds, and with network.ordinal: grades softmax cross entropy; every "
+        "miss counts alike, rare grades in the middle more.",
     )
     beta: float = Field(
         default=0.999,

@@ -11,6 +11,7 @@ from pipeline.domain.case import UNKNOWN
 from pipeline.domain.encoding import class_probabilities
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.errors import TrainingError
+from pipeline.networks.heads import GradesHead
 from pipeline.training.losses import FindingsLoss, check_learnable, class_weights, training_loss
 from pipeline.training.losses.class_counts import log_frequencies
 from pipeline.training.settings import TrainingSettings
@@ -19,6 +20,7 @@ LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), 
 ORGAN = Finding(name="organ", kind=FindingKind.MULTICLASS, classes=("liver", "kidney", "spleen"))
 SIGNS = Finding(name="signs", kind=FindingKind.MULTILABEL, classes=("edema", "nodule"))
 GRADE = Finding(name="grade", kind=FindingKind.ORDINAL, classes=("none", "mild", "severe"))
+FOUR_GRADES = Finding(name="stage", kind=FindingKind.ORDINAL, classes=("0", "1", "2", "3"))
 
 
 def loss(finding: Finding, logits: list[list[float]], labels: list[list[int]], **settings: object) -> float:
@@ -45,6 +47,28 @@ def test_multilabel_masks_single_classes() -> None:
 def test_ordinal_is_mean_over_thresholds() -> None:
     expected = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-1.0))) / 2  # y = 1: above 0, not above 1
     assert loss(GRADE, [[2.0, -1.0]], [[1]]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("grade", [0, 1, 2])
+def test_ordinal_by_grades_is_the_negative_log_probability_of_the_grade(grade: int) -> None:
+    logits = [[2.0, -1.0], [30.0, 29.0]]
+    chance = class_probabilities(GRADE, np.array(logits))[0, grade]
+    assert loss(GRADE, logits, [[grade], [UNKNOWN]], ordinal="grades") == pytest.approx(-math.log(chance))
+
+
+def test_ordinal_by_grades_under_the_head_of_grades_is_softmax_cross_entropy() -> None:
+    torch.manual_seed(0)
+    head, features, grades = GradesHead(5, 3), torch.randn(7, 5), torch.randint(0, 4, (7, 1))
+    criterion = FindingsLoss([FOUR_GRADES], smoothing=0.1, ordinal="grades")
+    expected = F.cross_entropy(head.scores(features), grades[:, 0], label_smoothing=0.1)
+    torch.testing.assert_close(criterion(head(features), grades), expected)
+
+
+def test_grades_that_leave_no_room_between_them_have_a_finite_loss_and_gradient() -> None:
+    logits = torch.tensor([[1.0, 1.0], [90.0, 90.0], [200.0, -200.0]], requires_grad=True)
+    value = FindingsLoss([GRADE], ordinal="grades")(logits, torch.tensor([[1], [1], [2]]))
+    value.backward()
+    assert value.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
 
 
 def test_findings_count_equally_and_those_unknown_not_at_all() -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from pipeline.domain.case import UNKNOWN
 from pipeline.domain.encoding import label_slices, output_slices
 from pipeline.domain.finding import Finding, FindingKind
-from pipeline.training.losses.label_loss import binary_loss, multiclass_loss
+from pipeline.training.loss_settings import OrdinalLoss
+from pipeline.training.losses.label_loss import binary_loss, grade_logarithms, multiclass_loss
 
 Arrays = Sequence[NDArray[np.float32]]
 
@@ -19,7 +20,8 @@ class FindingsLoss(nn.Module):
     """Mean over findings of the mean over known labels.
 
     Binary: cross entropy of the logit. Multiclass: cross entropy. Multilabel: binary cross entropy of each class whose
-    label is known. Ordinal: mean over thresholds t of the binary cross entropy of ``P(y > t)`` (cumulative logits).
+    label is known. Ordinal: mean over thresholds t of the binary cross entropy of ``P(y > t)`` (cumulative logits), or
+    the cross entropy of the grades themselves.
 
     Parameters
     ----------
@@ -29,11 +31,13 @@ class FindingsLoss(nn.Module):
         not given.
     smoothing : float
         Share of each label that is spread evenly over the answers (Szegedy et al. 2016); of an ordinal one over the
-        two answers at each threshold.
+        two answers at each threshold, or over the grades.
     gamma : float
         Of the focal loss, which takes the place of each cross entropy; 0 leaves it.
     offsets : sequence of ndarray, optional
         Of each finding, shape (outputs,): added to its logits (logit adjustment).
+    ordinal : OrdinalLoss
+        What of an ordinal finding is told apart, thresholds or grades.
     """
 
     def __init__(
@@ -44,11 +48,13 @@ class FindingsLoss(nn.Module):
         *,
         gamma: float = 0.0,
         offsets: Arrays | None = None,
+        ordinal: OrdinalLoss = "thresholds",
     ) -> None:
         super().__init__()
         self.findings = tuple(findings)
         self.smoothing = smoothing
         self.gamma = gamma
+        self.ordinal = ordinal
         self.adjusts = offsets is not None
         made = weights if weights is not None else [np.ones(_shape(finding), dtype=np.float32) for finding in findings]
         # they follow from the manifest, so a checkpoint need not hold them
@@ -102,6 +108,8 @@ class FindingsLoss(nn.Module):
         match finding.kind:
             case FindingKind.BINARY:
                 loss = binary_loss(logits[:, 0], answer, *how)
+            case FindingKind.ORDINAL if self.ordinal == "grades":
+                loss = multiclass_loss(grade_logarithms(logits), answer, *how)
             case FindingKind.ORDINAL:
                 thresholds = torch.arange(finding.outputs, device=answer.device)
                 loss = binary_loss(logits, (answer[:, None] > thresholds).long(), *how).mean(dim=1)

@@ -7,6 +7,9 @@ from torch.nn import functional as F
 SMALLEST_MISS = torch.finfo(torch.float32).eps
 """1 - p is at least this, for the slope of (1 - p)^gamma is infinite at 0 where gamma is below 1."""
 
+SMALLEST_GAP = torch.finfo(torch.float32).eps
+"""Between two cumulative logits: equal ones leave no probability between them, and no finite slope."""
+
 
 def binary_loss(logits: Tensor, answer: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
     """Loss of yes or no, of the same shape as the logits.
@@ -42,3 +45,18 @@ def multiclass_loss(logits: Tensor, answer: Tensor, smoothing: float = 0.0, gamm
     logarithm = F.log_softmax(logits, dim=1)
     missed = (1.0 - logarithm.exp()).clamp_min(SMALLEST_MISS)
     return -(target * missed**gamma * logarithm).sum(dim=1)
+
+
+def grade_logarithms(logits: Tensor) -> Tensor:
+    """Logarithm of the probability of each grade, shape (n, thresholds + 1); its softmax is that probability.
+
+    Parameters
+    ----------
+    logits : Tensor of float32, shape (n, thresholds)
+        Cumulative logits ``P(y > t)``, falling along the second axis. With neighbours a > b, a grade between them has
+        ``sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))``, in which no digits cancel.
+    """
+    first, last = F.logsigmoid(-logits[:, :1]), F.logsigmoid(logits[:, -1:])
+    gaps = (logits[:, :-1] - logits[:, 1:]).clamp_min(SMALLEST_GAP)
+    between = F.logsigmoid(logits[:, :-1]) + F.logsigmoid(-logits[:, 1:]) + torch.log(-torch.expm1(-gaps))
+    return torch.cat([first, between, last], dim=1)
