@@ -47,8 +47,8 @@ def training_loss(
             )
         frequencies = zip(findings, log_frequencies(findings, labels, visits), strict=True)
         offsets = [_offset(finding, found) * np.float32(loss.tau) for finding, found in frequencies]
-    smoothing, ordinal = settings.label_smoothing, loss.ordinal
-    return FindingsLoss(findings, weights, smoothing, gamma=gamma, offsets=offsets, ordinal=ordinal)
+    smoothing = settings.label_smoothing
+    return FindingsLoss(findings, weights, smoothing, gamma=gamma, offsets=offsets, ordinal=loss.ordinal)
 
 
 def _offset(finding: Finding, logarithms: NDArray[np.float32]) -> NDArray[np.float32]:
