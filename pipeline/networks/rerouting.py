@@ -1,7 +1,9 @@
 """Change how one layer of a network computes, and nothing else of it."""
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -57,6 +59,33 @@ class Subsampled(Rerouted):
         return nn.functional.conv2d(kept, convolution.weight, convolution.bias, groups=convolution.groups)
 
 
+class Unfolded(Rerouted):
+    """A 3D convolution of a small map as one product of matrices (im2col): the same sums.
+
+    On maps of few voxels the weight gradient of oneDNN (in torch 2.13, bfloat16) reads memory that nobody wrote and
+    comes out infinite or worse, finite and wrong. A product of matrices is right, and for many channels faster.
+    """
+
+    def __call__(self, x: Tensor) -> Any:
+        """Multiply where bfloat16 would meet the faulty kernel; convolve as before everywhere else."""
+        convolution = self.module
+        assert isinstance(convolution, nn.Conv3d)
+        half = torch.is_autocast_enabled("cpu") or x.dtype == torch.bfloat16
+        if x.device.type != "cpu" or not half or math.prod(x.shape[2:]) > SMALL_MAP:
+            return super().__call__(x)
+        assert not isinstance(convolution.padding, str)
+        windows = nn.functional.pad(x, [both for pad in reversed(convolution.padding) for both in (pad, pad)])
+        for axis, (size, stride) in enumerate(zip(convolution.kernel_size, convolution.stride, strict=True), start=2):
+            windows = windows.unfold(axis, size, stride)
+        cases, _, *space = windows.shape[:5]
+        rows = windows.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4).flatten(0, 3)
+        out = nn.functional.linear(rows, convolution.weight.flatten(1), convolution.bias)
+        return out.reshape(cases, *space, -1).permute(0, 4, 1, 2, 3)
+
+
+SMALL_MAP = 8
+"""Voxels of a map on which the kernel that :class:`Unfolded` avoids was seen to be wrong."""
+
 FEW_CHANNELS = 16
 """Of a vector register: fewer channels than this meet the faulty kernel of :class:`Subsampled`."""
 
@@ -66,6 +95,19 @@ def reroute_faulty_kernels(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _is_faulty(module) and not Subsampled.covers(module):
             Subsampled(module)
+
+
+def unfold_small_maps(network: nn.Module) -> None:
+    """Keep 3D convolutions away from the kernel that gives wrong gradients in bfloat16, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and _can_unfold(module) and not Unfolded.covers(module):
+            Unfolded(module)
+
+
+def _can_unfold(convolution: nn.Conv3d) -> bool:
+    plain = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
+    wide = max(convolution.kernel_size) > 1
+    return plain and wide and convolution.groups == 1 and set(convolution.dilation) == {1}
 
 
 def _is_faulty(convolution: nn.Conv2d) -> bool:

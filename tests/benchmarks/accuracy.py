@@ -1,6 +1,6 @@
 """Accuracy on public splits: three seeds of each shipped configuration. Run: python tests/benchmarks/accuracy.py.
 
-    python tests/benchmarks/accuracy.py --out DIR [--sets breastmnist ...] [--seeds 0 ...] [--files FOLDER] [--report-only]
+    python tests/benchmarks/accuracy.py --out DIR [--sets retinamnist ...] [--seeds 0 ...] [--files DIR] [--report-only]
 
 Every step is the command that users have: import, ingest, train, evaluate. Best epoch, temperature and thresholds come
 from the validation split; the test split is opened once for each seed, after its model is frozen, and every opening

@@ -4,6 +4,7 @@ import copy
 import io
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from pipeline.backbones.resnet import Config
 from pipeline.networks.layout import lay_out
-from pipeline.networks.rerouting import Rerouted, Subsampled, reroute_faulty_kernels
+from pipeline.networks.rerouting import Rerouted, Subsampled, Unfolded, reroute_faulty_kernels, unfold_small_maps
 
 TRAIN = """
 import torch
@@ -61,6 +62,58 @@ def test_only_strided_pointwise_convolutions_of_few_channels_are_rerouted() -> N
     )
     reroute_faulty_kernels(nn.ModuleList([faulty, *others]))
     assert Subsampled.covers(faulty)
+    assert not any("forward" in other.__dict__ for other in others)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "bias"),
+    [(3, 1, 1, False), (3, 2, 1, True), ((1, 2, 3), (1, 2, 1), (0, 1, 1), True)],
+)
+def test_small_maps_in_bfloat16_have_the_values_and_gradients_of_float64(
+    kernel: Any, stride: Any, padding: Any, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv3d(256, 64, kernel, stride=stride, padding=padding, bias=bias)
+    exact = copy.deepcopy(layer).double()
+    unfold_small_maps(layer)
+    assert Unfolded.covers(layer)
+    x = torch.randn(32, 256, 2, 2, 2)
+    wide, narrow = x.double().requires_grad_(), x.clone().requires_grad_()
+    exact(wide).square().sum().backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer(narrow)
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    pairs = [(out, exact(wide)), (narrow.grad, wide.grad)]
+    pairs += [(ours.grad, theirs.grad) for ours, theirs in zip(layer.parameters(), exact.parameters(), strict=True)]
+    for ours, theirs in pairs:
+        assert ours.shape == theirs.shape
+        assert float((ours.double() - theirs).norm() / theirs.norm()) < 0.02
+
+
+def test_large_maps_and_float32_are_convolved_as_ever() -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv3d(4, 4, 3, padding=1)
+    layer = copy.deepcopy(plain)
+    unfold_small_maps(layer)
+    small, large = torch.randn(2, 4, 2, 2, 2), torch.randn(2, 4, 5, 5, 5)
+    assert torch.equal(layer(small), plain(small))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(large), plain(large))
+
+
+def test_only_3d_convolutions_that_a_product_can_stand_for_are_unfolded() -> None:
+    others = nn.ModuleList(
+        [
+            nn.Conv3d(8, 8, 1),
+            nn.Conv3d(8, 8, 3, groups=2),
+            nn.Conv3d(8, 8, 3, dilation=2),
+            nn.Conv3d(8, 8, 3, padding="same"),
+            nn.Conv3d(8, 8, 3, padding=1, padding_mode="reflect"),
+            nn.Conv2d(8, 8, 3),
+        ]
+    )
+    unfold_small_maps(others)
     assert not any("forward" in other.__dict__ for other in others)
 
 
