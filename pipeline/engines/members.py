@@ -20,12 +20,12 @@ def average_over_members(runs: Sequence[Callable[[Image], Image]], image: Image)
     Parameters
     ----------
     runs : sequence of callable
-        Each (1, c, *space) to (1, outputs).
+        Each (n, c, *space) to (n, outputs).
     image : ndarray, shape (1, c, *space)
 
     Returns
     -------
-    ndarray of float32, shape (1, outputs)
+    ndarray of float32, shape (n, outputs)
         Summed in float64 in the order of the members, so that equal inputs give equal bits.
     """
     if len(runs) == 1:
