@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticUndefined
 from pydantic_core.core_schema import no_info_before_validator_function
 
+from pipeline.credentials import redacted
 from pipeline.errors import ConfigError
 
 PACKAGE = "pipeline"
@@ -202,8 +203,8 @@ def _describe(problem: Any) -> str:
 
 
 def to_yaml(settings: BaseModel) -> str:
-    """Write resolved settings as YAML."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    """Write resolved settings as YAML; a URL stands there without user and password."""
+    return yaml.safe_dump(redacted(settings.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
 
 
 def schema(settings: type[Settings]) -> str:

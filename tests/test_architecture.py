@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "pipeline"
 
 ROWS = {
+    "credentials": 0,
     "errors": 0,
     "machine": 0,
     "config": 1,

@@ -19,6 +19,7 @@ from pipeline import atomic
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.config import to_yaml
+from pipeline.credentials import without_credentials
 from pipeline.domain.frozen import digest
 from pipeline.domain.manifest import Manifest
 from pipeline.errors import (
@@ -42,14 +43,14 @@ from pipeline.training.fitting import FITTED, Fitted
 from pipeline.training.ranks import rank_of
 from pipeline.training.run_folder import CHECKPOINTS, alone, claim, worded
 from pipeline.training.search.page import best_of, write_pages
-from pipeline.training.search.trials import TrialRow, Trials, without_password
+from pipeline.training.search.trials import TrialRow, Trials
 
 log = logging.getLogger("resdx")
 
 TRIALS = "trials"
 BEST = "best.yaml"
 
-FREE = frozenset({"trials", "manifest", "out", "pruner", "pruner_warmup", "startup_trials"})
+FREE = frozenset({"trials", "manifest", "out", "pruner", "pruner_warmup", "startup_trials", "settings.tracking"})
 """Settings that may differ when a search goes on."""
 
 WHERE = frozenset({"manifest", "out", "cache", "processes", "seconds_per_case", "memory_bytes", "tracking", "threads"})
@@ -85,7 +86,7 @@ def search(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Search on a manifest whose scans `read` reads; see :func:`run`."""
     check_space(config)
     base = config_of_trial(config, {}, config.out)
-    kept = config.model_copy(update={"storage": without_password(config.storage)})
+    kept = config.model_copy(update={"storage": without_credentials(config.storage)})
     values = base.model_dump(mode="json", exclude=set(WHERE))
     identity = digest([values, kept.model_dump(mode="json", include={"space", "objective"}), manifest.digest])
     with lead(config.out):
@@ -267,7 +268,15 @@ def summarise(config: Config, trials: Trials, tracking: TrackingSettings) -> Out
     chosen = config_of_trial(config, best.params, config.out / "best")
     atomic.write_text(config.out / BEST, to_yaml(chosen))
     note(config.out, tracking, partial(close, files, folder_of(config, best.number).name))
-    return Outcome(lines=tuple(closing_lines(config, rows, best)))
+    return Outcome(lines=(*closing_lines(config, rows, best), *about_login(chosen)))
+
+
+def about_login(chosen: training.Config) -> tuple[str, ...]:
+    """Say what best.yaml lacks where tracking needs a password."""
+    uri = chosen.tracking.uri
+    if uri == without_credentials(uri):
+        return ()
+    return (f"User and password of tracking.uri are not kept in {BEST}: add tracking.uri=... to that command.",)
 
 
 def closing_lines(config: Config, rows: tuple[TrialRow, ...], best: TrialRow) -> Iterator[str]:

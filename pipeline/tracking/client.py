@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.credentials import without_credentials
 from pipeline.errors import TrackingError
 from pipeline.tracking.settings import Store
 
@@ -23,6 +23,14 @@ BOUNDS: Mapping[str, str] = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """MLflow's own defaults wait four minutes for a server that is down. What the user's environment says goes first."""
+
+REFUSALS = ("401", "403", "authent", "password", "credential", "permission")
+"""Words of a store that asks who is there."""
+
+HOW_TO_LOG_IN = (
+    "User and password are kept in no file: give tracking.uri with them on the command line, or set "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (of a PostgreSQL database PGUSER and PGPASSWORD)."
+)
 
 FAILURES = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 
@@ -46,12 +54,9 @@ def reporting(store: Store, remedy: str) -> Iterator[None]:
         yield
     except FAILURES as error:
         reason = without_credentials(" ".join(str(error).split()))[:300]
+        if any(word in reason.lower() for word in REFUSALS) and store.uri == store.shown:
+            remedy = f"{remedy} {HOW_TO_LOG_IN}"
         raise TrackingError(f"MLflow at {store.shown} cannot be used: {reason}", remedy) from error
-
-
-def without_credentials(text: str) -> str:
-    """Take user and password out of any URL in a message."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_root: str) -> str:

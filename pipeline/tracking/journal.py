@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pipeline.atomic import naming_full_disk
+from pipeline.credentials import without_credentials
 from pipeline.errors import TrackingError
 from pipeline.tracking.records import LINE, AnyRecord, Metrics
 
@@ -67,8 +68,10 @@ class FileJournal:
             self._append({"kind": "opened", "journal": uuid.uuid4().hex})
 
     def params(self, values: Mapping[str, str | int | float | bool]) -> None:
-        """Record settings."""
-        self._append({"kind": "params", "values": {name: str(value) for name, value in values.items()}})
+        """Record settings; URLs without user and password."""
+        self._append(
+            {"kind": "params", "values": {name: without_credentials(str(value)) for name, value in values.items()}}
+        )
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Record tags."""

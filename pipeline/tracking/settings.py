@@ -3,12 +3,12 @@
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
 from pipeline import atomic
 from pipeline.config import Settings
+from pipeline.credentials import without_credentials
 from pipeline.errors import TrackingError
 from pipeline.tracking.journal import FOLDER
 
@@ -25,7 +25,9 @@ class TrackingSettings(Settings):
     uri: str = Field(
         default="",
         description="MLflow tracking URI (http://..., postgresql+psycopg2://..., sqlite:///...); empty keeps mlflow.db "
-        "and mlartifacts beside the run folder, or in the store of its parent.",
+        "and mlartifacts beside the run folder, or in the store of its parent. User and password in it are used and "
+        "written nowhere: give them again on the command line when a run goes on from its own config.yaml, or set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PGUSER and PGPASSWORD of a PostgreSQL database).",
     )
     experiment: str = Field(default="resdx", min_length=1, description="Experiment that the run stands in.")
     run_name: str = Field(default="", description="Name of the run; empty takes the name of the run folder.")
@@ -101,10 +103,7 @@ class Store(Settings):
     @property
     def shown(self) -> str:
         """The URI without user and password."""
-        parts = urlsplit(self.uri)
-        if "@" not in parts.netloc:
-            return self.uri
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return without_credentials(self.uri)
 
 
 def default_store(folder: Path) -> Store:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipeline import atomic
 from pipeline.config import Settings, to_yaml
+from pipeline.credentials import redacted
 from pipeline.domain.frozen import Frozen
 from pipeline.errors import TrainingError, UsageError
 
@@ -48,7 +49,7 @@ def claim(folder: Path, settings: Settings, facts: Mapping[str, str], *, free: f
     Parameters
     ----------
     settings : Settings
-        Saved as ``config.yaml``.
+        Saved as ``config.yaml``, without users and passwords of URLs.
     facts : mapping of str to str
         What else must be the same, e.g. the digest of the manifest.
     free : frozenset of str
@@ -68,14 +69,14 @@ def claim(folder: Path, settings: Settings, facts: Mapping[str, str], *, free: f
     """
     path = folder / SETTINGS
     values = flatten(settings.model_dump(mode="json"))
-    wanted = {key: value for key, value in values.items() if not _in(key, free)} | dict(facts)
+    wanted = redacted({key: value for key, value in values.items() if not _in(key, free)} | dict(facts))
     exists = path.is_file()
     if not exists and (folder / CHECKPOINTS).exists():
         raise UsageError(f"{folder} holds checkpoints of a run whose {SETTINGS} is gone.", "Give another `out`.")
     if exists and not resume:
         raise UsageError(f"{folder} holds a run already and `resume` is off.", "Give another `out`.")
     if exists:
-        before = _read(path)
+        before = redacted({key: value for key, value in _read(path).items() if not _in(key, free)})
         keys = sorted(set(wanted) | set(before))
         changed = [key for key in keys if wanted.get(key) != before.get(key)]
         if changed:

@@ -22,7 +22,6 @@ from pipeline.tracking.journal import read_journal
 from pipeline.tracking.records import Ended
 from pipeline.training.fitting import Fitted
 from pipeline.training.run_folder import alone
-from pipeline.training.search.trials import without_password
 
 MANIFEST = make_manifest(train=20, validation=10, ndim=2)
 BASE: dict[str, Any] = {
@@ -247,13 +246,26 @@ def test_folders_of_several_machines_share_one_storage(tmp_path: Path, made: Mad
 
 
 def test_a_password_is_neither_kept_nor_told(tmp_path: Path) -> None:
-    assert without_password("postgresql://jane:hunter2@host/db") == "postgresql://host/db"
     config = make_config(tmp_path, storage="nonsense+driver://jane:hunter2@host/db")
     with pytest.raises(UsageError, match="cannot be opened") as refused:
         search(config, MANIFEST, read)
     assert "hunter2" not in str(refused.value)
     files = [path for path in config.out.rglob("*") if path.is_file()]
     assert files and all("hunter2" not in path.read_text() for path in files)
+
+
+def test_a_password_of_the_tracking_is_in_no_file_and_may_be_another_later(tmp_path: Path, made: Made) -> None:
+    def settings(password: str) -> dict[str, Any]:
+        return {"tracking.uri": f"postgresql://jane:{password}@db/mlflow", "tracking.enabled": False}
+
+    outcome = search(make_config(tmp_path, trials=2, settings=settings("hunter2")), MANIFEST, read)
+    assert "are not kept in best.yaml" in outcome.lines[-1]
+    out = tmp_path / "search"
+    assert training.Config.load(out / "best.yaml").tracking.uri == "postgresql://db/mlflow"
+    assert not [path for path in out.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    search(make_config(tmp_path, trials=3, settings=settings("swordfish")), MANIFEST, read)
+    search(Config.load(out / "config.yaml", ["trials=4"]), MANIFEST, read)
+    assert len(made.trained) == 4
 
 
 @pytest.mark.parametrize(

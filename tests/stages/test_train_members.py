@@ -183,7 +183,11 @@ def test_a_finished_ensemble_trains_nothing_again(trained: Path, trainings: Trai
 
 def test_seeds_share_the_splits_and_more_may_be_added(tmp_path: Path, trainings: Trainings) -> None:
     out = tmp_path / "run"
-    train(make_config(out, seeds=[4, 5]), MANIFEST, read)
+    secret = {"enabled": False, "system_seconds": 0, "uri": "postgresql://jane:hunter2@db/mlflow"}
+    train(make_config(out, seeds=[4, 5], tracking=secret), MANIFEST, read)
+    kept = [out / "config.yaml", *out.glob("members/*/config.yaml"), *out.glob("members/*/tracking/config.yaml")]
+    assert len(kept) == 5 and all("uri: postgresql://db/mlflow" in path.read_text() for path in kept)
+    assert not [path for path in out.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     two = load_package(out / "package")
     cases = list(MANIFEST.of(Split.VALIDATION))
     rows = logits(two, out / "cache", cases)
@@ -192,7 +196,7 @@ def test_seeds_share_the_splits_and_more_may_be_added(tmp_path: Path, trainings:
     assert {entry.split for entry in two.card.scores} == {"validation"}
     assert not (out / "folds.json").exists()
 
-    train(make_config(out, seeds=[4, 5, 6]), MANIFEST, read)
+    train(Config.load(out / "config.yaml", ["seeds=[4,5,6]"]), MANIFEST, read)  # goes on from what it wrote
     assert trainings.done == ["seed4", "seed5", "seed6"]
     three = load_package(out / "package")
     assert three.members == 3 and three.card.members[:2] == two.card.members

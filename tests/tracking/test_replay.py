@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pipeline.errors import TrackingError
-from pipeline.tracking.client import connect
+from pipeline.tracking.client import connect, reporting
 from pipeline.tracking.journal import FOLDER, FileJournal, read_journal
 from pipeline.tracking.replay import replay, tracked_run
-from pipeline.tracking.settings import TrackingSettings
+from pipeline.tracking.settings import Store, TrackingSettings
 
 SETTINGS = TrackingSettings(experiment="phantoms")
 
@@ -168,6 +169,16 @@ def test_a_password_in_the_uri_is_in_no_message(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(TrackingError, match="resdx sync run") as caught:
         replay(tmp_path / "run", settings)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_store_that_asks_for_a_password_is_told_how_to_be_given_one() -> None:
+    asked = MlflowException("API request failed with error code 401 != 200")
+
+    with pytest.raises(TrackingError, match="MLFLOW_TRACKING_PASSWORD"), reporting(Store(uri="http://server"), ""):
+        raise asked
+    with pytest.raises(TrackingError) as told, reporting(Store(uri="http://jane:wrong@server"), ""):
+        raise asked
+    assert "MLFLOW_TRACKING_PASSWORD" not in str(told.value)
 
 
 @pytest.mark.parametrize("alias", ["latest", "v3", "a b"])

@@ -8,7 +8,6 @@ search and the number of trials so far: a search that was interrupted asks what 
 import hashlib
 import json
 import logging
-import re
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import atomic
+from pipeline.credentials import without_credentials
 from pipeline.domain.frozen import Frozen
 from pipeline.errors import UsageError
 from pipeline.training.search.settings import Choice, Dimension, FloatRange
@@ -217,11 +217,6 @@ class Trials:
         }
 
 
-def without_password(storage: str) -> str:
-    """Storage without user and password, as it may be kept and shown."""
-    return re.sub(r"://[^/@\s]+@", "://", storage)
-
-
 def _distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Choice):
         return CategoricalDistribution(dimension.words)
@@ -242,9 +237,9 @@ def _opening(storage: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = without_password(" ".join(str(error).split()))[:300]
+        reason = without_credentials(" ".join(str(error).split()))[:300]
         raise UsageError(
-            f"The storage {without_password(storage) or DATABASE} cannot be opened: {reason}",
+            f"The storage {without_credentials(storage) or DATABASE} cannot be opened: {reason}",
             "Give a SQLAlchemy URL whose driver is installed, journal:PATH, or leave `storage` empty.",
         ) from error
 
