@@ -301,8 +301,8 @@ def fit_network(
 
     def choose() -> PrecisionChoice:
         batch = next(iter(data.train_dataloader()))
-        wanted = (plan.precision, config.training.memory_format)
-        return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device_of(config.training))
+        wanted, device = (plan.precision, config.training.memory_format), device_of(config.training)
+        return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device, config.out)
 
     precision = once(config.out / PRECISION, PrecisionChoice, choose)
     ready()

@@ -1,5 +1,6 @@
 """Half precision is taken only where it was proven."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from phantoms.crashing import EndsItsProcess
 from torch import Tensor, nn
 
 from pipeline.domain.finding import Finding, FindingKind
+from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier, build_classifier
 from pipeline.networks.settings import NetworkSettings
 from pipeline.training.losses import FindingsLoss
@@ -22,6 +24,8 @@ from pipeline.training.precision import (
     decide,
     prove,
 )
+from pipeline.training.precision.given import decide_given, settle_given
+from pipeline.training.precision.proving import InThisProcess
 from pipeline.training.precision.rehearsal import Rehearsal
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
@@ -173,9 +177,64 @@ def test_nothing_is_compared_with_a_float32_that_did_not_come_to_an_end(tmp_path
     assert decide([died, lived], "a test").layout == "channels_last"
 
 
-def test_what_is_given_is_taken() -> None:
-    choice = choose_precision("16-mixed", "auto", make_classifier(), FindingsLoss([LESION]), *sample(), CPU)
-    assert (choice.precision, choice.layout, choice.reason) == ("16-mixed", "contiguous", "given")
+def given(wanted: str, layout: str, classifier: nn.Module, folder: Path | None = None) -> PrecisionChoice:
+    return choose_precision(wanted, layout, classifier, FindingsLoss([LESION]), *sample(), CPU, folder)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates are tried in this process, for speed."""
+    monkeypatch.setattr(choosing, "_trying", lambda rehearsal, folder: nullcontext(InThisProcess(rehearsal)))
+
+
+def test_float32_is_taken_without_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "_trying", lambda rehearsal, folder: pytest.fail("there is nothing to prove"))
+    choice = given("32", "auto", make_classifier())
+    assert (choice.precision, choice.layout, choice.reason, choice.trials) == ("32", "contiguous", "given", ())
+    meta = torch.device("cuda")
+    assert settle_given(Candidate("16-mixed", "contiguous"), meta, pytest.fail).precision == "16-mixed"
+
+
+def test_a_processor_that_is_given_float16_trains_in_bfloat16_and_says_so(here: None) -> None:
+    choice = given("16-mixed", "auto", make_classifier())
+    assert (choice.precision, choice.layout) == ("bf16-mixed", "contiguous")
+    assert "16-mixed was given" in choice.note
+    assert [trial.precision for trial in choice.trials] == ["32", "bf16-mixed"]
+
+
+def test_a_given_precision_whose_gradient_is_not_finite_is_refused(here: None) -> None:
+    with pytest.raises(TrainingError, match=r"is not finite .* Set plan\.precision=auto"):
+        given("bf16-mixed", "auto", Broken(make_classifier(), "inf"))
+    choice = given("bf16-mixed", "auto", Broken(make_classifier(), "turned"))  # wrong, but the user's own choice
+    assert choice.precision == "bf16-mixed" and "is wrong by" in choice.note
+
+
+def test_a_given_layout_that_ends_its_process_gives_way(tmp_path: Path) -> None:
+    (tmp_path / apart.TRIED_IN).mkdir()
+    (tmp_path / apart.TRIED_IN / "images of a run that was killed").touch()
+    choice = given("bf16-mixed", "channels_last", EndsItsProcess(make_classifier()), tmp_path)
+    assert (choice.precision, choice.layout) == ("bf16-mixed", "contiguous")
+    assert "channels_last was given too and refused: its process died" in choice.note
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_what_a_failed_proof_of_a_given_pair_leads_to(layout: Any) -> None:
+    safe = Trial(precision="32", layout="contiguous", seconds=1.0)
+    died = Trial(precision="32", layout="channels_last", seconds=0.0, problem="its process died", usable=False)
+    assert decide_given(Candidate("32", "channels_last"), (safe, died)).layout == "contiguous"
+    worse = died.model_copy(update={"precision": "bf16-mixed", "layout": layout})
+    both = (safe, worse, worse.model_copy(update={"layout": "contiguous"}))
+    with pytest.raises(TrainingError, match="its process died"):
+        decide_given(Candidate("bf16-mixed", layout), both)
+
+
+def test_a_killed_process_leaves_no_images_where_nobody_looks(tmp_path: Path) -> None:
+    rehearsal = Rehearsal(make_classifier(), FindingsLoss([LESION]), *sample(), CPU)
+    with apart.apart(rehearsal, tmp_path):
+        (held,) = tmp_path.iterdir()
+        assert held.stat().st_mode & 0o077 == 0 and (held / apart.REHEARSAL).is_file()
+    assert not any(tmp_path.iterdir())
 
 
 def test_layouts() -> None:

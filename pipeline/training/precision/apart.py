@@ -1,6 +1,7 @@
 """Try candidates in another process: a kernel that ends its process costs a candidate and not the run."""
 
 import functools
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from pipeline.workers import imap
 
 REHEARSAL = "rehearsal.pt"
 REFERENCE = "reference.pt"
+
+TRIED_IN = ".tmp-precision"
+"""Folder below the run's own that holds both while candidates are tried."""
 
 SECONDS_PER_TRIAL = 3600.0
 """A candidate that takes longer hangs."""
@@ -59,11 +63,35 @@ class Apart:
 
 
 @contextmanager
-def apart(rehearsal: Rehearsal) -> Iterator[Apart]:
-    """Put model and batch where another process finds them; only for as long as needed."""
-    with tempfile.TemporaryDirectory(prefix="resdx-precision-") as folder:
-        atomic.write_with(Path(folder) / REHEARSAL, lambda path: torch.save(rehearsal, path))
-        yield Apart(Path(folder))
+def apart(rehearsal: Rehearsal, run_folder: Path | None = None) -> Iterator[Apart]:
+    """Put model and batch where another process finds them; only for as long as needed.
+
+    They hold images. Below a run folder, a process that is killed leaves them where the next one that tries candidates
+    takes them away; without one they go to the system's temporary folder.
+    """
+    with _own_folder(run_folder) as folder:
+        atomic.write_with(folder / REHEARSAL, lambda path: torch.save(rehearsal, path))
+        yield Apart(folder)
+
+
+@contextmanager
+def _own_folder(run_folder: Path | None) -> Iterator[Path]:
+    if run_folder is None:
+        with tempfile.TemporaryDirectory(prefix="resdx-precision-") as name:
+            yield Path(name)
+        return
+    folder = run_folder / TRIED_IN
+    clear(run_folder)
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        clear(run_folder)
+
+
+def clear(run_folder: Path) -> None:
+    """Take away what a process that was killed left; the run folder must be held."""
+    shutil.rmtree(run_folder / TRIED_IN, ignore_errors=True)
 
 
 def _tried(folder: Path, threads: int, candidate: Candidate) -> Trial:
@@ -72,7 +100,8 @@ def _tried(folder: Path, threads: int, candidate: Candidate) -> Trial:
     rehearsal: Rehearsal = torch.load(folder / REHEARSAL, weights_only=False)
     measured = (folder / REFERENCE).exists()
     if not measured and candidate.precision != "32":
-        return Trial(**candidate._asdict(), seconds=0.0, problem="no float32 came to an end to compare it with")
+        problem = "no float32 came to an end to compare it with"
+        return Trial(**candidate._asdict(), seconds=0.0, problem=problem, usable=False)
     found = run(rehearsal, candidate)
     if not measured:
         atomic.write_with(folder / REFERENCE, lambda path: torch.save(tuple(found), path))
@@ -83,4 +112,4 @@ def _tried(folder: Path, threads: int, candidate: Candidate) -> Trial:
 def _failed(candidate: Candidate, error: RejectedInput | None) -> Trial:
     assert error is not None
     problem = ENDINGS.get(error.code) or f"it could not be tried: {error.message}"
-    return Trial(**candidate._asdict(), seconds=0.0, problem=problem)
+    return Trial(**candidate._asdict(), seconds=0.0, problem=problem, usable=False)

@@ -40,6 +40,8 @@ class Trial(Frozen):
         Parameters whose gradient is not finite or not close, where the loss is.
     problem : str
         Why it cannot be trusted; empty if it can.
+    usable : bool
+        False where it did not come to an end or gave what is not finite: no training can live with that.
     """
 
     precision: Precision
@@ -50,6 +52,7 @@ class Trial(Frozen):
     gradient_error: float = 0.0
     wrong: tuple[str, ...] = ()
     problem: str = ""
+    usable: bool = True
 
     @property
     def verdict(self) -> str:

@@ -3,13 +3,16 @@
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.training.precision.apart import apart
-from pipeline.training.precision.choice import Candidate, Layout, PrecisionChoice, Trial
+from pipeline.training.precision.choice import Candidate, Layout, Precision, PrecisionChoice, Trial
 from pipeline.training.precision.devices import fast_precisions
+from pipeline.training.precision.given import settle_given
 from pipeline.training.precision.proving import LEAST_GAIN, InThisProcess, Try, prove_with
 from pipeline.training.precision.rehearsal import Rehearsal
 
@@ -24,13 +27,15 @@ def choose_precision(
     images: Tensor,
     labels: Tensor,
     device: torch.device,
+    run_folder: Path | None = None,
 ) -> PrecisionChoice:
-    """Choose precision and layout.
+    """Choose precision and layout, or prove those that are given.
 
     Parameters
     ----------
     wanted : str
-        ``auto``, ``32``, ``bf16-mixed`` or ``16-mixed``; anything but auto is taken as it is.
+        ``auto``, ``32``, ``bf16-mixed`` or ``16-mixed``; what is given on a processor is proven, see
+        :mod:`pipeline.training.precision.given`.
     layout : str
         ``auto``, ``contiguous`` or ``channels_last``.
     classifier : nn.Module
@@ -41,16 +46,24 @@ def choose_precision(
         A real training batch, of the largest size.
     device : torch.device
         Where training will run.
+    run_folder : Path or None
+        Held by this process; candidates on a processor are tried below it.
+
+    Raises
+    ------
+    TrainingError
+        The given precision cannot be trained in on this processor.
     """
+    rehearsal = Rehearsal(classifier, loss, images, labels, device)
     if wanted != "auto":
-        fixed: Layout = "channels_last" if layout == "channels_last" else "contiguous"
-        return PrecisionChoice.model_validate({"precision": wanted, "layout": fixed, "reason": "given"})
+        given = Candidate(cast(Precision, wanted), "channels_last" if layout == "channels_last" else "contiguous")
+        return settle_given(given, device, lambda: _trying(rehearsal, run_folder))
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
     if layout != "auto":
         layouts = tuple(name for name in layouts if name == layout)
     fast = fast_precisions(device)
     candidates = [Candidate(name, kind) for kind in layouts for name in ("32", *fast)]
-    with _trying(Rehearsal(classifier, loss, images, labels, device)) as attempt:
+    with _trying(rehearsal, run_folder) as attempt:
         trials = prove_with(attempt, classifier, candidates)
     choice = decide(trials, f"{len(images)} cases on {device.type}" + ("" if fast else ", which has no half precision"))
     for trial in trials:
@@ -83,6 +96,6 @@ def _name(trial: Trial) -> str:
     return f"{trial.precision}{but} with {trial.layout}"
 
 
-def _trying(rehearsal: Rehearsal) -> AbstractContextManager[Try]:
+def _trying(rehearsal: Rehearsal, run_folder: Path | None) -> AbstractContextManager[Try]:
     """Candidates on a processor are tried apart: there a faulty kernel can end the process."""
-    return apart(rehearsal) if rehearsal.device.type == "cpu" else nullcontext(InThisProcess(rehearsal))
+    return apart(rehearsal, run_folder) if rehearsal.device.type == "cpu" else nullcontext(InThisProcess(rehearsal))

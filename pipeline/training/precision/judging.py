@@ -45,6 +45,7 @@ def judge(candidate: Candidate, found: Measured, reference: Measured) -> Trial:
         gradient_error=errors[worst] if math.isfinite(errors[worst]) else 0.0,
         wrong=wrong if trusted_loss else (),
         problem=problem,
+        usable=all(map(math.isfinite, (*found.losses, *errors.values()))),
     )
 
 
