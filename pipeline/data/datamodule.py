@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.loader import CaseLoader
 from pipeline.data.resampling import kernel
-from pipeline.data.sampling import EpochOrder, EpochSampler, EvenBatches, balanced_weights
+from pipeline.data.sampling import EpochOrder, EpochSampler, EvenBatches, weights_by
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
 from pipeline.domain.manifest import Manifest
@@ -78,14 +78,7 @@ class CaseDataModule(pl.LightningDataModule):
         }
         self.visits: NDArray[np.float64] | None = None
         if settings.balance:
-            by_name = {finding.name: finding for finding in manifest.findings}
-            if settings.balance not in by_name:
-                known = ", ".join(by_name) or "none"
-                raise TrainingError(
-                    f"data.balance names {settings.balance!r}, the manifest's findings are: {known}.",
-                    "Name one of them.",
-                )
-            self.visits = balanced_weights(self.datasets[Split.TRAIN].cases, by_name[settings.balance])
+            self.visits = weights_by(settings.balance, self.datasets[Split.TRAIN].cases, manifest.findings)
 
     def train_dataloader(self) -> CaseLoader:
         """Shuffled by (seed, epoch), augmented."""

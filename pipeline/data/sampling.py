@@ -120,6 +120,21 @@ class EvenBatches(Sampler[list[Visit]]):
         return [len(part) for part in np.array_split(np.arange(len(self.sampler)), len(self))]
 
 
+def weights_by(name: str, cases: Sequence[Case], findings: Sequence[Finding]) -> NDArray[np.float64]:
+    """Weigh by the finding of a name; see :func:`balanced_weights`.
+
+    Raises
+    ------
+    TrainingError
+        No finding has the name, or none of its weights is possible.
+    """
+    by_name = {finding.name: finding for finding in findings}
+    if name not in by_name:
+        known = ", ".join(by_name) or "none"
+        raise TrainingError(f"data.balance names {name!r}, the manifest's findings are: {known}.", "Name one of them.")
+    return balanced_weights(cases, by_name[name])
+
+
 def balanced_weights(cases: Sequence[Case], finding: Finding) -> NDArray[np.float64]:
     """Weights that visit each class of a finding equally often; a case of unknown class keeps its plain share.
 

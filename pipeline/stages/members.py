@@ -8,7 +8,7 @@ percentiles of its voxels and no label (as in nnU-Net). The test split is read b
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from pipeline.cohort.folds import Folds, deal_folds, pooled
 from pipeline.cohort.near_copies import Thumbnails
 from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.domain.case import Split
-from pipeline.domain.encoding import encode_labels
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import digest
 from pipeline.domain.manifest import Manifest
@@ -33,7 +32,7 @@ from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_
 from pipeline.tracking.journal import journal_path, read_journal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.records import Ended
-from pipeline.training.losses import check_learnable
+from pipeline.training.missing_classes import AUROC_ASKED, check_classes
 from pipeline.training.run_folder import alone, claim, once, worded
 
 if TYPE_CHECKING:
@@ -91,6 +90,7 @@ def train_members(
         journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
         cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
         save_rejections(config.out, rejections)
+        check_members(config, begun.members, {rejection.path for rejection in rejections})
         for count, member in enumerate(begun.members, start=1):
             if not is_finished(member.folder):
                 log.info("member %s, %d of %d", member.name, count, len(begun.members))
@@ -115,16 +115,42 @@ def begin(config: "Config", manifest: Manifest, thumbnails: Thumbnails | None, f
     folds = (once(kept, Folds, deal) if kept.is_file() else deal()) if config.folds else None
     begun = Begun(manifest, folds, tuple(members_of(config, manifest, folds)))
     check_manifest(begun.members[0].manifest, thumbnails)
-    for member in begun.members:
-        try:
-            check_learnable(manifest.findings, encode_labels(member.manifest.of(Split.TRAIN), manifest.findings))
-        except TrainingError as error:
-            raise TrainingError(f"{member.name}: {error.message}", error.remedy) from error
+    check_members(config, begun.members)
     facts = {"manifest digest": manifest.digest, "members": "an ensemble"} | first_weights.facts(config.pretrained)
     claim(config.out, config, facts, free=free, resume=config.resume)
     if folds is not None:
         once(kept, Folds, lambda: folds)
     return begun
+
+
+def check_members(config: "Config", members: Iterable[MemberRun], refused: Collection[str] = ()) -> None:
+    """Refuse members to whose part of the cases a class is wanting, before the first of them trains.
+
+    Parameters
+    ----------
+    refused : collection of str
+        Cases that could not be read.
+
+    Raises
+    ------
+    TrainingError
+        Naming member, finding and class.
+    """
+    for member in members:
+        training, validation = (
+            [case for case in member.manifest.of(split) if case.case not in refused]
+            for split in (Split.TRAIN, Split.VALIDATION)
+        )
+        try:
+            check_classes(member.manifest.findings, training, validation, **asked_of_classes(config))
+        except TrainingError as error:
+            where = member.name if member.fold is None else f"{member.name} (validation is fold {member.fold})"
+            raise TrainingError(f"{where}: {error.message}", error.remedy) from error
+
+
+def asked_of_classes(config: "Config") -> dict[str, str]:
+    """Name the settings that need cases of each class, as :func:`check_classes` takes them."""
+    return {"balance": config.data.balance, "auroc_for": AUROC_ASKED if config.training.monitor == "auroc" else ""}
 
 
 def members_of(config: "Config", manifest: Manifest, folds: Folds | None) -> Iterator[MemberRun]:

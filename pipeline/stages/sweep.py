@@ -20,6 +20,8 @@ from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.config import to_yaml
 from pipeline.credentials import without_credentials
+from pipeline.domain.case import Split
+from pipeline.domain.encoding import encode_labels
 from pipeline.domain.frozen import digest
 from pipeline.domain.manifest import Manifest
 from pipeline.errors import (
@@ -40,6 +42,7 @@ from pipeline.stages.sweep_journal import announce, close, lead, note, record_tr
 from pipeline.stages.sweep_settings import Config
 from pipeline.tracking.settings import TrackingSettings, save_settings
 from pipeline.training.fitting import FITTED, Fitted
+from pipeline.training.missing_classes import check_auroc
 from pipeline.training.ranks import rank_of
 from pipeline.training.run_folder import CHECKPOINTS, alone, claim, worded
 from pipeline.training.search.page import best_of, write_pages
@@ -68,7 +71,7 @@ def run(config: Config) -> Outcome:
     ConfigError
         The base, or a value of the space, is no valid setting.
     UsageError
-        The folder or the storage holds another search.
+        The folder or the storage holds another search, or a trial's folder is in use or holds another run.
     TrainingError
         No trial could be trained.
     StoppedBySignal, DiskFull
@@ -86,6 +89,9 @@ def search(config: Config, manifest: Manifest, read: Read) -> Outcome:
     """Search on a manifest whose scans `read` reads; see :func:`run`."""
     check_space(config)
     base = config_of_trial(config, {}, config.out)
+    if config.objective == "auroc" and not base.folds:
+        validation = encode_labels(manifest.of(Split.VALIDATION), manifest.findings)
+        check_auroc(manifest.findings, validation, "objective: auroc")
     kept = config.model_copy(update={"storage": without_credentials(config.storage)})
     values = base.model_dump(mode="json", exclude=set(WHERE))
     identity = digest([values, kept.model_dump(mode="json", include={"space", "objective"}), manifest.digest])
@@ -197,8 +203,8 @@ def run_trial(config: Config, trials: Trials, number: int, manifest: Manifest, r
         except OutdoneError as outdone:
             trials.prune(number)
             log.info("trial %d: %s", number, outdone.message)
-        except (StoppedBySignal, DiskFull):
-            raise
+        except (StoppedBySignal, DiskFull, UsageError):
+            raise  # none is the fault of the trial's settings: it stays open, and the same command goes on with it
         except (ResdxError, torch.OutOfMemoryError) as error:
             reason = error.message if isinstance(error, ResdxError) else "out of memory"
             trials.fail(number, reason)

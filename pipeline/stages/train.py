@@ -35,7 +35,7 @@ from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.planning import PlanSettings
 from pipeline.readers.options import ReadOptions
 from pipeline.stages import first_weights
-from pipeline.stages.members import train_members
+from pipeline.stages.members import asked_of_classes, train_members
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
@@ -51,6 +51,7 @@ from pipeline.training.finetuning import beginning as finetuning
 from pipeline.training.finetuning.adapters import check_installed, merged
 from pipeline.training.fitting import FITTED, WATCHED, Fitted, fit
 from pipeline.training.losses import training_loss
+from pipeline.training.missing_classes import check_classes
 from pipeline.training.precision import PrecisionChoice, choose_precision
 from pipeline.training.precision.table import save_table
 from pipeline.training.ranks import rank_of
@@ -183,6 +184,8 @@ def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = 
         return train_members(config, manifest, read, train, shown, FREE)
     check_installed(config.training.finetune.lora)
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
+    training, validation = manifest.of(Split.TRAIN), manifest.of(Split.VALIDATION)
+    check_classes(manifest.findings, training, validation, **asked_of_classes(config))
     facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
     facts |= resampling.facts(config.data.augmentation)
     claim(config.out, config, facts, free=FREE, resume=config.resume)

@@ -28,8 +28,9 @@ from pipeline.training.callbacks import EpochBar, NonFiniteGuard, Recorder
 from pipeline.training.checkpoints import LAST, SealedCheckpointIO, resumable
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
-from pipeline.training.keeping import KeepBest, KeepLast, StopEarly
+from pipeline.training.keeping import IN_VALIDATION, KeepBest, KeepLast, StopEarly
 from pipeline.training.losses import FindingsLoss, check_learnable, training_loss
+from pipeline.training.missing_classes import AUROC_ASKED, check_auroc
 from pipeline.training.module import TrainingModule
 from pipeline.training.parts import Parts, free_memory, is_out_of_memory
 from pipeline.training.precision import PrecisionChoice
@@ -192,10 +193,7 @@ def _fit(
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
         except SIGTERMException as stop:
-            raise StoppedBySignal(
-                f"Stopped by SIGTERM in epoch {trainer.current_epoch + 1}.",
-                "Everything is saved; the same command goes on from here.",
-            ) from stop
+            raise stopped(trainer.current_epoch + 1, validating=IN_VALIDATION in stop.args) from stop
         except SystemExit as stop:  # Lightning ends the process where it was interrupted
             raise KeyboardInterrupt from stop
         except (RuntimeError, MemoryError) as error:
@@ -213,6 +211,8 @@ def _fit(
         journal.tags({"resdx.memory": parts.told[0]})
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
+    if module.stopping.asked and not module.stopping.agreed:  # of several ranks, behind the last step
+        raise stopped(len(fitted.history))
     return fitted
 
 
@@ -267,6 +267,15 @@ def make_trainer(
         )
 
 
+def stopped(epoch: int, *, validating: bool = False) -> StoppedBySignal:
+    """Say where SIGTERM stopped a training, and what the same command begins with."""
+    if validating:
+        remedy = "All steps are saved; the same command goes on with this validation, from its first case."
+        return StoppedBySignal(f"Stopped by SIGTERM in the validation of epoch {epoch}.", remedy)
+    remedy = "Everything is saved; the same command goes on from here."
+    return StoppedBySignal(f"Stopped by SIGTERM in epoch {epoch}.", remedy)
+
+
 def choose_monitor(settings: TrainingSettings, classifier: Classifier, validation: NDArray[np.int64]) -> bool:
     """Whether AUROC chooses the best epoch.
 
@@ -277,12 +286,9 @@ def choose_monitor(settings: TrainingSettings, classifier: Classifier, validatio
     """
     if settings.monitor == "loss":
         return False
+    if settings.monitor == "auroc":
+        check_auroc(classifier.findings, validation, AUROC_ASKED)
     possible = has_auroc(classifier.findings, validation)
-    if settings.monitor == "auroc" and not possible:
-        raise TrainingError(
-            "training.monitor is auroc, and a finding of the validation split has one class only.",
-            "Choose monitor: loss, or a larger validation split.",
-        )
     if not possible:
         log.warning("AUROC is not defined on this validation split; the best epoch is chosen by its loss.")
     return possible

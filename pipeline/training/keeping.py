@@ -19,6 +19,9 @@ from pipeline.training.module import SCORE, TrainingModule
 
 log = logging.getLogger("resdx")
 
+IN_VALIDATION = "in validation"
+"""Argument of a stop that cuts a validation off."""
+
 
 class KeepBest(Checkpoint):
     """Keeps the epoch of the highest score in ``best.ckpt``. A score that is not finite is never the best.
@@ -154,7 +157,7 @@ class KeepLast(Checkpoint):
     def _stop_validating(self, trainer: pl.Trainer) -> None:
         if trainer.received_sigterm and trainer.world_size == 1:
             self._save(trainer)
-            raise SIGTERMException
+            raise SIGTERMException(IN_VALIDATION)
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self._path)

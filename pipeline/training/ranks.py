@@ -88,7 +88,8 @@ class StopTogether(Callback):
     """Lets several ranks stop behind the same step, whichever of them SIGTERM reaches, and when.
 
     Lightning's handler makes the ranks talk to each other wherever they are just then, which leaves them waiting for
-    one another.
+    one another. What arrives in a validation stops them behind the first step of the next epoch, and in the last one
+    behind the training: nothing is repeated, but the grace that a scheduler gives must last for a validation.
 
     Attributes
     ----------

@@ -14,6 +14,7 @@ import yaml
 from mlflow import MlflowClient
 from phantoms.spheres import make_manifest, read
 
+from pipeline.domain.case import Split
 from pipeline.errors import ConfigError, OutdoneError, StoppedBySignal, TrainingError, UsageError
 from pipeline.stages import sweep as stage
 from pipeline.stages import train as training
@@ -243,6 +244,38 @@ def test_folders_of_several_machines_share_one_storage(tmp_path: Path, made: Mad
         search(make_config(tmp_path, "three", **given | {"space": space}), MANIFEST, read)
     with pytest.raises(UsageError, match=r"manifest digest: was"):
         search(make_config(tmp_path, "one", **given), make_manifest(train=21, validation=10, ndim=2), read)
+
+
+def test_a_folder_that_cannot_be_taken_ends_the_search_and_costs_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = tmp_path / "search" / "trials" / "trial-0001" / "members" / "seed0"
+
+    def train(config: training.Config) -> None:
+        with alone(config.out / "members" / "seed0"):
+            pass
+
+    made = Made(stop=train)
+    monkeypatch.setattr(training, "train", made)
+    config = make_config(tmp_path, trials=3)
+    with alone(taken), pytest.raises(UsageError, match=r"Another process is training in .*trial-0001"):
+        search(config, MANIFEST, read)
+    assert made.trained == ["trial-0000"]
+    search(config, MANIFEST, read)
+    assert made.trained == ["trial-0000", "trial-0001", "trial-0002"]
+    assert [row["state"] for row in rows(config)] == ["complete"] * 3
+
+
+def test_a_validation_split_without_the_objective_is_refused_before_the_first_trial(tmp_path: Path, made: Made) -> None:
+    cases = [
+        case.model_copy(update={"labels": case.labels | {"lesion": "no"}}) if case.split is Split.VALIDATION else case
+        for case in MANIFEST.cases
+    ]
+    manifest = MANIFEST.model_copy(update={"cases": tuple(cases)})
+    with pytest.raises(TrainingError, match=r"objective: auroc asks .* no validation case of lesion is yes"):
+        search(make_config(tmp_path), manifest, read)
+    assert made.trained == []
+    search(make_config(tmp_path, objective="loss", trials=1), manifest, read)
 
 
 def test_a_password_is_neither_kept_nor_told(tmp_path: Path) -> None:

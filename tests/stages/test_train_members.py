@@ -226,6 +226,33 @@ def test_a_fold_that_leaves_nothing_to_learn_is_named_before_anything_is_trained
         for case, grade in zip(cases, grades, strict=True)
     )
     manifest = MANIFEST.model_copy(update={"findings": FINDINGS[:1], "cases": labelled})
-    with pytest.raises(TrainingError, match=r"fold\d-seed0: lesion: the \d+ known labels"):
+    with pytest.raises(TrainingError, match=r"fold\d-seed0 \(validation is fold \d\): lesion: the \d+ known labels"):
         train(make_config(tmp_path / "run", folds=3), manifest, read)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"data": {"balance": "size"}},
+            r"fold\d-seed0 \(validation is fold \d\): .* no training case is (large|small)",
+        ),
+        ({"training": {"monitor": "auroc"}}, r"fold\d-seed0 \(validation is fold \d\): .* of size is small, large"),
+        ({"data": {"balance": "side"}}, "fold1-seed0 .*balance names 'side'"),
+    ],
+)
+def test_a_class_that_a_fold_lacks_is_named_before_anything_is_trained(
+    tmp_path: Path, trainings: Trainings, changes: dict[str, Any], message: str
+) -> None:
+    """One case is large and one small: some member trains without it, and some fold knows nothing but none."""
+    cases = [case for case in MANIFEST.cases if case.split is not Split.TEST][:12]
+    sizes = ["large", "small", *["none"] * 10]
+    labelled = tuple(
+        case.model_copy(update={"labels": {"lesion": "yes" if n % 2 else "no", "size": size}})
+        for n, (case, size) in enumerate(zip(cases, sizes, strict=True))
+    )
+    manifest = MANIFEST.model_copy(update={"cases": labelled})
+    with pytest.raises(TrainingError, match=message):
+        train(make_config(tmp_path / "run", folds=3, **changes), manifest, read)
+    assert trainings.done == [] and not (tmp_path / "run").exists()

@@ -26,7 +26,8 @@ which losses wait for the journal, which is compared itself. The last checkpoint
 END: dict[str, Any] = {"workers": 0}
 KILLED = -9
 TERMS = [("prepare", 9), ("step", 3), ("validation", 1), ("package", 5)]
-WHERE = ["", " in epoch 1", " in epoch 1", ""]
+AGAIN = "All steps are saved; the same command goes on with this validation, from its first case."
+STOPS = [f". {GOES_ON}", f" in epoch 1. {GOES_ON}", f" in the validation of epoch 1. {AGAIN}", f". {GOES_ON}"]
 
 
 def lives(jobs: dict[str, list[dict[str, Any]]], folder: Path) -> tuple[dict[str, list[int]], str]:
@@ -92,7 +93,7 @@ def test_kills_a_full_disk_and_sigterm_leave_no_trace(tmp_path: Path) -> None:
     told = check(jobs, tmp_path, steps=8, epochs=2)
     assert "Traceback" not in told
     stops = [line for line in told.splitlines() if "SIGTERM" in line]
-    assert stops == [f"resdx: Stopped by SIGTERM{where}. {GOES_ON}" for where in WHERE]
+    assert stops == [f"resdx: Stopped by SIGTERM{said}" for said in STOPS]
     last = tmp_path / "write" / "checkpoints" / "last.ckpt"
     assert f"DiskFull: No space is left to write {last}: File too large. What was saved before is whole." in told
     assert not list(tmp_path.rglob(".tmp-*"))

@@ -14,7 +14,8 @@ class RateFinderSettings(Settings):
         default=False,
         description="Look for the learning rate; what is found takes the place of learning_rate. For a new kind of "
         "data or network, where nobody knows the rate; a rate that a paper gives for yours is as good. Costs `steps` "
-        "training steps, once a run.",
+        "training steps, once a run. Its steps are of one batch in one process: with accumulate, or several processes, "
+        "training makes larger steps, for which the found rate is on the low side.",
     )
     lowest: PositiveFloat = Field(default=1e-6, description="Rate of the first step.")
     highest: PositiveFloat = Field(default=1.0, description="Rate of the last step, if the loss holds that long.")

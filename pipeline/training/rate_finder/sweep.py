@@ -36,7 +36,9 @@ def find_rate(
     """Try rising learning rates, in float32, and choose one.
 
     Each step takes a batch of training, clips as training does, and goes by the optimizer of training; stages that
-    stand still in the first epoch stand still, and rates of stages keep their proportions. Images are not mixed.
+    stand still in the first epoch stand still, and rates of stages keep their proportions. Images are not mixed. A step
+    is one batch of one process, also where training accumulates several or several processes share a step: such steps
+    have less noise and bear a higher rate than what is found, if anything.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ class ResidualRatios:
     """Listens at the sums of residual blocks while armed; otherwise it costs nothing.
 
     Disarm it behind the forward pass: activation checkpointing runs blocks a second time in the backward pass, which
-    would count them twice.
+    would count them twice. So a batch that goes through the network in parts is heard in its first part alone.
     """
 
     def __init__(self, places: Sequence[Place]) -> None:

@@ -14,7 +14,8 @@ class DepthWatchSettings(Settings):
         default=True,
         description="Measure each stage: norm of its gradient, residual branch to shortcut |F(x)| / |x|, update to "
         "weights. Metrics depth/..., a chart by depth, and a warning that names the stage whose gradients vanish or "
-        "explode. The weights come out the same with and without.",
+        "explode. The weights come out the same with and without. Residual branches are measured on the first "
+        "`micro_batch` cases of a batch that goes through the network in parts; gradients and updates on all.",
     )
     every: PositiveInt = Field(
         default=20,
