@@ -14,7 +14,7 @@ from pipeline.domain.selection import Selection
 from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.errors import PlanError
 from pipeline.machine import memory_limit
-from pipeline.preprocessing.resources import choose_batch_size, choose_depth
+from pipeline.preprocessing.resources import MemoryOf, assumed_memory, choose_batch_size, choose_depth
 from pipeline.preprocessing.sizing import (
     MAX_VOXELS,
     choose_grid,
@@ -68,8 +68,18 @@ class PlanSettings(Settings):
     )
 
 
-def make_plan(fingerprint: Fingerprint, settings: PlanSettings, select: Selection | None = None) -> Plan:
+def make_plan(
+    fingerprint: Fingerprint,
+    settings: PlanSettings,
+    select: Selection | None = None,
+    memory_of: MemoryOf | None = None,
+) -> Plan:
     """Decide everything that the settings leave open; `select`, by which the series were chosen, goes along.
+
+    Parameters
+    ----------
+    memory_of : callable, optional
+        Counts the memory of the network that is to be trained, for the batch size; without it one is assumed.
 
     Raises
     ------
@@ -80,7 +90,7 @@ def make_plan(fingerprint: Fingerprint, settings: PlanSettings, select: Selectio
     fit, fit_decision = _fit(fingerprint, settings)
     spacing, size, grid_decisions = _grid(fingerprint, settings, fit)
     intensity, intensity_decision = _intensity(fingerprint, settings)
-    depth, batch_size, precision, cost_decisions = _cost(fingerprint, settings, size)
+    depth, batch_size, precision, cost_decisions = _cost(fingerprint, settings, spacing, size, memory_of)
     mask = _two_valued(fingerprint.intensities)
     augmentation, strength_decisions = choose_strengths(fingerprint, size, fit=fit, mask=mask)
     try:
@@ -273,13 +283,23 @@ def _two_valued(found: Intensities) -> bool:
 
 
 def _cost(
-    fingerprint: Fingerprint, settings: PlanSettings, size: tuple[int, ...]
+    fingerprint: Fingerprint,
+    settings: PlanSettings,
+    spacing: tuple[float, ...] | None,
+    size: tuple[int, ...],
+    memory_of: MemoryOf | None,
 ) -> tuple[int, int, str, tuple[Decision, ...]]:
     """Depth, batch size and precision with their reasons."""
     depth, depth_reason = choose_depth(fingerprint.cases, size)
     limit = settings.memory_bytes or memory_limit()
-    batch = choose_batch_size(fingerprint.cases, size, limit)
-    batch_reason = f"{fingerprint.cases} cases of {math.prod(size)} voxels, memory limit {limit / 2**30:.1f} GiB"
+    memory = assumed_memory(size)
+    if memory_of is not None:
+        memory = memory_of(settings.depth or depth, size, spacing, fingerprint.channels)
+    batch = choose_batch_size(fingerprint.cases, size, limit, memory)
+    batch_reason = (
+        f"{fingerprint.cases} cases of {math.prod(size)} voxels, memory limit {limit / 2**30:.1f} GiB, "
+        f"{memory.of_case / 2**20:.1f} MiB a case ({memory.network})"
+    )
     precision_reason = "a precision is proven on the real model and a real batch before it is trusted"
     values = (settings.depth or depth, settings.batch_size or batch, settings.precision or "auto")
     decisions = tuple(

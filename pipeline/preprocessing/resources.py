@@ -1,13 +1,15 @@
 """What the machine and the amount of data allow: batch size, depth."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 ACTIVATION_BYTES = 6_000
 """Memory of one training sample per input voxel: an 18-layer network of width 64 keeps about 17 float32 maps of 64
 channels at full size (stem that does not downsample), and the optimizer's share. An upper bound for larger stems."""
 
 MEMORY_SHARE = 0.5
-"""Part of the limit that activations may take; the rest is for weights, the loader, libraries and other programs."""
+"""Part of the limit that training may take; the rest is for the loader, libraries and other programs."""
 
 LARGEST_BATCH = {2: 64, 3: 32}
 SMALLEST_BATCH = 4
@@ -21,9 +23,38 @@ SMALL_SIDE = 16
 """Inputs with a side below this leave a deeper network nothing to see."""
 
 
-def choose_batch_size(cases: int, size: tuple[int, ...], limit_bytes: int) -> int:
+class NetworkMemory(NamedTuple):
+    """What training a network takes.
+
+    Attributes
+    ----------
+    network : str
+        In words.
+    of_case : int
+        Bytes for each case of a batch.
+    fixed : int
+        Bytes for weights, gradients and the optimizer.
+    """
+
+    network: str
+    of_case: int
+    fixed: int = 0
+
+
+MemoryOf = Callable[[int, tuple[int, ...], tuple[float, ...] | None, int], NetworkMemory]
+"""Counts the memory of the network that is to be trained, for depth, size and spacing of a plan and input channels."""
+
+
+def assumed_memory(size: tuple[int, ...]) -> NetworkMemory:
+    """Memory of the usual network, where none is named."""
+    return NetworkMemory(
+        "18 layers of width 64 assumed, as no network is named here", ACTIVATION_BYTES * math.prod(size)
+    )
+
+
+def choose_batch_size(cases: int, size: tuple[int, ...], limit_bytes: int, memory: NetworkMemory) -> int:
     """Largest power of two that memory, the number of cases and the usual maximum allow; at least 1."""
-    by_memory = limit_bytes * MEMORY_SHARE / (ACTIVATION_BYTES * math.prod(size))
+    by_memory = (limit_bytes * MEMORY_SHARE - memory.fixed) / memory.of_case
     by_cases = max(SMALLEST_BATCH, cases / STEPS_PER_EPOCH)
     most = max(1.0, min(by_memory, by_cases, LARGEST_BATCH[len(size)]))
     return int(2 ** math.floor(math.log2(most)))

@@ -24,6 +24,7 @@ from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, TrainingError
 from pipeline.networks.classifier import Classifier
+from pipeline.networks.settings import NetworkSettings
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.stages.depth_study_settings import OWN, Config
 from pipeline.stages.outcome import Outcome
@@ -91,7 +92,8 @@ def study(config: Config, manifest: Manifest, read: Read) -> Outcome:
     claim(config.out, config, {"manifest digest": manifest.digest}, free=FREE, resume=True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    _, plan = decide_plan(config.out, manifest, read, config.plan)
+    deepest = config.backbone.model_copy(update={"depth": max(shape.depth for shape in config.shapes)})
+    _, plan = decide_plan(config.out, manifest, read, config.plan, NetworkSettings(backbone=deepest))
     cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
     save_rejections(config.out, rejections)
     prepared = Prepared(plan, cache, rejections, config.course.batch_size or plan.batch_size)

@@ -180,7 +180,7 @@ def plan_for_all(config: "Config", begun: Begun, read: Read) -> tuple[Fingerprin
         return found.model_copy(update={"manifest": begun.manifest.digest})
 
     once(config.out / DECIDED[0], Fingerprint, measure_once)
-    return decide_plan(config.out, begun.manifest, read, config.plan)
+    return decide_plan(config.out, begun.manifest, read, config.plan, config.network)
 
 
 def train_member(config: "Config", member: MemberRun, read: Read, train_one: TrainOne) -> None:

@@ -16,6 +16,8 @@ from pipeline.domain.rejection import Rejection
 from pipeline.domain.volume import Volume
 from pipeline.errors import TrainingError
 from pipeline.evaluation.table import rejection_table
+from pipeline.networks.settings import NetworkSettings
+from pipeline.networks.training_memory import memory_of
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.fingerprint import measure
 from pipeline.preprocessing.planning import PlanSettings, make_plan
@@ -46,10 +48,13 @@ def check_manifest(manifest: Manifest, thumbnails: Thumbnails | None) -> None:
     leaks.check(manifest.cases, thumbnails, acknowledged=manifest.acknowledged_leaks > 0)
 
 
-def decide_plan(out: Path, manifest: Manifest, read: Read, settings: PlanSettings) -> tuple[Fingerprint, Plan]:
-    """Measure and plan; a run folder that has fingerprint.json and plan.json keeps them."""
+def decide_plan(
+    out: Path, manifest: Manifest, read: Read, settings: PlanSettings, network: NetworkSettings
+) -> tuple[Fingerprint, Plan]:
+    """Measure and plan for a network; a run folder that has fingerprint.json and plan.json keeps them."""
     fingerprint = once(out / "fingerprint.json", Fingerprint, partial(measure, manifest, Split.TRAIN, read))
-    return fingerprint, once(out / "plan.json", Plan, partial(make_plan, fingerprint, settings, manifest.select))
+    plan = partial(make_plan, fingerprint, settings, manifest.select, partial(memory_of, network))
+    return fingerprint, once(out / "plan.json", Plan, plan)
 
 
 def fill_cache(

@@ -225,7 +225,7 @@ def follow(config: Config, manifest: Manifest, read: Read) -> Outcome:
 
 def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     """Measure, plan and prepare; a run that goes on keeps the plan it began with."""
-    fingerprint, plan = decide_plan(config.out, manifest, read, config.plan)
+    fingerprint, plan = decide_plan(config.out, manifest, read, config.plan, config.network)
     network = config.network.resolved(plan.depth, plan.size, plan.spacing)
     first_weights.check(config.pretrained, network, manifest.findings, plan)
     finetuning.check(config.training.finetune, network, manifest.findings, plan.ndim, plan.channels)

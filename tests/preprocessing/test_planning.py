@@ -1,6 +1,7 @@
 """Decisions follow from the measurements by stated rules, carry their numbers, and refuse contradictions."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +12,7 @@ from pipeline.domain.geometry import Unit
 from pipeline.domain.plan import Plan, Window, ZScore
 from pipeline.errors import ConfigError, PlanError
 from pipeline.preprocessing.planning import PlanSettings, make_plan
+from pipeline.preprocessing.resources import NetworkMemory
 
 GIB = 2**30
 
@@ -164,6 +166,21 @@ def test_no_contrast_is_refused() -> None:
 def test_depth_grows_with_the_data(cases: int, depth: int) -> None:
     plan = plan_of(make_fingerprint(cases=cases))
     assert plan.depth == depth and str(cases) in reason(plan, "depth")
+
+
+def test_batch_size_follows_the_network_where_one_is_named() -> None:
+    asked: list[Any] = []
+
+    def memory_of(*given: Any) -> NetworkMemory:
+        asked.append(given)
+        return NetworkMemory("a network", GIB // 4, 4 * GIB)
+
+    chosen = PlanSettings.from_mapping({"memory_bytes": 16 * GIB, "depth": 34})
+    plan = make_plan(make_fingerprint(), chosen, memory_of=memory_of)
+    assert plan.batch_size == 16  # half of 16 GiB, less 4 that are fixed
+    assert asked == [(34, (28, 28, 28), plan.spacing, 1)]
+    assert "256.0 MiB a case (a network)" in reason(plan, "batch_size")
+    assert "18 layers of width 64 assumed" in reason(plan_of(make_fingerprint()), "batch_size")
 
 
 def test_batch_size_respects_memory_and_cases() -> None:
