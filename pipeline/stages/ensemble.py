@@ -19,6 +19,7 @@ from pipeline.package.card import Member, spread_rows
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.stages.packaging import Trained, logits_of, make_package
+from pipeline.stages.training_review import Reviewer
 
 if TYPE_CHECKING:
     from pipeline.stages.train import Config
@@ -87,8 +88,10 @@ class Ensemble:
         return tuple(sorted({member.fold for member in self.members if member.fold is not None}))
 
 
-def pack_ensemble(folder: Path, ensemble: Ensemble, config: "Config", cache: PreparedCache) -> ModelPackage:
-    """Make the package of all members.
+def pack_ensemble(
+    folder: Path, ensemble: Ensemble, config: "Config", cache: PreparedCache
+) -> tuple[ModelPackage, Reviewer]:
+    """Make the package of all members, and the review of what it says of the cases that it is scored on.
 
     With folds, temperature and operating point are fitted to the logits of each case by the members that did not train
     on it; otherwise to the mean logits of the validation split.
@@ -127,7 +130,8 @@ def pack_ensemble(folder: Path, ensemble: Ensemble, config: "Config", cache: Pre
         members=tuple(map(score_member, ensemble.members)),
         scored_on=OUT_OF_FOLD if ensemble.folds else Split.VALIDATION.value,
     )
-    return make_package(folder, trained, cache, config.operating_point, logits)
+    reviewer = Reviewer(ensemble.manifest.findings, cases, cache, config.out, config.tracking.sample_images)
+    return make_package(folder, trained, cache, config.operating_point, logits, look=reviewer.look), reviewer
 
 
 def out_of_fold(
@@ -192,21 +196,6 @@ def notes_of(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for note in dict.fromkeys(note for own in notes.values() for note in own[1:]):
         by = [name for name, own in notes.items() if note in own[1:]]
         yield note if len(by) == len(notes) else f"{', '.join(by)}: {note}"
-
-
-def metrics_of(members: Sequence[Member], *, summed: bool = False) -> dict[str, float]:
-    """Scores of one member, or their mean and standard deviation, for the journal."""
-    found: dict[str, float] = {}
-    for finding, first in members[0].scores.items():
-        values = [value for member in members if (value := member.scores[finding].value) is not None]
-        name = f"{finding}_{first.metric}"
-        if summed and values:
-            found[f"members/{name}_mean"] = float(np.mean(values))
-            if len(values) > 1:
-                found[f"members/{name}_std"] = float(np.std(values, ddof=1))
-        elif values:
-            found[f"member/{name}"] = values[0]
-    return found
 
 
 def closing_lines(package: ModelPackage) -> Iterator[str]:

@@ -8,7 +8,7 @@ percentiles of its voxels and no label (as in nnU-Net). The test split is read b
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,21 @@ from pipeline.cohort.near_copies import Thumbnails
 from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.domain.case import Split
 from pipeline.domain.fingerprint import Fingerprint
-from pipeline.domain.frozen import digest
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, TrainingError
 from pipeline.preprocessing.fingerprint import measure
 from pipeline.stages import first_weights
-from pipeline.stages.ensemble import Ensemble, MemberRun, closing_lines, metrics_of, pack_ensemble, score_member
+from pipeline.stages.ensemble import Ensemble, MemberRun, closing_lines, pack_ensemble, score_member
+from pipeline.stages.ensemble_record import description, metrics_of, metrics_of_whole
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
+from pipeline.stages.run_record import DECIDED, record
 from pipeline.tracking.journal import journal_path, read_journal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.records import Ended
 from pipeline.training.missing_classes import AUROC_ASKED, check_classes
-from pipeline.training.run_folder import alone, claim, once, worded
+from pipeline.training.run_folder import alone, claim, once
 
 if TYPE_CHECKING:
     from pipeline.stages.train import Config
@@ -43,7 +44,6 @@ log = logging.getLogger("resdx")
 MEMBERS = "members"
 PACKAGE = "package"
 FOLDS = "folds.json"
-DECIDED = ("fingerprint.json", "plan.json")
 
 TrainOne = Callable[["Config", Manifest, Read], object]
 
@@ -62,7 +62,6 @@ def train_members(
     manifest: Manifest,
     read: Read,
     train_one: TrainOne,
-    shown: Mapping[str, Any],
     free: frozenset[str],
 ) -> Outcome:
     """Train every member that is not trained yet, and pack the ensemble.
@@ -71,8 +70,6 @@ def train_members(
     ----------
     train_one : callable
         Trains one network by its settings, in its folder.
-    shown : mapping
-        The settings as MLflow may show them.
     free : frozenset of str
         Settings that may differ when the run goes on.
 
@@ -85,11 +82,11 @@ def train_members(
     """
     begun = begin(config, manifest, kept_thumbnails(config.manifest, manifest), free)
     with tracked(config.out, config.tracking) as journal:
-        journal.params(worded(shown))
         fingerprint, plan = plan_for_all(config, begun, read)
-        journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
         cache, rejections = fill_cache(config.cache or config.out / "cache", plan, manifest, read, config)
         save_rejections(config.out, rejections)
+        network = config.network.resolved(plan.depth, plan.size, plan.spacing)
+        record(config, manifest, plan, network, len(rejections), journal)
         check_members(config, begun.members, {rejection.path for rejection in rejections})
         for count, member in enumerate(begun.members, start=1):
             if not is_finished(member.folder):
@@ -98,12 +95,13 @@ def train_members(
             journal.metrics(metrics_of([score_member(member)]), step=member.number)
         refused = {rejection.path for rejection in rejections}
         ensemble = Ensemble(manifest, begun.members, fingerprint, plan, frozenset(refused))
-        package = pack_ensemble(config.out / PACKAGE, ensemble, config, cache)
-        for name in DECIDED:
-            journal.artifact(config.out / name, "experiment")
+        package, reviewer = pack_ensemble(config.out / PACKAGE, ensemble, config, cache)
+        reviewer.record(journal)
+        journal.describe(description(package))
         tracking = config.tracking
         journal.model(package.folder, package.digest, name=tracking.registered_model, alias=tracking.alias)
-        journal.metrics(metrics_of(package.card.members, summed=True), step=len(begun.members))
+        whole = metrics_of(package.card.members, summed=True) | metrics_of_whole(package)
+        journal.metrics(whole, step=len(begun.members))
     lines = (*closing_lines(package), f"Next: resdx evaluate {package.folder} --manifest {config.manifest} --out ...")
     return Outcome(lines=lines, exit_code=EXIT_SOME_REJECTED if rejections else EXIT_OK)
 

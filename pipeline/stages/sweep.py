@@ -37,6 +37,7 @@ from pipeline.shipped import find_config
 from pipeline.stages import train as training
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.preparation import Read
+from pipeline.stages.run_record import names_only
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.sweep_journal import announce, close, lead, note, record_trial
 from pipeline.stages.sweep_settings import Config
@@ -46,6 +47,7 @@ from pipeline.training.missing_classes import check_auroc
 from pipeline.training.ranks import rank_of
 from pipeline.training.run_folder import CHECKPOINTS, alone, claim, worded
 from pipeline.training.search.page import best_of, write_pages
+from pipeline.training.search.shown import shown_rows, shown_space, shown_value
 from pipeline.training.search.trials import TrialRow, Trials
 
 log = logging.getLogger("resdx")
@@ -115,9 +117,9 @@ def search(config: Config, manifest: Manifest, read: Read) -> Outcome:
 
 def shown(config: Config, base: training.Config) -> dict[str, str]:
     """Word the settings as MLflow may show them: paths by their names only."""
-    own = config.model_dump(mode="json", exclude={"manifest", "out", "base", "settings"})
-    own |= {"base": Path(config.base).name, "manifest": config.manifest.name}
-    return worded(own | {"train": training.names_only(base).model_dump(mode="json", exclude={"tracking"})})
+    own = config.model_dump(mode="json", exclude={"manifest", "out", "base", "settings", "space"})
+    own |= {"base": Path(config.base).name, "manifest": config.manifest.name, "space": shown_space(config.space)}
+    return worded(own | {"train": names_only(base).model_dump(mode="json", exclude={"tracking"})})
 
 
 def config_of_trial(config: Config, values: Mapping[str, Any], out: Path) -> training.Config:
@@ -190,7 +192,8 @@ def run_trial(config: Config, trials: Trials, number: int, manifest: Manifest, r
     """Train a trial, or go on with it, and answer the storage; where it fails that is noted, and the search goes on."""
     folder = folder_of(config, number)
     values = trials.values(number)
-    log.info("trial %d (%d in all): %s", number, config.trials, ", ".join(f"{k}={v}" for k, v in values.items()))
+    told = ", ".join(f"{key}={shown_value(key, value, config.space)}" for key, value in values.items())
+    log.info("trial %d (%d in all): %s", number, config.trials, told)
     with ExitStack() as stack:
         try:
             stack.enter_context(alone(folder))
@@ -265,7 +268,8 @@ def check_first(rows: tuple[TrialRow, ...]) -> None:
 def summarise(config: Config, trials: Trials, tracking: TrackingSettings) -> Outcome:
     """Write table, pictures, page and the best settings; what other processes still train, they add."""
     rows = trials.rows()
-    files = write_pages(config.out, config.name, rows, trials.importances(), objective=config.objective)
+    shown = shown_rows(rows, config.space)
+    files = write_pages(config.out, config.name, shown, trials.importances(), objective=config.objective)
     best = best_of(rows, maximise=config.maximise)
     if best is None:
         if any(row.state == "running" for row in rows):
@@ -290,7 +294,7 @@ def closing_lines(config: Config, rows: tuple[TrialRow, ...], best: TrialRow) ->
     counts = {state: sum(row.state == state for row in rows) for state in ("complete", "pruned", "failed", "running")}
     yield f"{len(rows)} trials: {', '.join(f'{count} {state}' for state, count in counts.items() if count)}."
     yield f"Best: trial {best.number}, validation {config.objective} {best.value:.4f}"
-    yield from (f"  {key}: {value}" for key, value in best.params.items())
+    yield from (f"  {key}: {shown_value(key, value, config.space)}" for key, value in best.params.items())
     yield f"Its package: {folder_of(config, best.number) / training.PACKAGE}"
     yield f"Page: {config.out / 'sweep.html'}"
     yield f"Next: resdx train {config.out / BEST}, and judge that model on the test split, once."

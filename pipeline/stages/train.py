@@ -9,18 +9,15 @@ from typing import Self
 import torch
 from pydantic import Field, NonNegativeInt, model_validator
 
-from pipeline import atomic
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.thumbnails import kept_thumbnails
-from pipeline.config import to_yaml
 from pipeline.data import resampling
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import DataSettings
 from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.fingerprint import Fingerprint
-from pipeline.domain.frozen import digest
 from pipeline.domain.journal import Journal, NullJournal
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
@@ -39,11 +36,11 @@ from pipeline.stages.members import asked_of_classes, train_members
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
+from pipeline.stages.run_record import record
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.together import beating, several, wait_for_first
-from pipeline.stages.training_review import REVIEW, Reviewer, description, record_datasets
+from pipeline.stages.training_review import REVIEW, Reviewer, description
 from pipeline.stages.worker_settings import WorkerSettings
-from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.settings import TrackingSettings
 from pipeline.training.checkpoints import best_weights
@@ -59,7 +56,7 @@ from pipeline.training.rate_finder.curve import RateCurve
 from pipeline.training.rate_finder.settling import settle_rate
 from pipeline.training.rate_finder.sweep import find_rate
 from pipeline.training.review.inputs import InputSample
-from pipeline.training.run_folder import CHECKPOINTS, CONFIG, alone, claim, once, worded
+from pipeline.training.run_folder import CHECKPOINTS, alone, claim, once
 from pipeline.training.search.watching import Watch, Watched
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watch import overfitting_words as overfitting
@@ -180,8 +177,7 @@ def run(config: Config) -> Outcome:
 def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = None) -> Outcome:
     """Train on a manifest whose scans `read` reads, shown to `watch` epoch by epoch; see :func:`run`."""
     if config.folds or config.seeds:
-        shown = names_only(config).model_dump(mode="json", exclude={"tracking"})
-        return train_members(config, manifest, read, train, shown, FREE)
+        return train_members(config, manifest, read, train, FREE)
     check_installed(config.training.finetune.lora)
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     training, validation = manifest.of(Split.TRAIN), manifest.of(Split.VALIDATION)
@@ -196,13 +192,12 @@ def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = 
         tracked(config.out, config.tracking) as journal,
     ):
         experiment = prepare(config, manifest, read)
-        record(config, experiment, journal)
-        journal.params(resampling.facts(config.data.augmentation))
+        record(config, manifest, experiment.plan, experiment.network, len(experiment.rejections), journal)
         watched = Watched(journal, watch) if watch else journal
         fitted, trained_how = fit_network(config, experiment, watched, ready)
         reviewer = review_of(config, experiment)
         package = pack(config, experiment, fitted, trained_how, reviewer)
-        reviewer.record(fitted, journal)
+        reviewer.record(journal, fitted)
         gap = about_overfitting(config, experiment, fitted)
         journal.describe(description(fitted, package, (*fitted.warnings, *gap)))
         overfitting.keep(gap, config.out / WATCHED, journal)
@@ -248,31 +243,6 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
             excluded=[rejection.path for rejection in rejections],
         ),
     )
-
-
-def record(config: Config, experiment: Experiment, journal: FileJournal) -> None:
-    """Write to the journal what the run is made of; paths by their names only."""
-    manifest, plan = experiment.manifest, experiment.plan
-    shown = names_only(config).model_copy(update={"network": experiment.network})
-    journal.params(worded(shown.model_dump(mode="json", exclude={"tracking"})))
-    journal.params({f"planned.{decision.name}": decision.value for decision in plan.decisions})
-    counts = {f"cases.{split.value}": len(manifest.of(split)) for split in Split}
-    journal.params(counts | {"cases.rejected": len(experiment.rejections)})
-    journal.tags({"resdx.manifest": manifest.digest, "resdx.plan": digest(plan)})
-    record_datasets(manifest, config.manifest.stem, journal)
-    atomic.write_text(config.out / "tracking" / CONFIG, to_yaml(shown))
-    for path in (config.out / "tracking" / CONFIG, config.out / "plan.json", config.out / "fingerprint.json"):
-        journal.artifact(path, "experiment")
-
-
-def names_only(config: Config) -> Config:
-    """Reduce the paths of settings to names: what may be shown elsewhere."""
-    weights = config.pretrained.file
-    pretrained = config.pretrained.model_copy(update={"file": Path(weights.name) if weights else None})
-    cache = Path(config.cache.name) if config.cache else None
-    names = {"manifest": Path(config.manifest.name), "out": Path(config.out.name)}
-    changes = {"cache": cache, "pretrained": pretrained, "tracking": config.tracking.shown()}
-    return config.model_copy(update=names | changes)
 
 
 def fit_network(

@@ -87,11 +87,13 @@ class Reviewer:
             title = "Hardest validation cases, in the order of hardest.csv"
             self._made.append(save_grid(self._folder / "hardest.png", pictures, title))
 
-    def record(self, fitted: Fitted, journal: Journal) -> None:
-        """Give the journal what was made, and the curves."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        curves = save_curves(self._folder / CURVES, fitted.history, fitted.best_epoch)
-        for path in (curves, *self._made):
+    def record(self, journal: Journal, fitted: Fitted | None = None) -> None:
+        """Give the journal what was made, and the curves of the one network that was trained."""
+        curves: list[Path] = []
+        if fitted is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            curves = [save_curves(self._folder / CURVES, fitted.history, fitted.best_epoch)]
+        for path in (*curves, *self._made):
             journal.artifact(path, REVIEW)
 
     def _confusions(self, answers: Answers) -> Iterator[Path]:
@@ -112,21 +114,35 @@ def description(fitted: Fitted, package: ModelPackage, notes: Sequence[str]) -> 
     notes : sequence of str
         Warnings and what was said of the gap between training and validation.
     """
+    best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
+    chosen = f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, by {fitted.monitor} ({best})."
+    return score_table(package, [f"Modality {package.card.data.modality}. {chosen}"], notes)
+
+
+def score_table(
+    package: ModelPackage, said: Sequence[str], notes: Sequence[str], reviewed: str = "curves, confusion, hardest cases"
+) -> str:
+    """Put what is said of a training between its cases and its scores, in Markdown.
+
+    Parameters
+    ----------
+    reviewed : str
+        What there is to look at in the folder of the review.
+    """
     card, data = package.card, package.card.data
     lines = [f"**{card.name}**: {card.intended_use}", "", "| split | cases | patients |", "|---|---|---|"]
     splits = (Split.TRAIN.value, Split.VALIDATION.value)
     lines += [f"| {split} | {data.cases[split]} | {data.patients[split]} |" for split in splits]
-    best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
-    chosen = f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, by {fitted.monitor} ({best})."
-    lines += ["", f"Modality {data.modality}. {chosen}"]
-    lines += ["", "| finding | measure | on validation | interval |", "|---|---|---|---|"]
+    where = next((entry.split for entry in card.scores), Split.VALIDATION.value)
+    scored_on = f"on {where}" if where == Split.VALIDATION.value else where
+    lines += ["", *said, "", f"| finding | measure | {scored_on} | interval |", "|---|---|---|---|"]
     for entry in card.scores:
         lines += [_row(entry.finding, score) for score in entry.scores if score.metric in SHOWN_METRICS]
     lines += ["", f"*{VALIDATION_LIMIT}*"]
     if card.acknowledged_leaks:
         lines += ["", f"**{card.acknowledged_leaks} leaks between splits were acknowledged at ingest.**"]
     lines += ["", *(f"- {note}" for note in notes)] if notes else []
-    lines += ["", f"Look at `{REVIEW}/`: curves, confusion, the hardest cases. Package `{package.digest[:12]}`."]
+    lines += ["", f"Look at `{REVIEW}/`: {reviewed}. Package `{package.digest[:12]}`."]
     return "\n".join(lines)
 
 

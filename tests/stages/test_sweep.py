@@ -23,6 +23,9 @@ from pipeline.tracking.journal import read_journal
 from pipeline.tracking.records import Ended
 from pipeline.training.fitting import Fitted
 from pipeline.training.run_folder import alone
+from pipeline.training.search.settings import Choice
+from pipeline.training.search.shown import shown_rows, shown_space
+from pipeline.training.search.trials import TrialRow
 
 MANIFEST = make_manifest(train=20, validation=10, ndim=2)
 BASE: dict[str, Any] = {
@@ -276,6 +279,40 @@ def test_a_validation_split_without_the_objective_is_refused_before_the_first_tr
         search(make_config(tmp_path), manifest, read)
     assert made.trained == []
     search(make_config(tmp_path, objective="loss", trials=1), manifest, read)
+
+
+def test_weights_are_read_by_name_and_loaded_by_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [f"/home/jane-doe/{folder}/resnet.pt" for folder in ("a", "b")] + ["/home/jane-doe/c/other.pt"]
+
+    def fail(config: training.Config) -> None:
+        if str(config.pretrained.file) == files[0]:
+            raise TrainingError(f"{files[0]} is damaged.", "")
+
+    made = Made(stop=fail)
+    monkeypatch.setattr(training, "train", made)
+    space = {"pretrained.file": {"kind": "categorical", "choices": files}}
+    config = make_config(tmp_path, trials=12, startup_trials=12, space=space | SPACE)
+    with caplog.at_level("INFO", logger="resdx"):
+        outcome = search(config, MANIFEST, read)
+    table, page = ((config.out / name).read_text() for name in ("trials.csv", "sweep.html"))
+    journal = (config.out / "tracking" / "journal.jsonl").read_text()
+    for text in (table, page, journal, "\n".join(outcome.lines).replace(str(config.out), "")):
+        assert "jane-doe" not in text
+    assert "jane-doe" not in " ".join(r.getMessage() for r in caplog.records if r.levelname == "INFO")
+    assert {name in table for name in ("resnet.pt (1)", "resnet.pt (2)", "other.pt")} == {True}
+    assert "resnet.pt (1) is damaged" in page
+    assert str(training.Config.load(config.out / "best.yaml").pretrained.file) in files[1:]
+
+
+def test_weights_within_a_choice_of_more_settings_are_read_by_name_too() -> None:
+    space = {"pretrained": Choice(kind="categorical", choices=({"file": "/home/jane-doe/a.pt", "axes": "ijk"}, {}))}
+    assert shown_space(space)["pretrained"]["choices"] == [{"file": "a.pt", "axes": "ijk"}, {}]
+    (row,) = shown_rows([TrialRow(number=0, state="failed", reason="/home/jane-doe/a.pt is damaged")], space)
+    assert row.reason == "a.pt is damaged"
+    other = {"network.dropout": Choice(kind="categorical", choices=(0.1, None))}
+    assert shown_space(other)["network.dropout"]["choices"] == [0.1, None]
 
 
 def test_a_password_is_neither_kept_nor_told(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Folds and repeated seeds: members as whole runs, and the ensemble that is made of them."""
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,24 @@ def test_members_stand_below_the_run_in_mlflow_and_only_the_ensemble_is_register
         np.mean([member.scores["lesion"].value for member in load_package(trained / "package").card.members])
     )
     assert whole.data.params["folds"] == "2" and "secret" not in str(whole.to_dictionary())
+    assert whole.data.params.items() >= {"cases.validation": "10", "planned.batch_size": "10"}.items()
+    package = load_package(trained / "package")
+    own = {(e.finding, s.metric): s.value for e in package.card.scores for s in e.scores}
+    assert whole.data.metrics["ensemble/lesion_auroc"] == own["lesion", "auroc"]
+    assert whole.data.metrics["ensemble/size_macro_auroc"] == own["size", "macro_auroc"]
+    listed = {
+        folder: {entry.path.removeprefix(f"{folder}/") for entry in client.list_artifacts(whole.info.run_id, folder)}
+        for folder in ("experiment", "review")
+    }
+    assert listed["experiment"] == {"config.yaml", "fingerprint.json", "plan.json"}
+    assert listed["review"] == {"hardest.csv", "hardest.png", "confusion_lesion.png", "confusion_size.png"}
+    with (trained / "review" / "hardest.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 30  # all cases, each by those that did not train on it
+    assert {entry.tags[0].value for entry in whole.inputs.dataset_inputs} == {"training", "validation"}
+    note = whole.data.tags["mlflow.note.content"]
+    assert "Ensemble of 4 networks" in note and "| fold2-seed1 | 15 |" in note and "| out of fold |" in note
+    assert f"| lesion | auroc | {own['lesion', 'auroc']:.3f} |" in note
+    assert "secret" not in (trained / "tracking" / "config.yaml").read_text()
 
 
 def test_a_finished_ensemble_trains_nothing_again(trained: Path, trainings: Trainings) -> None:
