@@ -1,17 +1,13 @@
 """Run the training of one network, from wherever it stopped."""
 
 import logging
-import signal
-import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import pytorch_lightning as pl
-import torch.utils.deterministic
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -21,14 +17,14 @@ from pipeline.data.datamodule import CaseDataModule
 from pipeline.domain.case import Split
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.journal import Journal
-from pipeline.errors import StoppedBySignal, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
 from pipeline.networks.layout import lay_out
-from pipeline.training.callbacks import EpochBar, NonFiniteGuard, Recorder
-from pipeline.training.checkpoints import LAST, SealedCheckpointIO, resumable
+from pipeline.training.callbacks import Recorder
+from pipeline.training.checkpoints import LAST, resumable
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
-from pipeline.training.keeping import IN_VALIDATION, KeepBest, KeepLast, StopEarly
+from pipeline.training.keeping import IN_VALIDATION, KeepBest
 from pipeline.training.losses import FindingsLoss, check_learnable, training_loss
 from pipeline.training.missing_classes import AUROC_ASKED, check_auroc
 from pipeline.training.module import TrainingModule
@@ -41,6 +37,8 @@ from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.sealed import previous
 from pipeline.training.selection import has_auroc
 from pipeline.training.settings import SHARDING, TrainingSettings
+from pipeline.training.stopping import lightning_takes_sigterm, stopped
+from pipeline.training.trainer import make_trainer, quiet
 from pipeline.training.watch.depth import DepthWatch
 from pipeline.training.watch.overfitting import OverfittingWatch
 
@@ -136,62 +134,64 @@ def fit(
     visits = data.visits if isinstance(data, CaseDataModule) else None
     loss = training_loss(findings, labels[Split.TRAIN], settings, visits)
     by_auroc = choose_monitor(settings, classifier, labels[Split.VALIDATION])
-    memory_format = precision.memory_format(classifier.backbone.ndim)
-    lay_out(classifier, memory_format)
+    lay_out(classifier, precision.memory_format(classifier.backbone.ndim))
     keep_in_float32(classifier, precision.kept)
     first = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
 
-    def attempt() -> Fitted | None:
-        most = None if settings.micro_batch == "auto" else settings.micro_batch
-        parts = Parts(checkpoints, most)
-        return _fit(
-            classifier, loss, data, settings, parts, folder, precision, memory_format, journal, seed, by_auroc, beside
-        )
-
-    while (fitted := attempt()) is None:
+    job = Job(classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, tuple(beside))
+    most = None if settings.micro_batch == "auto" else settings.micro_batch
+    while (fitted := _fit(job, Parts(checkpoints, most))) is None:
         free_memory()
         classifier.load_state_dict(first)  # where there is no checkpoint yet
     return fitted
 
 
-def _fit(
-    classifier: Classifier,
-    loss: FindingsLoss,
-    data: pl.LightningDataModule,
-    settings: TrainingSettings,
-    parts: Parts,
-    folder: Path,
-    precision: PrecisionChoice,
-    memory_format: torch.memory_format,
-    journal: Journal,
-    seed: int,
-    by_auroc: bool,
-    beside: Sequence[Callback],
-) -> Fitted | None:
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what, how and where; the same for each attempt."""
+
+    classifier: Classifier
+    loss: FindingsLoss
+    data: pl.LightningDataModule
+    settings: TrainingSettings
+    folder: Path
+    precision: PrecisionChoice
+    journal: Journal
+    seed: int
+    by_auroc: bool
+    beside: tuple[Callback, ...]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images lie in memory."""
+        return self.precision.memory_format(self.classifier.backbone.ndim)
+
+
+def _fit(job: Job, parts: Parts) -> Fitted | None:
     """Train from the last checkpoint on; None if memory ran out, and smaller parts are to be tried from there."""
-    checkpoints = folder / CHECKPOINTS
-    tuning = Tuning(settings.finetune, classifier, settings.epochs)
+    settings, precision, journal, checkpoints = job.settings, job.precision, job.journal, job.folder / CHECKPOINTS
+    tuning = Tuning(settings.finetune, job.classifier, settings.epochs)
     module = TrainingModule(
-        classifier,
-        loss,
+        job.classifier,
+        job.loss,
         settings,
         tuning=tuning,
-        seed=seed,
-        memory_format=memory_format,
-        by_auroc=by_auroc,
+        seed=job.seed,
+        memory_format=job.memory_format,
+        by_auroc=job.by_auroc,
         parts=parts,
     )
     recorder = Recorder(journal)
-    watch = DepthWatch(settings, folder / WATCHED, journal)
-    watching = [module.stopping, Thawing(tuning, classifier), *_watching(settings, watch, data, seed)]
+    watch = DepthWatch(settings, job.folder / WATCHED, journal)
+    watching = [module.stopping, Thawing(tuning, job.classifier), *_watching(settings, watch, job.data, job.seed)]
     best = KeepBest(checkpoints)
-    trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, *beside, best])
+    trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, *job.beside, best])
     check_joined(trainer)
     # the first process alone repairs; the others load after it, when all have met
     resumed = resumable(checkpoints) if trainer.is_global_zero else _of_another(checkpoints)
-    with _quiet(), _lightning_takes_sigterm(), float32_products(precision.precision, trainer.strategy.root_device):
+    with quiet(), lightning_takes_sigterm(), float32_products(precision.precision, trainer.strategy.root_device):
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+            trainer.fit(module, datamodule=job.data, ckpt_path=resumed, weights_only=True)
         except SIGTERMException as stop:
             raise stopped(trainer.current_epoch + 1, validating=IN_VALIDATION in stop.args) from stop
         except SystemExit as stop:  # Lightning ends the process where it was interrupted
@@ -206,12 +206,12 @@ def _fit(
                     "Give the same command again: it goes on from the last checkpoint with fewer cases at once.",
                 ) from error
             return None
-    fitted = _summarise(recorder, by_auroc, settings, best, (*watch.warnings, *parts.told))
+    fitted = _summarise(recorder, job.by_auroc, settings, best, (*watch.warnings, *parts.told))
     if parts.told:
         journal.tags({"resdx.memory": parts.told[0]})
     if trainer.is_global_zero:
         atomic.write_text(checkpoints / FITTED, fitted.model_dump_json(indent=2) + "\n")
-    if module.stopping.asked and not module.stopping.agreed:  # of several ranks, behind the last step
+    if module.stopping.asked or module.stopping.agreed:  # of several ranks, too late for a step to stop behind
         raise stopped(len(fitted.history))
     return fitted
 
@@ -224,56 +224,6 @@ def _watching(
         yield watch
     if settings.overfitting_watch.enabled and isinstance(data, CaseDataModule):
         yield OverfittingWatch(settings.overfitting_watch, data, seed)
-
-
-def make_trainer(
-    settings: TrainingSettings,
-    precision: PrecisionChoice,
-    checkpoints: Path,
-    recorder: Recorder,
-    watching: Sequence[Callback] = (),
-) -> pl.Trainer:
-    """Lightning's Trainer with our callbacks and none of its own."""
-    callbacks: list[Callback] = [
-        *watching,
-        recorder,
-        NonFiniteGuard(),
-        EpochBar(),
-        KeepLast(checkpoints, settings.checkpoint_steps, recorder.publish),
-    ]
-    if settings.early_stopping:
-        callbacks.append(StopEarly(settings.early_stopping))
-    # deterministic algorithms would also fill every new tensor, which costs time and changes nothing here
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch's own property
-    with _quiet():
-        return pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
-            precision=precision.lightning,
-            max_epochs=settings.epochs,
-            accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.gradient_clip or None,
-            callbacks=callbacks,
-            plugins=[SealedCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            deterministic="warn",  # 3D max pooling has no deterministic gradient on a GPU
-            default_root_dir=checkpoints.parent,
-        )
-
-
-def stopped(epoch: int, *, validating: bool = False) -> StoppedBySignal:
-    """Say where SIGTERM stopped a training, and what the same command begins with."""
-    if validating:
-        remedy = "All steps are saved; the same command goes on with this validation, from its first case."
-        return StoppedBySignal(f"Stopped by SIGTERM in the validation of epoch {epoch}.", remedy)
-    remedy = "Everything is saved; the same command goes on from here."
-    return StoppedBySignal(f"Stopped by SIGTERM in epoch {epoch}.", remedy)
 
 
 def choose_monitor(settings: TrainingSettings, classifier: Classifier, validation: NDArray[np.int64]) -> bool:
@@ -315,39 +265,3 @@ def _summarise(
         stopped_early=len(recorder.history) < settings.epochs,
         warnings=(*told, *best.told),
     )
-
-
-@contextmanager
-def _lightning_takes_sigterm() -> Iterator[None]:
-    """Let Lightning stop between batches, rather than a handler of ours within one; before and after it ours acts."""
-    ours = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or not callable(ours):
-        yield
-        return
-
-    def unless_lightning(number: int, frame: FrameType | None) -> None:
-        # Lightning calls the handler that it found besides its own
-        if signal.getsignal(signal.SIGTERM) is unless_lightning:
-            ours(number, frame)
-
-    signal.signal(signal.SIGTERM, unless_lightning)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, ours)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's banners and advice, which are not meant for our users, off the screen."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\b")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

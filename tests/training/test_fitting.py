@@ -21,6 +21,7 @@ from pipeline.networks.classifier import build_classifier
 from pipeline.networks.settings import NetworkSettings
 from pipeline.training.checkpoints import load_checkpoint, load_weights
 from pipeline.training.fitting import FITTED, Fitted, fit
+from pipeline.training.module import TrainingModule
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.settings import TrainingSettings
 
@@ -100,14 +101,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, 
     return folder, run(folder, cache, ema_decay=0.9, early_stopping=4)
 
 
-@pytest.mark.parametrize("batches", [[6], [8, 3]], ids=["end of epoch", "within epochs, twice"])
+@pytest.mark.parametrize(
+    ("batches", "where"),
+    [([6], "in the validation of epoch 2"), ([8, 3], "in epoch")],
+    ids=["end of epoch", "within epochs, twice"],
+)
 def test_a_run_stopped_by_sigterm_goes_on_bit_for_bit(
-    batches: list[int], whole: tuple[Path, Fitted], cache: Path, tmp_path: Path
+    batches: list[int], where: str, whole: tuple[Path, Fitted], cache: Path, tmp_path: Path
 ) -> None:
     for count in batches:
         data = make_data(cache, MANIFEST, seed=5)
         interrupt(data, count, sigterm)
-        with pytest.raises(StoppedBySignal, match="Stopped by SIGTERM in epoch") as stop:
+        with pytest.raises(StoppedBySignal, match=f"Stopped by SIGTERM {where}") as stop:
             run(tmp_path, cache, data=data, ema_decay=0.9, early_stopping=4)
         assert stop.value.exit_code == 143
         assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
@@ -239,6 +244,21 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="damaged"):
         load_checkpoint(tmp_path / "last.ckpt")
     assert not (tmp_path / "pwned").exists()
+
+
+def test_sigterm_behind_the_last_step_of_several_ranks_stops_before_what_comes_next(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = TrainingModule.on_validation_epoch_end
+
+    def asked_at_the_end(self: TrainingModule) -> None:
+        ended(self)
+        self.stopping.asked = self.current_epoch == 1  # where one process would have stopped within validation
+
+    monkeypatch.setattr(TrainingModule, "on_validation_epoch_end", asked_at_the_end)
+    with pytest.raises(StoppedBySignal, match=r"in epoch 2\. Everything is saved"):
+        run(tmp_path, cache, epochs=2)
+    assert len(run(tmp_path, cache, epochs=2).history) == 2  # nothing is trained again
 
 
 def test_auroc_cannot_choose_where_validation_has_one_class(cache: Path, tmp_path: Path) -> None:
