@@ -14,8 +14,9 @@ from phantoms.spheres import FINDINGS, make_manifest, read
 from pipeline.cohort.folds import Folds
 from pipeline.domain.case import Case, Split
 from pipeline.domain.encoding import encode_labels, label_slices, output_slices
+from pipeline.domain.volume import Volume
 from pipeline.engines.torch import Config as TorchConfig
-from pipeline.errors import ConfigError, StoppedBySignal, TrainingError, UsageError
+from pipeline.errors import ConfigError, RejectedInput, StoppedBySignal, TrainingError, UsageError
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.cache import PreparedCache
@@ -275,3 +276,22 @@ def test_a_class_that_a_fold_lacks_is_named_before_anything_is_trained(
     with pytest.raises(TrainingError, match=message):
         train(make_config(tmp_path / "run", folds=3, **changes), manifest, read)
     assert trainings.done == [] and not (tmp_path / "run").exists()
+
+
+def test_a_class_that_is_lost_to_unreadable_scans_is_named_before_anything_is_trained(
+    tmp_path: Path, trainings: Trainings
+) -> None:
+    cases = [case for case in MANIFEST.cases if case.split is not Split.TEST][:12]
+    labelled = tuple(
+        case.model_copy(update={"labels": {"lesion": "yes" if n < 2 else "no"}}) for n, case in enumerate(cases)
+    )
+    manifest = MANIFEST.model_copy(update={"findings": FINDINGS[:1], "cases": labelled})
+
+    def refuse_one(case: Case) -> Volume:
+        if case.case == cases[0].case:
+            raise RejectedInput("CHANGED", "sha256 differs")
+        return read(case)
+
+    with pytest.raises(TrainingError, match=r"fold\d-seed0 \(validation is fold \d\): lesion: the \d known labels"):
+        train(make_config(tmp_path / "run", folds=2), manifest, refuse_one)
+    assert trainings.done == []

@@ -169,7 +169,8 @@ def test_nothing_is_compared_with_a_float32_that_did_not_come_to_an_end(tmp_path
     rehearsal = Rehearsal(make_classifier(), FindingsLoss([LESION]), *sample(), CPU)
     torch.save(rehearsal, tmp_path / apart.REHEARSAL)
     candidate = Candidate("bf16-mixed", "contiguous")
-    assert "no float32" in apart._tried(tmp_path, 1, candidate).problem
+    alone = apart._tried(tmp_path, 1, candidate)
+    assert "no float32" in alone.problem and not alone.usable
     assert not apart._tried(tmp_path, 1, Candidate("32", "channels_last")).problem
     assert not apart._tried(tmp_path, 1, candidate).problem
     died = Trial(precision="32", layout="contiguous", seconds=0.0, problem="its process died")
