@@ -16,9 +16,10 @@ from phantoms.spheres import make_manifest, read
 
 from pipeline.domain.case import Split
 from pipeline.errors import ConfigError, OutdoneError, StoppedBySignal, TrainingError, UsageError
-from pipeline.stages import sweep as stage
 from pipeline.stages import train as training
-from pipeline.stages.sweep import Config, check_space, folder_of, search
+from pipeline.stages.sweep import search
+from pipeline.stages.sweep_settings import Config
+from pipeline.stages.sweep_trials import check_space, config_of_trial, folder_of, score_of
 from pipeline.tracking.journal import read_journal
 from pipeline.tracking.records import Ended
 from pipeline.training.fitting import Fitted
@@ -193,7 +194,7 @@ def test_what_is_behind_at_an_epoch_is_given_up(tmp_path: Path, made: Made) -> N
 
 def test_a_real_training_that_is_outdone_stops_at_once_and_ends_as_killed(tmp_path: Path) -> None:
     config = make_config(tmp_path, pruner="median", settings={"training.epochs": 3})
-    trial = stage.config_of_trial(config, {}, tmp_path / "trial")
+    trial = config_of_trial(config, {}, tmp_path / "trial")
     seen: list[int] = []
 
     def watch(epoch: int, measured: Mapping[str, float]) -> None:
@@ -391,9 +392,9 @@ def test_members_are_scored_by_their_mean(tmp_path: Path) -> None:
         history = ({"epoch": 1.0, "val/loss": 0.5, "val/auroc": value},)
         fitted = Fitted(monitor="auroc", best_epoch=1, history=history, stopped_early=False)
         (folder / "fitted.json").write_text(fitted.model_dump_json())
-    assert stage.score_of(tmp_path, "auroc") == pytest.approx(0.85)
+    assert score_of(tmp_path, "auroc") == pytest.approx(0.85)
     with pytest.raises(TrainingError, match="has no auroc"):
-        stage.score_of(tmp_path / "empty", "auroc")
+        score_of(tmp_path / "empty", "auroc")
 
 
 WORKER = """
