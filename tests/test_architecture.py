@@ -169,7 +169,7 @@ def has_parts(folder: str) -> bool:
     return any(entry.name != "__init__.py" and not entry.name.startswith("__") for entry in path.iterdir())
 
 
-CALLERS = {"stages.demo", "stages.sweep"}
+CALLERS = {"stages.demo", "stages.sweep", "stages.sweep_trials"}
 """Verbs that are made of other verbs: the demo walks through all, a trial of a sweep is a training."""
 
 
