@@ -26,6 +26,7 @@ from pipeline.stages.demo_hospital import (
     write_scans,
 )
 from pipeline.stages.outcome import Outcome
+from pipeline.stages.train_settings import Config as TrainConfig
 
 log = logging.getLogger("resdx")
 
@@ -181,7 +182,7 @@ def _ingest_config(config: Config, out: Path, delivery: str, labels: dict[str, s
     )
 
 
-def _train_config(config: Config, out: Path) -> train.Config:
+def _train_config(config: Config, out: Path) -> TrainConfig:
     values: dict[str, object] = {
         "manifest": str(out / "manifests" / "cohort.csv"),
         "out": str(out / "runs" / "lesion"),
@@ -190,7 +191,7 @@ def _train_config(config: Config, out: Path) -> train.Config:
     }
     if config.epochs:
         values |= {"training.epochs": config.epochs, "training.warmup_epochs": 0}
-    return train.Config.load(find_config("train", "demo"), values=values)
+    return TrainConfig.load(find_config("train", "demo"), values=values)
 
 
 def _evaluate(config: Config, out: Path, manifest: str, split: str) -> Report:

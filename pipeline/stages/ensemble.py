@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,8 @@ from pipeline.package.card import Member, spread_rows
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.stages.packaging import Trained, logits_of, make_package
+from pipeline.stages.train_settings import Config
 from pipeline.stages.training_review import Reviewer
-
-if TYPE_CHECKING:
-    from pipeline.stages.train import Config
 
 log = logging.getLogger("resdx")
 
@@ -89,7 +86,7 @@ class Ensemble:
 
 
 def pack_ensemble(
-    folder: Path, ensemble: Ensemble, config: "Config", cache: PreparedCache
+    folder: Path, ensemble: Ensemble, config: Config, cache: PreparedCache
 ) -> tuple[ModelPackage, Reviewer]:
     """Make the package of all members, and the review of what it says of the cases that it is scored on.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline import atomic
 from pipeline.cohort.folds import Folds, deal_folds, pooled
@@ -30,14 +30,12 @@ from pipeline.stages.ensemble_record import description, metrics_of, metrics_of_
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
 from pipeline.stages.run_record import DECIDED, record
+from pipeline.stages.train_settings import Config
 from pipeline.tracking.journal import journal_path, read_journal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.records import Ended
 from pipeline.training.missing_classes import AUROC_ASKED, check_classes
 from pipeline.training.run_folder import alone, claim, once
-
-if TYPE_CHECKING:
-    from pipeline.stages.train import Config
 
 log = logging.getLogger("resdx")
 
@@ -45,7 +43,7 @@ MEMBERS = "members"
 PACKAGE = "package"
 FOLDS = "folds.json"
 
-TrainOne = Callable[["Config", Manifest, Read], object]
+TrainOne = Callable[[Config, Manifest, Read], object]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Begun:
 
 
 def train_members(
-    config: "Config",
+    config: Config,
     manifest: Manifest,
     read: Read,
     train_one: TrainOne,
@@ -106,7 +104,7 @@ def train_members(
     return Outcome(lines=lines, exit_code=EXIT_SOME_REJECTED if rejections else EXIT_OK)
 
 
-def begin(config: "Config", manifest: Manifest, thumbnails: Thumbnails | None, free: frozenset[str]) -> Begun:
+def begin(config: Config, manifest: Manifest, thumbnails: Thumbnails | None, free: frozenset[str]) -> Begun:
     """Deal the folds, check what each member would train on, and claim the folder."""
     kept = config.out / FOLDS
     deal = partial(deal_folds, manifest, thumbnails, config.folds, config.seed)
@@ -121,7 +119,7 @@ def begin(config: "Config", manifest: Manifest, thumbnails: Thumbnails | None, f
     return begun
 
 
-def check_members(config: "Config", members: Iterable[MemberRun], refused: Collection[str] = ()) -> None:
+def check_members(config: Config, members: Iterable[MemberRun], refused: Collection[str] = ()) -> None:
     """Refuse members to whose part of the cases a class is wanting, before the first of them trains.
 
     Parameters
@@ -146,12 +144,12 @@ def check_members(config: "Config", members: Iterable[MemberRun], refused: Colle
             raise TrainingError(f"{where}: {error.message}", error.remedy) from error
 
 
-def asked_of_classes(config: "Config") -> dict[str, str]:
+def asked_of_classes(config: Config) -> dict[str, str]:
     """Name the settings that need cases of each class, as :func:`check_classes` takes them."""
     return {"balance": config.data.balance, "auroc_for": AUROC_ASKED if config.training.monitor == "auroc" else ""}
 
 
-def members_of(config: "Config", manifest: Manifest, folds: Folds | None) -> Iterator[MemberRun]:
+def members_of(config: Config, manifest: Manifest, folds: Folds | None) -> Iterator[MemberRun]:
     """Yield every member: each seed of each fold."""
     numbers = range(1, len(folds.cases) + 1) if folds else (None,)
     for place, fold in enumerate(numbers, start=1):
@@ -162,7 +160,7 @@ def members_of(config: "Config", manifest: Manifest, folds: Folds | None) -> Ite
             yield MemberRun(name=name, seed=seed, fold=fold, manifest=own, folder=folder, number=number)
 
 
-def plan_for_all(config: "Config", begun: Begun, read: Read) -> tuple[Fingerprint, Plan]:
+def plan_for_all(config: Config, begun: Begun, read: Read) -> tuple[Fingerprint, Plan]:
     """Measure what the members train on, and decide the plan that all of them share."""
     measured = begun.manifest
     if begun.folds is not None:
@@ -181,7 +179,7 @@ def plan_for_all(config: "Config", begun: Begun, read: Read) -> tuple[Fingerprin
     return decide_plan(config.out, begun.manifest, read, config.plan, config.network)
 
 
-def train_member(config: "Config", member: MemberRun, read: Read, train_one: TrainOne) -> None:
+def train_member(config: Config, member: MemberRun, read: Read, train_one: TrainOne) -> None:
     """Train one member, or go on with it, on the plan of all."""
     for name in DECIDED:
         atomic.write_bytes(member.folder / name, (config.out / name).read_bytes())

@@ -1,7 +1,6 @@
 """What a training, of one network or of several members, begins its record with: settings, plan, cases."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import atomic
 from pipeline.config import to_yaml
@@ -11,19 +10,17 @@ from pipeline.domain.frozen import digest
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
 from pipeline.networks.settings import NetworkSettings
+from pipeline.stages.train_settings import Config
 from pipeline.stages.training_review import record_datasets
 from pipeline.tracking.journal import FileJournal
 from pipeline.training.run_folder import CONFIG, worded
-
-if TYPE_CHECKING:
-    from pipeline.stages.train import Config
 
 DECIDED = ("fingerprint.json", "plan.json")
 """What was measured and decided, in a run folder."""
 
 
 def record(
-    config: "Config", manifest: Manifest, plan: Plan, network: NetworkSettings, rejected: int, journal: FileJournal
+    config: Config, manifest: Manifest, plan: Plan, network: NetworkSettings, rejected: int, journal: FileJournal
 ) -> None:
     """Write to the journal what a run is made of; paths by their names only.
 
@@ -47,7 +44,7 @@ def record(
         journal.artifact(path, "experiment")
 
 
-def names_only(config: "Config") -> "Config":
+def names_only(config: Config) -> Config:
     """Reduce the paths of settings to names: what may be shown elsewhere."""
     weights = config.pretrained.file
     pretrained = config.pretrained.model_copy(update={"file": Path(weights.name) if weights else None})

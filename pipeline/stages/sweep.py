@@ -26,6 +26,7 @@ from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.sweep_journal import announce, close, lead, note, record_trial
 from pipeline.stages.sweep_settings import Config
 from pipeline.stages.sweep_trials import check_space, config_of_trial, folder_of, next_trial, run_trial
+from pipeline.stages.train_settings import Config as TrainConfig
 from pipeline.tracking.settings import TrackingSettings, save_settings
 from pipeline.training.missing_classes import check_auroc
 from pipeline.training.ranks import rank_of
@@ -96,7 +97,7 @@ def search(config: Config, manifest: Manifest, read: Read) -> Outcome:
         return summarise(config, trials, base.tracking)
 
 
-def shown(config: Config, base: training.Config) -> dict[str, str]:
+def shown(config: Config, base: TrainConfig) -> dict[str, str]:
     """Word the settings as MLflow may show them: paths by their names only."""
     own = config.model_dump(mode="json", exclude={"manifest", "out", "base", "settings", "space"})
     own |= {"base": Path(config.base).name, "manifest": config.manifest.name, "space": shown_space(config.space)}
@@ -142,7 +143,7 @@ def summarise(config: Config, trials: Trials, tracking: TrackingSettings) -> Out
     return Outcome(lines=(*closing_lines(config, rows, best), *about_login(chosen)))
 
 
-def about_login(chosen: training.Config) -> tuple[str, ...]:
+def about_login(chosen: TrainConfig) -> tuple[str, ...]:
     """Say what best.yaml lacks where tracking needs a password."""
     uri = chosen.tracking.uri
     if uri == without_credentials(uri):

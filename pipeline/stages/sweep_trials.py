@@ -25,6 +25,7 @@ from pipeline.stages import train as training
 from pipeline.stages.preparation import Read
 from pipeline.stages.sweep_journal import lead
 from pipeline.stages.sweep_settings import Config
+from pipeline.stages.train_settings import Config as TrainConfig
 from pipeline.training.fitting import FITTED, Fitted
 from pipeline.training.run_folder import CHECKPOINTS, alone
 from pipeline.training.search.shown import shown_value
@@ -35,10 +36,10 @@ log = logging.getLogger("resdx")
 TRIALS = "trials"
 
 
-def config_of_trial(config: Config, values: Mapping[str, Any], out: Path) -> training.Config:
+def config_of_trial(config: Config, values: Mapping[str, Any], out: Path) -> TrainConfig:
     """Build the settings of one training: the base, what the search sets for all, the values of the trial."""
     path = find_config("train", config.base)
-    return training.Config.load(path, (), config.over_base(values, out))
+    return TrainConfig.load(path, (), config.over_base(values, out))
 
 
 def check_space(config: Config) -> None:
