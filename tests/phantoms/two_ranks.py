@@ -1,6 +1,6 @@
 """Short trainings that several processes make together, or one process with larger batches; see test_ranks.py.
 
-Started by torchrun: each rank leaves what it saw of every step in FOLDER/NAME.rankR.json.
+Started by torchrun, or as SLURM does: each rank leaves what it saw of every step in FOLDER/NAME.rankR.json.
 """
 
 import json
@@ -19,6 +19,7 @@ from pipeline.errors import StoppedBySignal
 from pipeline.training.finetuning.beginning import begin
 from pipeline.training.finetuning.settings import FinetuneSettings
 from pipeline.training.module import TrainingModule
+from pipeline.training.ranks import rank_of
 
 TRAININGS: dict[str, dict[str, Any]] = {
     "group": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}},
@@ -87,7 +88,7 @@ def watched(folder: Path, cache: Path, name: str, *, ranks: int = 1, stop_at: in
 
 def main(folder: Path, names: list[str]) -> None:
     """Make trainings one after the other; NAME@STEP sends SIGTERM to the last rank in that step."""
-    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, ranks = rank_of(), int(os.environ.get("WORLD_SIZE") or os.environ["SLURM_NTASKS"])
     for name in names:
         training, _, stop = name.partition("@")
         stop_at = int(stop or 0) if rank == ranks - 1 else 0

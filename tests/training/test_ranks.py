@@ -105,6 +105,43 @@ def test_ranks_visit_each_case_once_and_in_shares_that_differ_by_one(together: P
     assert sorted(visited) == sorted(f"C{number}" for number in range(31))
 
 
+def srun(folder: Path, *names: str) -> None:
+    """Run two tasks to their end, with what srun tells each of them."""
+    job = {
+        "SLURM_JOB_ID": str(40_000 + os.getpid() % 10_000),  # the port follows from it
+        "SLURM_JOB_NAME": "training",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NODEID": "0",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", two_ranks.__file__, str(folder), *names],
+            env=os.environ | job | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [task.communicate(timeout=280)[1] for task in tasks]
+    finally:
+        for task in tasks:
+            task.kill()
+    assert [task.returncode for task in tasks] == [0, 0], errors
+
+
+@pytest.mark.long
+def test_tasks_of_slurm_train_as_ranks_of_torchrun_do(together: Path, tmp_path: Path) -> None:
+    srun(tmp_path, "group")
+    for ours, theirs in zip(seen_by(tmp_path, "group"), seen_by(together, "group"), strict=True):
+        assert ours == theirs
+
+
 @pytest.mark.long
 def test_batch_norm_of_smaller_shares_differs_within_bounds(longer: Path, tmp_path: Path) -> None:
     changes = loss_changes(seen_by(longer, "batch"), two_ranks.watched(tmp_path, tmp_path / "cache", "batch"))
