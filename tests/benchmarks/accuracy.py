@@ -61,13 +61,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=[one.name for one in BENCHMARKS])
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="of each set; the table has what is there")
     parser.add_argument("--report-only", action="store_true", help="write the table of what has been evaluated")
+    parser.add_argument("--remark", action="append", default=[], help="what a reader of the figures must know")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     os.environ.setdefault("RESDX_KEY_FILE", str(options.out.resolve() / "key"))
     for one in BENCHMARKS:
         if one.name in options.sets and not options.report_only:
             run(one, options.files, options.out / one.name, options.seeds)
-    print(report(options.out))
+    print(report(options.out, options.remark))
 
 
 def run(one: Benchmark, files: Path, folder: Path, seeds: Sequence[int]) -> None:
@@ -106,7 +107,7 @@ def add_minutes(path: Path, seed: int, minutes: float) -> None:
     atomic.write_text(path, json.dumps(known, indent=2) + "\n")
 
 
-def report(out: Path) -> str:
+def report(out: Path, remarks: Sequence[str] = ()) -> str:
     """Write the table of all sets that have been evaluated."""
     heads = ["data, configuration", "seed", "test AUROC (95% interval)", "accuracy", "quadratic kappa", "minutes"]
     rows, notes = [], []
@@ -129,7 +130,7 @@ def report(out: Path) -> str:
         "Accuracy on public splits",
         ABOUT + "\n\n" + published + "\n\n" + table(heads, rows),
         PACKAGES,
-        remarks=notes,
+        remarks=(*notes, *remarks),
     )
 
 
