@@ -63,7 +63,7 @@ class Unfolded(Rerouted):
     """A 3D convolution of a small map as one product of matrices (im2col): the same sums.
 
     On maps of few voxels the weight gradient of oneDNN (in torch 2.13, bfloat16) reads memory that nobody wrote and
-    comes out infinite or worse, finite and wrong. A product of matrices is right, and for many channels faster.
+    comes out infinite or worse, finite and wrong. A product of matrices is right.
     """
 
     def __call__(self, x: Tensor) -> Any:

@@ -136,9 +136,10 @@ def report(out: Path, remarks: Sequence[str] = ()) -> str:
 
 ABOUT = (
     "`python tests/benchmarks/accuracy.py --out DIR`: configurations of configs/train with seeds 0, 1 and 2, on the "
-    "official splits of MedMNIST v2. Best epoch, temperature and thresholds by validation alone. Test AUROC; of "
-    "RetinaMNIST the mean over its five grades of one against the rest, as MedMNIST's evaluator has it. Published "
-    "figures are those of Yang et al. 2023 as cited in secondary sources."
+    "official splits of MedMNIST v2; where a configuration has folds (breast2d, retina2d), training and validation "
+    "are dealt to them together, and what is held out of a fold validates it. Best epoch, temperature and thresholds "
+    "by validation alone. Test AUROC; of RetinaMNIST the mean over its five grades of one against the rest, as "
+    "MedMNIST's evaluator has it. Published figures are those of Yang et al. 2023 as cited in secondary sources."
 )
 PACKAGES = ("torch", "monai", "pytorch-lightning", "numpy")
 

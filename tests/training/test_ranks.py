@@ -139,7 +139,8 @@ def srun(folder: Path, *names: str) -> None:
 def test_tasks_of_slurm_train_as_ranks_of_torchrun_do(together: Path, tmp_path: Path) -> None:
     srun(tmp_path, "group")
     for ours, theirs in zip(seen_by(tmp_path, "group"), seen_by(together, "group"), strict=True):
-        assert ours == theirs
+        for seen in ("steps", "history"):  # the rows of the journal have times
+            assert ours[seen] == theirs[seen]
 
 
 @pytest.mark.long
