@@ -1,11 +1,12 @@
 """Random changes of training images: pixels follow what :mod:`pipeline.data.draws` drew for each case.
 
 On a CPU each image is changed by itself, several at once in threads, so that a case comes out alike, bit for bit, in
-any batch and with any number of threads. On a device the batch stays where it lies.
+any batch and with any number of threads. On a device the batch stays where it lies. Every image is placed anew and
+changed in contrast, brightness and noise; in between, some undergo what :mod:`pipeline.data.occasional` holds.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -60,24 +61,27 @@ def augment(
         out.copy_(sample_grid(torch.stack(sources), draws, spacing))
     before, after = [image.numpy() for image in sources], out.numpy()
 
-    def change(first: int, end: int) -> None:
+    def place(number: int) -> None:
         """Numpy alone: torch would start threads of its own from each of these."""
-        for image, one, changed in zip(before[first:end], draws[first:end], after[first:end], strict=True):
-            if not settings.interpolates:
-                _move(np.flip(image, _flipped(one)), one, changed)
-            elif compiled:
-                _resample(image, one, spacing, changed)
-            _change_intensities(changed, one, settings)
-            if settings.noise:
-                changed += _noise(image.shape, one).numpy()
+        image, one, changed = before[number], draws[number], after[number]
+        if not settings.interpolates:
+            _move(np.flip(image, _flipped(one)), one, changed)
+        elif compiled:
+            _resample(image, one, spacing, changed)
 
-    threads = min(torch.get_num_threads(), len(draws), out.numel() // WORTH_A_THREAD)
-    if threads < 2:
-        change(0, len(draws))
-    else:
-        ends = [len(draws) * part // threads for part in range(threads + 1)]
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(change, ends[:-1], ends[1:]))
+    def finish(number: int) -> None:
+        """The same."""
+        one, changed = draws[number], after[number]
+        _change_intensities(changed, one, settings)
+        if settings.noise:
+            changed += _noise(changed.shape, one).numpy()
+
+    if not settings.sometimes:
+        _in_threads((place, finish), len(draws), out.numel())
+        return out
+    _in_threads((place,), len(draws), out.numel())
+    _change_occasionally(out, draws, settings)
+    _in_threads((finish,), len(draws), out.numel())
     return out
 
 
@@ -89,10 +93,40 @@ def augment_batch(
     for image, one, changed in zip(images, draws, out, strict=True):
         if not settings.interpolates:
             _move(image.flip(_flipped(one)), one, changed)
+    _change_occasionally(out, draws, settings)
+    for one, changed in zip(draws, out, strict=True):
         _change_intensities(changed, one, settings)
         if settings.noise:
-            changed += _noise(image.shape, one, image.device)
+            changed += _noise(changed.shape, one, changed.device)
     return out
+
+
+def _in_threads(steps: Sequence[Callable[[int], None]], count: int, values: int) -> None:
+    """Take the steps for each of `count` images of so many values together."""
+
+    def take(first: int, end: int) -> None:
+        for number in range(first, end):
+            for step in steps:
+                step(number)
+
+    threads = min(torch.get_num_threads(), count, values // WORTH_A_THREAD)
+    if threads < 2:
+        take(0, count)
+        return
+    ends = [count * part // threads for part in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(take, ends[:-1], ends[1:]))
+
+
+def _change_occasionally(images: Tensor, draws: Sequence[Draw], settings: AugmentationSettings) -> None:
+    """In place; one image after the other, for these are torch's, which has threads of its own."""
+    if not any(one.occasions for one in draws):
+        return
+    from pipeline.data.occasional import change_occasionally  # loads MONAI
+
+    for image, one in zip(images, draws, strict=True):
+        if one.occasions:
+            image.copy_(change_occasionally(image.clone(), one, settings))
 
 
 def sample_grid(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -> Tensor:
@@ -157,5 +191,5 @@ def _change_intensities(image: Pixels, one: Draw, settings: AugmentationSettings
 
 def _noise(shape: Sequence[int], one: Draw, device: torch.device | str = "cpu") -> Tensor:
     """Gaussian noise; each kind of device has its own random numbers."""
-    generator = torch.Generator(device).manual_seed(one.noise_seed)
+    generator = torch.Generator(device).manual_seed(one.seed)
     return torch.randn(tuple(shape), generator=generator, device=device).mul_(one.noise)

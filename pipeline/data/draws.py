@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 from pipeline.data.settings import AugmentationSettings
 
 
+OCCASIONAL = ("elastic", "low_resolution", "blur", "bias_field", "gamma", "cutout")
+"""Changes that only some images undergo, in the order in which they come: from tissue to scanner to picture."""
+
+
 class Draw(NamedTuple):
-    """What happens to one case, axes in the order of the image."""
+    """What happens to one case, axes in the order of the image.
+
+    Attributes
+    ----------
+    seed : int
+        Of the noise and of the occasional changes.
+    occasions : tuple of str
+        Those of :data:`OCCASIONAL` that the image undergoes.
+    """
 
     flips: tuple[bool, ...]
     shift: tuple[int, ...]
@@ -25,7 +37,8 @@ class Draw(NamedTuple):
     gain: float
     offset: float
     noise: float
-    noise_seed: int
+    seed: int
+    occasions: tuple[str, ...] = ()
 
 
 def draw(settings: AugmentationSettings, ndim: int, *, seed: int, epoch: int, case: str, repeat: int = 0) -> Draw:
@@ -55,8 +68,15 @@ def draw(settings: AugmentationSettings, ndim: int, *, seed: int, epoch: int, ca
         gain=1.0 + float(gain),
         offset=float(offset),
         noise=settings.noise * float(rng.random()),
-        noise_seed=int(rng.integers(2**62)),
+        seed=int(rng.integers(2**62)),
+        occasions=_occasions(settings, rng.random(len(OCCASIONAL)).tolist()),
     )
+
+
+def _occasions(settings: AugmentationSettings, chances: Sequence[float]) -> tuple[str, ...]:
+    """One chance each, also for those that are off: what is drawn for one does not hang on the others."""
+    drawn = zip(OCCASIONAL, chances, strict=True)
+    return tuple(name for name, chance in drawn if getattr(settings, name) and chance < settings.occasional_probability)
 
 
 def inverse(one: Draw, spacing: Sequence[float]) -> NDArray[np.float64]:

@@ -37,6 +37,44 @@ class AugmentationChoice(Settings):
     noise: NonNegativeFloat | None = Field(
         default=None, description="Largest standard deviation of Gaussian noise, in prepared units; planned: none."
     )
+    occasional_probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Chance of each change below, for each image; those above happen to every image. Planned: 0.15.",
+    )
+    elastic: NonNegativeFloat | None = Field(
+        default=None,
+        description="Standard deviation of a smooth displacement, in voxels; a tenth of the shortest axis is much. "
+        "Planned: none, for shape may be what the finding is about.",
+    )
+    low_resolution: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Largest loss of resolution: 0.5 is down to half the voxels along each axis, interpolated again. "
+        "Planned where the spacing of the training scans differs.",
+    )
+    blur: NonNegativeFloat | None = Field(
+        default=None, description="Largest standard deviation of a Gaussian blur, in voxels; planned: none."
+    )
+    bias_field: NonNegativeFloat | None = Field(
+        default=None,
+        description="Largest coefficient of the polynomial whose exponential brightens one side of the scan, as coils "
+        "of MR do; planned for MR.",
+    )
+    gamma: NonNegativeFloat | None = Field(
+        default=None,
+        description="Largest bend of the curve of values: 0.3 is an exponent of 1/1.3 to 1.3. Planned where values have "
+        "no unit.",
+    )
+    cutout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Largest side of a box that is filled with the image's mean, as a share of each axis. Planned: "
+        "none, for it may hide a small finding.",
+    )
 
     @property
     def interpolates(self) -> bool:
@@ -60,12 +98,25 @@ class AugmentationSettings(AugmentationChoice):
     intensity_scale: float = Field(default=0.1, ge=0, lt=1)
     intensity_shift: NonNegativeFloat = 0.1
     noise: NonNegativeFloat = 0.0
+    occasional_probability: float = Field(default=0.15, ge=0, le=1)
+    elastic: NonNegativeFloat = 0.0
+    low_resolution: float = Field(default=0.0, ge=0, lt=1)
+    blur: NonNegativeFloat = 0.0
+    bias_field: NonNegativeFloat = 0.0
+    gamma: NonNegativeFloat = 0.0
+    cutout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def changes(self) -> bool:
         """Whether anything is on."""
         amounts = (self.shift, self.rotation, self.scale, self.intensity_scale, self.intensity_shift, self.noise)
-        return bool(self.flip_axes and self.flip_probability) or any(amounts)
+        return bool(self.flip_axes and self.flip_probability) or any(amounts) or self.sometimes
+
+    @property
+    def sometimes(self) -> bool:
+        """Whether some images undergo changes that others do not."""
+        amounts = (self.elastic, self.low_resolution, self.blur, self.bias_field, self.gamma, self.cutout)
+        return bool(self.occasional_probability) and any(amounts)
 
 
 class DataSettings(Settings):

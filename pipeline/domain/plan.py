@@ -54,6 +54,13 @@ class Augmentation(Frozen):
     intensity_scale: float = 0.0
     intensity_shift: float = 0.0
     noise: float = 0.0
+    occasional_probability: float = 0.15
+    elastic: float = 0.0
+    low_resolution: float = 0.0
+    blur: float = 0.0
+    bias_field: float = 0.0
+    gamma: float = 0.0
+    cutout: float = 0.0
 
 
 class Plan(Frozen):

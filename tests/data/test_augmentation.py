@@ -85,7 +85,7 @@ def test_intensity_is_gain_and_offset() -> None:
 
 def test_noise_has_the_drawn_deviation() -> None:
     x = torch.zeros(1, 1, 64, 64)
-    out = augment(x, [identity(2, noise=0.5, noise_seed=7)], settings(noise=0.5))
+    out = augment(x, [identity(2, noise=0.5, seed=7)], settings(noise=0.5))
     assert float(out.std()) == pytest.approx(0.5, rel=0.05) and abs(float(out.mean())) < 0.03
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from phantoms.spheres import make_data, make_manifest
 from phantoms.spheres import make_plan as plan_without_strengths
-from preprocessing.test_planning import intensities, make_fingerprint, picture, plan_of, reason
+from preprocessing.test_planning import intensities, make_fingerprint, picture, plan_of, reason, spread
 
 from pipeline.config import Settings
 from pipeline.data.datamodule import CaseDataModule
 from pipeline.data.settings import AugmentationChoice, AugmentationSettings, DataSettings
+from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.plan import Augmentation, Plan
 from pipeline.preprocessing.cache import PreparedCache
 
@@ -51,6 +52,33 @@ def test_masks_have_no_contrast_to_vary() -> None:
 def test_contrast_varies_less_where_values_have_a_unit(changes: dict[str, object], expected: float) -> None:
     chosen = strengths(plan_of(make_fingerprint(**changes)))
     assert chosen.intensity_scale == chosen.intensity_shift == expected
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "gamma", "bias_field"),
+    [
+        (make_fingerprint(), 0, 0),
+        (make_fingerprint(modality="MR"), 0.3, 0.1),
+        (make_fingerprint(modality="PT"), 0.3, 0),
+        (make_fingerprint(modality="PT", suv=True), 0, 0),
+        (picture(), 0.3, 0),
+    ],
+)
+def test_curves_and_coils_follow_the_modality(fingerprint: Fingerprint, gamma: float, bias_field: float) -> None:
+    chosen = strengths(plan_of(fingerprint))
+    assert (chosen.gamma, chosen.bias_field) == (gamma, bias_field)
+    assert chosen.elastic == chosen.blur == chosen.cutout == 0
+
+
+def test_resolution_is_lost_where_the_scans_differ_in_it() -> None:
+    alike, thick = spread(1.0), spread(1.0, 2.0, 5.0)
+    for axes, lost in (((alike,) * 3, 0), ((alike, alike, thick), 0.5), ((spread(1.0, 1.2, 1.6), alike, alike), 0.4)):
+        plan = plan_of(make_fingerprint(((28,), (28,), (28,)), (1.0, 1.0, 1.0)).model_copy(update={"spacing": axes}))
+        assert strengths(plan).low_resolution == lost
+    assert "differs (90th to 10th percentile: 1.6)" in reason(plan, "low resolution")
+    mask = make_fingerprint(intensities=intensities(0, 1, mean=0.3, std=(0.3 * 0.7) ** 0.5), modality="MR")
+    chosen = strengths(plan_of(mask.model_copy(update={"spacing": (thick,) * 3})))
+    assert chosen.low_resolution == chosen.gamma == chosen.bias_field == 0
 
 
 def test_few_cases_turn_further_and_small_images_not_at_all() -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipeline import atomic
 from pipeline.backbones.residual_settings import ResidualSettings
+from pipeline.data.draws import OCCASIONAL
 from pipeline.data.settings import AugmentationSettings
 from pipeline.domain.journal import Journal
 from pipeline.domain.plan import Plan
@@ -142,7 +143,7 @@ def _augmentation(settings: AugmentationSettings) -> str:
         "contrast": settings.intensity_scale,
         "brightness": settings.intensity_shift,
         "noise": settings.noise,
-    }
+    } | {name.replace("_", " "): getattr(settings, name) for name in OCCASIONAL if settings.occasional_probability}
     used = [flips] * bool(flips) + [f"{name} {value:g}" for name, value in strengths.items() if value]
     return f"augmentation by {' and '.join(used)}" if used else "augmentation off"
 
