@@ -70,7 +70,7 @@ def augment(
             _resample(image, one, spacing, changed)
 
     def finish(number: int) -> None:
-        """The same."""
+        """Numpy here too."""
         one, changed = draws[number], after[number]
         _change_intensities(changed, one, settings)
         if settings.noise:

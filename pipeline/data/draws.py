@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from pipeline.data.settings import AugmentationSettings
 
-
 OCCASIONAL = ("elastic", "low_resolution", "blur", "bias_field", "gamma", "cutout")
 """Changes that only some images undergo, in the order in which they come: from tissue to scanner to picture."""
 

@@ -65,8 +65,8 @@ class AugmentationChoice(Settings):
     )
     gamma: NonNegativeFloat | None = Field(
         default=None,
-        description="Largest bend of the curve of values: 0.3 is an exponent of 1/1.3 to 1.3. Planned where values have "
-        "no unit.",
+        description="Largest bend of the curve of values: 0.3 is an exponent of 1/1.3 to 1.3. Planned where values "
+        "have no unit.",
     )
     cutout: float | None = Field(
         default=None,
