@@ -85,6 +85,14 @@ def augment(
     return out
 
 
+def get_ready(settings: AugmentationSettings) -> None:
+    """Compile and load what the changes need, seconds that worker processes which are forked then inherit."""
+    if settings.interpolates:
+        kernel()
+    if settings.sometimes:
+        _occasional()
+
+
 def augment_batch(
     images: Tensor, draws: Sequence[Draw], settings: AugmentationSettings, spacing: Sequence[float]
 ) -> Tensor:
@@ -122,11 +130,17 @@ def _change_occasionally(images: Tensor, draws: Sequence[Draw], settings: Augmen
     """In place; one image after the other, for these are torch's, which has threads of its own."""
     if not any(one.occasions for one in draws):
         return
-    from pipeline.data.occasional import change_occasionally  # loads MONAI
-
+    change_occasionally = _occasional()
     for image, one in zip(images, draws, strict=True):
         if one.occasions:
             image.copy_(change_occasionally(image.clone(), one, settings))
+
+
+def _occasional() -> Callable[[Tensor, Draw, AugmentationSettings], Tensor]:
+    """Load MONAI, which takes seconds, only where a change is asked for."""
+    from pipeline.data.occasional import change_occasionally
+
+    return change_occasionally
 
 
 def sample_grid(images: Tensor, draws: Sequence[Draw], spacing: Sequence[float]) -> Tensor:

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from pipeline.data.augmentation import augment
 from pipeline.data.batch import Batch
-from pipeline.data.draws import draw
+from pipeline.data.draws import Draw, draw
 from pipeline.data.entries import PreparedEntries
 from pipeline.data.sampling import Visit
 from pipeline.data.settings import AugmentationSettings
@@ -32,6 +32,8 @@ class PreparedDataset(Dataset[Batch]):
     augmentation : AugmentationSettings or None
         None leaves images as prepared: validation and test.
     seed : int
+    draw_only : bool
+        Leave images as prepared, and say in :attr:`Batch.draws` how they are to be changed.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class PreparedDataset(Dataset[Batch]):
         findings: Sequence[Finding],
         augmentation: AugmentationSettings | None = None,
         seed: int = 0,
+        draw_only: bool = False,
     ) -> None:
         self.cases = tuple(cases)
         self.cache = cache
@@ -48,6 +51,7 @@ class PreparedDataset(Dataset[Batch]):
         self._entries = PreparedEntries(self.cases, cache)
         self._augmentation = augmentation if augmentation is not None and augmentation.changes else None
         self._seed = seed
+        self._draw_only = draw_only
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -68,25 +72,25 @@ class PreparedDataset(Dataset[Batch]):
         Returns
         -------
         Batch
-            image (n, c, *space) float32, label (n, columns) int64, case_id.
+            image (n, c, *space) float32, label (n, columns) int64, case_id, and draws that are left to make.
         """
         positions = [visit.position for visit in visits]
         names = self._entries.names[positions].tolist()
         image = torch.from_numpy(np.empty((len(visits), *self.cache.shape), dtype=np.float32))  # in huge pages
-        if self._augmentation is None:
+        draws = self._draws(visits, names)
+        if self._augmentation is None or self._draw_only:
             self._entries.copy(positions, image)
         else:
-            draws = [
-                draw(
-                    self._augmentation,
-                    image.ndim - 2,
-                    seed=self._seed,
-                    epoch=visit.epoch,
-                    case=name,
-                    repeat=visit.repeat,
-                )
-                for visit, name in zip(visits, names, strict=True)
-            ]
             prepared = [self._entries.get(position) for position in positions]
             augment(prepared, draws, self._augmentation, self.cache.plan.spacing, out=image)
-        return Batch(image=image, label=self._labels[positions], case_id=names)
+            draws = []
+        return Batch(image=image, label=self._labels[positions], case_id=names, draws=draws)
+
+    def _draws(self, visits: Sequence[Visit], names: Sequence[str]) -> list[Draw]:
+        if self._augmentation is None:
+            return []
+        settings, ndim = self._augmentation, len(self.cache.plan.size)
+        return [
+            draw(settings, ndim, seed=self._seed, epoch=visit.epoch, case=name, repeat=visit.repeat)
+            for visit, name in zip(visits, names, strict=True)
+        ]

@@ -1,5 +1,7 @@
 """How cases are loaded and changed for training. Imports no torch, so that a configuration is cheap to read."""
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from pipeline.config import Settings
@@ -132,4 +134,9 @@ class DataSettings(Settings):
     )
     augmentation: AugmentationChoice = Field(
         default=AugmentationChoice(), description="Random changes of training images."
+    )
+    augment_on: Literal["auto", "processor", "device"] = Field(
+        default="auto",
+        description="Where training images are changed. processor: while they are loaded. device: where the network "
+        "is, the whole batch at once, equal within rounding but for the noise. auto: on a GPU, if there is one.",
     )

@@ -37,6 +37,7 @@ PLAN = Plan(
     batch_size=4,
     precision="auto",
 )
+OFF = {"shift": 0, "intensity_scale": 0.0, "intensity_shift": 0.0}
 AUGMENTED = AugmentationSettings(flip_axes=(0, 1, 2), shift=1, rotation=10, noise=0.05)
 
 
@@ -106,7 +107,7 @@ def test_batches_hold_prepared_voxels_and_encoded_labels(
 ) -> None:
     for batch in module().val_dataloader():
         assert batch.image.dtype == torch.float32 and batch.label.dtype == torch.int64
-        for image, label, name in zip(*batch, strict=True):
+        for image, label, name in zip(batch.image, batch.label, batch.case_id, strict=True):
             case = next(case for case in MANIFEST.cases if case.case == name)
             np.testing.assert_array_equal(image, cache.load(case))
             assert label.tolist() == [int(case.labels["lesion"] == "yes"), 1, 0]
@@ -163,13 +164,15 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.01)
 
 
-def fit(data: CaseDataModule, epochs: int, checkpoint: Path | None = None, save: Path | None = None) -> Recorder:
+def fit(
+    data: CaseDataModule, epochs: int, checkpoint: Path | None = None, save: Path | None = None, on: str = "cpu"
+) -> Recorder:
     """Train; with `save` keep a checkpoint of every step as `step=N.ckpt`."""
     recorder = Recorder()
     keep = pl.callbacks.ModelCheckpoint(save, "{step}", every_n_train_steps=1, save_top_k=-1) if save else None
     trainer = pl.Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
+        accelerator=on,
         logger=False,
         callbacks=[keep] if keep else None,
         enable_checkpointing=keep is not None,
@@ -197,6 +200,35 @@ def test_lightning_resumes_at_the_next_batch(
         done = sum(sizes[:step])
         assert resumed.seen == whole.seen[done:] and resumed.sums == whole.sums[done:]
     assert fit(module(workers=workers), 3, tmp_path / "after.ckpt").sums == whole.sums[42:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_device_sees_the_images_that_the_processor_would_have_made(
+    module: Callable[..., CaseDataModule], tmp_path: Path, workers: int
+) -> None:
+    """Also from the middle of an epoch on; without noise, of which each kind of device has its own."""
+    still = AUGMENTED.model_copy(update={"noise": 0.0, "gamma": 0.3, "occasional_probability": 0.5})
+    loaded = fit(module(augmentation=still), 2)
+    moved = fit(module(augmentation=still, augment_on="device", workers=workers), 2, save=tmp_path)
+    assert moved.seen == loaded.seen and moved.sums == pytest.approx(loaded.sums, abs=1e-2)
+    prepared = fit(module(augmentation=AugmentationSettings.model_validate({**OFF, "flip_axes": []})), 2)
+    assert moved.sums != pytest.approx(prepared.sums, abs=1e-2)
+    resumed = fit(module(augmentation=still, augment_on="device"), 2, tmp_path / "step=2.ckpt")
+    assert resumed.seen == moved.seen[8:] and resumed.sums == moved.sums[8:]
+
+
+def test_without_a_trainer_batches_are_complete(module: Callable[..., CaseDataModule]) -> None:
+    """Precision and learning rate are tried on batches that no Trainer hands over."""
+    asked, usual = (epoch(module(augment_on=where), 0) for where in ("device", "processor"))
+    assert all(not batch.draws for batch in asked)
+    assert all(torch.equal(one.image, other.image) for one, other in zip(asked, usual, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_gpu_changes_the_images_itself(module: Callable[..., CaseDataModule]) -> None:
+    still = AUGMENTED.model_copy(update={"noise": 0.0, "gamma": 0.3, "bias_field": 0.1, "elastic": 1.0})
+    asked, usual = (fit(module(augmentation=still, augment_on=where), 1, on="gpu") for where in ("auto", "processor"))
+    assert asked.seen == usual.seen and asked.sums == pytest.approx(usual.sums, abs=5e-2)
 
 
 def test_resuming_in_the_middle_of_another_epoch_is_refused(module: Callable[..., CaseDataModule]) -> None:
