@@ -194,8 +194,17 @@ def fit_network(
 
     def choose() -> PrecisionChoice:
         batch = next(iter(data.train_dataloader()))
-        wanted, device = (plan.precision, config.training.memory_format), device_of(config.training)
-        return choose_precision(*wanted, classifier, loss, batch.image, batch.label, device, config.out)
+        return choose_precision(
+            plan.precision,
+            config.training.memory_format,
+            classifier,
+            loss,
+            batch.image,
+            batch.label,
+            device_of(config.training),
+            config.out,
+            try_compiled=config.training.compile == "auto",
+        )
 
     precision = once(config.out / PRECISION, PrecisionChoice, choose)
     ready()

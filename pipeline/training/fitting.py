@@ -180,6 +180,7 @@ def _fit(job: Job, parts: Parts) -> Fitted | None:
         memory_format=job.memory_format,
         by_auroc=job.by_auroc,
         parts=parts,
+        compile_steps=precision.compiled,
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, job.folder / WATCHED, journal)

@@ -25,6 +25,7 @@ from pipeline.training.losses import FindingsLoss
 from pipeline.training.mixing import draw_mix
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.parts import Parts
+from pipeline.training.precision.compiler import compiled
 from pipeline.training.ranks import StopTogether, summed, whole_step
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
@@ -53,6 +54,8 @@ class TrainingModule(pl.LightningModule):
         Whether AUROC chooses the best epoch, else the loss.
     parts : Parts
         How many cases go through the network at once.
+    compile_steps : bool
+        Whether training steps run compiled; validation never does, its batches have sizes of their own.
 
     Attributes
     ----------
@@ -62,6 +65,8 @@ class TrainingModule(pl.LightningModule):
         Cases of the step under way, for messages.
     batch_loss : float
         Of the last batch; the mean over all ranks, each weighed by its cases, is that of the whole batch.
+    eager : bool
+        Whether the step under way is not to run compiled, because somebody listens to parts of the network.
     stopping : StopTogether
         Whether the ranks are to stop; a callback of the Trainer too.
     gradient_norm : Tensor or None
@@ -83,6 +88,7 @@ class TrainingModule(pl.LightningModule):
         memory_format: torch.memory_format,
         by_auroc: bool,
         parts: Parts,
+        compile_steps: bool = False,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -99,6 +105,9 @@ class TrainingModule(pl.LightningModule):
         self.measured: dict[str, float] = {}
         self.stopping = StopTogether()
         self.parts = parts
+        self.eager = False
+        # a method rather than the classifier, which would be registered and saved a second time
+        self._compiled = compiled(classifier) if compile_steps else classifier.__call__
         self._dropped = False
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings
@@ -161,7 +170,8 @@ class TrainingModule(pl.LightningModule):
         self._begin_parts(len(parts), batch_idx)
         total = 0.0
         for part in parts:
-            logits = self.classifier(self._laid_out(images[part]))
+            network = self.classifier.__call__ if self.eager else self._compiled
+            logits: Tensor = network(self._laid_out(images[part]))
             loss: Tensor = mix.loss(measure, logits, batch.label, part) if mix else measure(logits, batch.label[part])
             total += float(loss.detach())
             loss = loss * self.trainer.world_size * weight

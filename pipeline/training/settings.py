@@ -84,6 +84,11 @@ class TrainingSettings(Settings):
         description="Layout of feature maps in memory. auto takes the faster one where precision is auto too, else "
         "contiguous. channels_last on a processor is proven first, and gives way to contiguous where it fails.",
     )
+    compile: Literal["off", "auto"] = Field(
+        default="off",
+        description="auto: try torch.compile too, and take it where it proves right and takes less than nine tenths of "
+        "the time. Compiling takes a minute or more, for each size of batch; on one device only.",
+    )
     checkpoint_steps: NonNegativeInt = Field(
         default=0, description="Also save `last` every so many batches within an epoch; 0 only at its end."
     )
@@ -100,6 +105,12 @@ class TrainingSettings(Settings):
     devices: PositiveInt | Literal["auto"] = Field(default=1, description="Lightning: devices a node.")
     strategy: str = Field(default="auto", description="Lightning: auto, ddp, fsdp, ...")
     num_nodes: PositiveInt = Field(default=1, description="Lightning: machines, started by torchrun or SLURM.")
+
+    @model_validator(mode="after")
+    def _compiles_alone(self) -> Self:
+        if self.compile != "off" and (self.devices != 1 or self.num_nodes != 1):
+            raise ValueError("compile: auto needs devices: 1 and num_nodes: 1; it was not proven with several")
+        return self
 
     @model_validator(mode="after")
     def _corrects_once(self) -> Self:

@@ -21,6 +21,7 @@ class Candidate(NamedTuple):
     layout: Layout
     kept: tuple[str, ...] = ()
     """Layers that stay in float32."""
+    compiled: bool = False
 
 
 class Trial(Frozen):
@@ -48,6 +49,7 @@ class Trial(Frozen):
     layout: Layout
     seconds: float
     kept: tuple[str, ...] = ()
+    compiled: bool = False
     loss_change: float = 0.0
     gradient_error: float = 0.0
     wrong: tuple[str, ...] = ()
@@ -64,7 +66,8 @@ class Trial(Frozen):
     def text(self) -> str:
         """One line for the log."""
         kept = f", {len(self.kept)} layers in float32" if self.kept else ""
-        return f"{self.precision}, {self.layout}{kept}: {self.seconds:.3f} s; {self.verdict}"
+        compiled = ", compiled" if self.compiled else ""
+        return f"{self.precision}, {self.layout}{kept}{compiled}: {self.seconds:.3f} s; {self.verdict}"
 
 
 class PrecisionChoice(Frozen):
@@ -79,6 +82,7 @@ class PrecisionChoice(Frozen):
     precision: Precision = "32"
     layout: Layout = "contiguous"
     kept: tuple[str, ...] = ()
+    compiled: bool = False
     reason: str
     trials: tuple[Trial, ...] = ()
 
@@ -91,7 +95,8 @@ class PrecisionChoice(Frozen):
     def note(self) -> str:
         """A sentence for the card of the model."""
         but = f", but for {', '.join(self.kept)} in float32" if self.kept else ""
-        return f"Trained in {self.precision}{but}: {self.reason}."
+        compiled = ", compiled" if self.compiled else ""
+        return f"Trained in {self.precision}{but}{compiled}: {self.reason}."
 
     def memory_format(self, ndim: int) -> torch.memory_format:
         """Torch's name of the layout."""

@@ -1,8 +1,9 @@
 """Choose the fastest precision and layout that can be trusted."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.training.precision.apart import apart
 from pipeline.training.precision.choice import Candidate, Layout, Precision, PrecisionChoice, Trial
+from pipeline.training.precision.compiling import prove_compiled
 from pipeline.training.precision.devices import fast_precisions
 from pipeline.training.precision.given import settle_given
 from pipeline.training.precision.proving import LEAST_GAIN, InThisProcess, Try, prove_with
@@ -28,6 +30,8 @@ def choose_precision(
     labels: Tensor,
     device: torch.device,
     run_folder: Path | None = None,
+    *,
+    try_compiled: bool = False,
 ) -> PrecisionChoice:
     """Choose precision and layout, or prove those that are given.
 
@@ -48,6 +52,8 @@ def choose_precision(
         Where training will run.
     run_folder : Path or None
         Held by this process; candidates on a processor are tried below it.
+    try_compiled : bool
+        Try torch.compile too, with what was chosen.
 
     Raises
     ------
@@ -55,17 +61,27 @@ def choose_precision(
         The given precision cannot be trained in on this processor.
     """
     rehearsal = Rehearsal(classifier, loss, images, labels, device)
+    trying = partial(_trying, rehearsal, run_folder)
     if wanted != "auto":
         given = Candidate(cast(Precision, wanted), "channels_last" if layout == "channels_last" else "contiguous")
-        return settle_given(given, device, lambda: _trying(rehearsal, run_folder))
+        choice = settle_given(given, device, trying)
+    else:
+        choice = _choose(layout, rehearsal, trying)
+    return prove_compiled(choice, trying) if try_compiled else choice
+
+
+def _choose(layout: str, rehearsal: Rehearsal, trying: Callable[[], AbstractContextManager[Try]]) -> PrecisionChoice:
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
     if layout != "auto":
         layouts = tuple(name for name in layouts if name == layout)
+    device = rehearsal.device
     fast = fast_precisions(device)
     candidates = [Candidate(name, kind) for kind in layouts for name in ("32", *fast)]
-    with _trying(rehearsal, run_folder) as attempt:
-        trials = prove_with(attempt, classifier, candidates)
-    choice = decide(trials, f"{len(images)} cases on {device.type}" + ("" if fast else ", which has no half precision"))
+    with trying() as attempt:
+        trials = prove_with(attempt, rehearsal.classifier, candidates)
+    choice = decide(
+        trials, f"{len(rehearsal.images)} cases on {device.type}" + ("" if fast else ", which has no half precision")
+    )
     for trial in trials:
         log.info("precision %s", trial.text)
     log.info("precision: %s, %s (%s)", choice.precision, choice.layout, choice.reason)

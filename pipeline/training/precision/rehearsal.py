@@ -3,8 +3,10 @@
 import copy
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.networks.layout import lay_out
 from pipeline.training.precision.choice import HALF, Candidate, Precision, memory_format_of
+from pipeline.training.precision.compiler import compiled
 from pipeline.training.precision.devices import float32_products
 from pipeline.training.precision.kept import keep_in_float32
 
@@ -68,17 +71,19 @@ def run(rehearsal: Rehearsal, candidate: Candidate) -> Measured:
     lay_out(network, memory_format)
     keep_in_float32(network, candidate.kept)
     _open_branches(network)
+    forward = compiled(network) if candidate.compiled else network
     measure = copy.deepcopy(rehearsal.loss).to(rehearsal.device)
     batch = rehearsal.images.to(rehearsal.device).contiguous(memory_format=memory_format)
     truth = rehearsal.labels.to(rehearsal.device)
     smaller = len(batch) - 1 if len(batch) > 2 else len(batch)
     with torch.random.fork_rng(), float32_products(candidate.precision, rehearsal.device):
-        _step(network, measure, batch[:smaller], truth[:smaller], candidate.precision)  # warms up, too
+        step = partial(_step, network, forward, measure, precision=candidate.precision)
+        step(batch[:smaller], truth[:smaller])  # warms up, too
         of_smaller = _gradients(network)
         seconds, losses, gradients = math.inf, [], []
         for _ in range(REPEATS):
             started = time.perf_counter()
-            losses.append(_step(network, measure, batch, truth, candidate.precision))
+            losses.append(step(batch, truth))
             seconds = min(seconds, time.perf_counter() - started)
             gradients.append(_gradients(network))
     return Measured(seconds, tuple(losses), tuple(gradients), of_smaller)
@@ -88,14 +93,21 @@ def _gradients(network: nn.Module) -> Gradients:
     return {name: p.grad.float().cpu().clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
-def _step(network: nn.Module, loss: nn.Module, images: Tensor, labels: Tensor, precision: Precision) -> float:
+def _step(
+    network: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    loss: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    precision: Precision,
+) -> float:
     """One pass; returns the loss and leaves gradients on the network, without the scale. Reading it synchronises."""
     torch.manual_seed(0)  # equal dropout for all candidates
     network.zero_grad()
     scale = LOSS_SCALE if precision == "16-mixed" else 1.0
     device = images.device.type
     with torch.autocast(device, dtype=HALF[precision]) if precision in HALF else nullcontext():
-        value: Tensor = loss(network(images).float(), labels)
+        value: Tensor = loss(forward(images).float(), labels)
     torch.autograd.backward(value * scale)
     if scale != 1.0:
         for parameter in network.parameters():

@@ -92,7 +92,9 @@ class DepthWatch(Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Listen to this forward pass if its step is measured."""
-        if self._due(trainer):
+        step: Any = module
+        step.eager = self._due(trainer)  # a compiled network calls no hooks
+        if step.eager:
             self._ratios.arm()
 
     def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor) -> None:
