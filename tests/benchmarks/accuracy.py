@@ -172,7 +172,7 @@ def looks_at(manifest: Path) -> int:
 
 ABOUT = (
     "`python tests/benchmarks/accuracy.py --out DIR`: configurations of configs/train with seeds 0, 1 and 2, on the "
-    "official splits of MedMNIST v2; where a configuration has folds (breast2d, its fine-tuned sister, retina2d), training "
+    "official splits of MedMNIST v2; where a configuration has folds (both of breast2d, retina2d), training "
     "and validation are dealt to them together, and what is held out of a fold validates it. Best epoch, temperature "
     "and thresholds by validation alone. breast2d_finetuned begins with a network that was trained on MedNIST "
     "(configs/ingest/mednist, configs/train/mednist2d), the others with random weights. Test AUROC; of RetinaMNIST the "
