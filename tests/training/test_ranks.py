@@ -20,6 +20,9 @@ EXACT = ("group", "fixed_statistics")
 EXACT_TOO = ("balanced", "single", "frozen", "parts")
 TOLERANCE = 1e-6
 """Relative, of the loss of a step: sums are taken in another order."""
+ONE_PAIR = 0.05
+"""Of the AUROC of a dozen cases: rounding may exchange two that are all but equal. A case counted twice would also show
+in the loss of validation, which is held to rounding."""
 BATCH_NORM_DIFFERENCE = 0.02
 """Relative, of the loss of a step: statistics of 4 cases rather than 8; measured 0.0037 at most."""
 
@@ -90,7 +93,11 @@ def assert_equal_to_one_process(name: str, together: Path, tmp_path: Path) -> No
     assert max(loss_changes(ours, alone)) < TOLERANCE
     for one, other in zip(ours[0]["history"], alone["history"], strict=True):
         # a case that both ranks saw counts twice in the mean of the training loss, and once in all else
-        assert one | {"train/loss": 0} == pytest.approx(other | {"train/loss": 0}, rel=1e-5, abs=1e-5)
+        assert one.keys() == other.keys()
+        for metric, value in one.items():
+            if metric != "train/loss":
+                close = ONE_PAIR if "auroc" in metric else 1e-5
+                assert value == pytest.approx(other[metric], rel=1e-5, abs=close), metric
         assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-2 if name == "single" else 1e-6)
     weights = [load_weights(folder / name / "checkpoints" / "last.ckpt") for folder in (together, tmp_path)]
     for key, value in weights[1].items():
