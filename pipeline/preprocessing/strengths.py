@@ -74,9 +74,11 @@ def choose_strengths(
         ("scale", f"{1 - scale:g} to {1 + scale:g} times" if scale else "none", why_scale),
         ("contrast", f"{1 - contrast:g} to {1 + contrast:g} times" if contrast else "none", why_contrast),
         ("gamma", f"{1 / (1 + gamma):.2g} to {1 + gamma:g}{some}" if gamma else "none", why_gamma),
-        ("bias field", f"coefficients up to {bias:g}{some}" if bias else "none", why_bias),
-        ("low resolution", f"down to {1 - lost:g} times{some}" if lost else "none", why_lost),
-        ("elastic, blur, cutout", "none", "shape, sharpness or a small place may be what the finding is about"),
+        ("bias_field", f"coefficients up to {bias:g}{some}" if bias else "none", why_bias),
+        ("low_resolution", f"down to {1 - lost:g} times{some}" if lost else "none", why_lost),
+        ("elastic", "none", "shape may be what the finding is about; give data.augmentation.elastic"),
+        ("blur", "none", "sharpness may be what the finding is about; give data.augmentation.blur"),
+        ("cutout", "none", "it may hide a small finding; give data.augmentation.cutout"),
     )
     return chosen, tuple(Decision(name=name, value=value, reason=f"augmentation: {why}") for name, value, why in told)
 

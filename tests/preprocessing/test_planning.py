@@ -247,7 +247,7 @@ def test_every_decision_has_a_reason_and_the_preparation_ignores_cost() -> None:
     assert names == [
         "modality", "ndim", "channels", "fit", "spacing", "size", "intensity", "depth", "batch_size", "precision",
         "flips", "shift", "rotation", "scale", "contrast",
-        "gamma", "bias field", "low resolution", "elastic, blur, cutout",
+        "gamma", "bias_field", "low_resolution", "elastic", "blur", "cutout",
     ]  # fmt: skip
     assert all(decision.reason for decision in plan.decisions)
     assert plan_of(make_fingerprint(), depth=50, batch_size=1).preparation_digest == plan.preparation_digest

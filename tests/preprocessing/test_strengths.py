@@ -75,7 +75,7 @@ def test_resolution_is_lost_where_the_scans_differ_in_it() -> None:
     for axes, lost in (((alike,) * 3, 0), ((alike, alike, thick), 0.5), ((spread(1.0, 1.2, 1.6), alike, alike), 0.4)):
         plan = plan_of(make_fingerprint(((28,), (28,), (28,)), (1.0, 1.0, 1.0)).model_copy(update={"spacing": axes}))
         assert strengths(plan).low_resolution == lost
-    assert "differs (90th to 10th percentile: 1.6)" in reason(plan, "low resolution")
+    assert "differs (90th to 10th percentile: 1.6)" in reason(plan, "low_resolution")
     mask = make_fingerprint(intensities=intensities(0, 1, mean=0.3, std=(0.3 * 0.7) ** 0.5), modality="MR")
     chosen = strengths(plan_of(mask.model_copy(update={"spacing": (thick,) * 3})))
     assert chosen.low_resolution == chosen.gamma == chosen.bias_field == 0

@@ -51,10 +51,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, file: Path) -> Path:
     out = tmp_path_factory.mktemp("trained") / "run"
     stem = torch.load(file, weights_only=True)["conv1.weight"]
 
-    def watched(*arguments: Any) -> PrecisionChoice:
+    def watched(*arguments: Any, **others: Any) -> PrecisionChoice:
         (network,) = [argument for argument in arguments if isinstance(argument, Classifier)]
         assert torch.equal(network.backbone.stem.conv.weight, stem)
-        return choose_precision(*arguments)
+        return choose_precision(*arguments, **others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "choose_precision", watched)
