@@ -9,7 +9,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch.utils.deterministic
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from pipeline.errors import TrainingError
 from pipeline.training.callbacks import EpochBar, NonFiniteGuard, Recorder
 from pipeline.training.checkpoints import SealedCheckpointIO
 from pipeline.training.keeping import KeepLast, StopEarly
@@ -24,7 +26,13 @@ def make_trainer(
     recorder: Recorder,
     watching: Sequence[Callback] = (),
 ) -> pl.Trainer:
-    """Lightning's Trainer with our callbacks and none of its own."""
+    """Lightning's Trainer with our callbacks and none of its own.
+
+    Raises
+    ------
+    TrainingError
+        The devices and the strategy do not go together, or are not here.
+    """
     callbacks: list[Callback] = [
         *watching,
         recorder,
@@ -37,25 +45,32 @@ def make_trainer(
     # deterministic algorithms would also fill every new tensor, which costs time and changes nothing here
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch's own property
     with quiet():
-        return pl.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
-            precision=precision.lightning,
-            max_epochs=settings.epochs,
-            accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.gradient_clip or None,
-            callbacks=callbacks,
-            plugins=[SealedCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            deterministic="warn",  # 3D max pooling has no deterministic gradient on a GPU
-            default_root_dir=checkpoints.parent,
-        )
+        try:
+            return pl.Trainer(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                num_nodes=settings.num_nodes,
+                strategy=settings.strategy,
+                precision=precision.lightning,
+                max_epochs=settings.epochs,
+                accumulate_grad_batches=settings.accumulate,
+                gradient_clip_val=settings.gradient_clip or None,
+                callbacks=callbacks,
+                plugins=[SealedCheckpointIO()],
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                deterministic="warn",  # 3D max pooling has no deterministic gradient on a GPU
+                default_root_dir=checkpoints.parent,
+            )
+        except (ValueError, MisconfigurationException) as error:
+            raise TrainingError(
+                f"Lightning cannot train on these devices: {error}",
+                f"Now training.accelerator={settings.accelerator}, devices={settings.devices}, "
+                f"num_nodes={settings.num_nodes}, strategy={settings.strategy}.",
+            ) from error
 
 
 @contextmanager
