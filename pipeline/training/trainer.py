@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch.utils.deterministic
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from pipeline.errors import TrainingError
 from pipeline.training.callbacks import EpochBar, NonFiniteGuard, Recorder
