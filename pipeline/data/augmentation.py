@@ -1,8 +1,9 @@
 """Random changes of training images: pixels follow what :mod:`pipeline.data.draws` drew for each case.
 
 On a CPU each image is changed by itself, several at once in threads, so that a case comes out alike, bit for bit, in
-any batch and with any number of threads. On a device the batch stays where it lies. Every image is placed anew and
-changed in contrast, brightness and noise; in between, some undergo what :mod:`pipeline.data.occasional` holds.
+any batch and with any number of threads. On a device a batch is rotated and scaled in one pass, the rest is done image
+by image. Every image is placed anew and changed in contrast, brightness and noise; in between, some undergo what
+:mod:`pipeline.data.occasional` holds.
 """
 
 import functools

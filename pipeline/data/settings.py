@@ -7,6 +7,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from pipeline.config import Settings
 from pipeline.domain.plan import Augmentation
 
+MOST_VOXELS = 16
+"""Of blur and elastic displacement: beyond it nothing is left of an image."""
+
 
 class AugmentationChoice(Settings):
     """Strength of each random change; null takes what the plan decided (`resdx plan` says why), 0 switches it off."""
@@ -45,8 +48,10 @@ class AugmentationChoice(Settings):
         le=1,
         description="Chance of each change below, for each image; those above happen to every image. Planned: 0.15.",
     )
-    elastic: NonNegativeFloat | None = Field(
+    elastic: float | None = Field(
         default=None,
+        ge=0,
+        le=MOST_VOXELS,
         description="Standard deviation of a smooth displacement, in voxels; a tenth of the shortest axis is much. "
         "Planned: none, for shape may be what the finding is about.",
     )
@@ -54,19 +59,27 @@ class AugmentationChoice(Settings):
         default=None,
         ge=0,
         lt=1,
-        description="Largest loss of resolution: 0.5 is down to half the voxels along each axis, interpolated again. "
+        description="Largest loss of resolution: 0.5 is down to half the voxels, in 3D along one axis, as "
+        "thicker slices have it, in 2D along both; interpolated again. "
         "Planned where the spacing of the training scans differs.",
     )
-    blur: NonNegativeFloat | None = Field(
-        default=None, description="Largest standard deviation of a Gaussian blur, in voxels; planned: none."
-    )
-    bias_field: NonNegativeFloat | None = Field(
+    blur: float | None = Field(
         default=None,
+        ge=0,
+        le=MOST_VOXELS,
+        description="Largest standard deviation of a Gaussian blur, in voxels; planned: none.",
+    )
+    bias_field: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
         description="Largest coefficient of the polynomial whose exponential brightens one side of the scan, as coils "
         "of MR do; planned for MR.",
     )
-    gamma: NonNegativeFloat | None = Field(
+    gamma: float | None = Field(
         default=None,
+        ge=0,
+        le=4,
         description="Largest bend of the curve of values: 0.3 is an exponent of 1/1.3 to 1.3. Planned where values "
         "have no unit.",
     )
@@ -101,11 +114,11 @@ class AugmentationSettings(AugmentationChoice):
     intensity_shift: NonNegativeFloat = 0.1
     noise: NonNegativeFloat = 0.0
     occasional_probability: float = Field(default=0.15, ge=0, le=1)
-    elastic: NonNegativeFloat = 0.0
+    elastic: float = Field(default=0.0, ge=0, le=MOST_VOXELS)
     low_resolution: float = Field(default=0.0, ge=0, lt=1)
-    blur: NonNegativeFloat = 0.0
-    bias_field: NonNegativeFloat = 0.0
-    gamma: NonNegativeFloat = 0.0
+    blur: float = Field(default=0.0, ge=0, le=MOST_VOXELS)
+    bias_field: float = Field(default=0.0, ge=0, le=1)
+    gamma: float = Field(default=0.0, ge=0, le=4)
     cutout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
@@ -138,5 +151,5 @@ class DataSettings(Settings):
     augment_on: Literal["auto", "processor", "device"] = Field(
         default="auto",
         description="Where training images are changed. processor: while they are loaded. device: where the network "
-        "is, the whole batch at once, equal within rounding but for the noise. auto: on a GPU, if there is one.",
+        "is, behind the loader; equal within rounding but for the noise. auto: on a GPU, if there is one.",
     )

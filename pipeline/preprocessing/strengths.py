@@ -26,7 +26,7 @@ CALIBRATED_CONTRAST = 0.05
 
 GAMMA = 0.3
 BIAS_FIELD = 0.1
-"""Coefficients: up to about a fifth brighter or darker in most of the field of view, more in its corners."""
+"""Largest coefficient of the polynomial whose exponential multiplies a scan."""
 
 UNLIKE_SPACING = 1.5
 """Ratio of the 90th to the 10th percentile of spacing, along any axis, from which scans differ in resolution."""

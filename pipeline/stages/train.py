@@ -208,7 +208,7 @@ def fit_network(
 
     precision = once(config.out / PRECISION, PrecisionChoice, choose)
     ready()
-    journal.params({"precision": precision.precision, "layout": precision.layout})
+    journal.params({"precision": precision.precision, "layout": precision.layout, "compiled": precision.compiled})
     journal.params({"kept in float32": " ".join(precision.kept)} if precision.kept else {})
     for path in (config.out / PRECISION, save_table(config.out, precision)):
         journal.artifact(path, "experiment")

@@ -25,7 +25,7 @@ from pipeline.training.losses import FindingsLoss
 from pipeline.training.mixing import draw_mix
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.parts import Parts
-from pipeline.training.precision.compiler import compiled
+from pipeline.training.precision.compiler import compiled_where_possible
 from pipeline.training.ranks import StopTogether, summed, whole_step
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
@@ -107,7 +107,7 @@ class TrainingModule(pl.LightningModule):
         self.parts = parts
         self.eager = False
         # a method rather than the classifier, which would be registered and saved a second time
-        self._compiled = compiled(classifier) if compile_steps else classifier.__call__
+        self._compiled = compiled_where_possible(classifier) if compile_steps else classifier.__call__
         self._dropped = False
         self.validated: Mapping[str, tuple[Tensor, Tensor]] = {}
         self._settings = settings

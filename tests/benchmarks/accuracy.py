@@ -84,9 +84,9 @@ def first_weights(config: str, pictures: Path, folder: Path) -> Path:
         given = [f"scans={pictures}", f"out={manifest}", f"labels.file={pictures / 'manifest.csv'}"]
         ingest.run(ingest.Config.load(CONFIGS.parent / "ingest" / "mednist.yaml", given))
     given = [f"manifest={manifest}", f"out={out}", "tracking.enabled=false", "tracking.system_seconds=0"]
-    started = time.monotonic()
-    train.run(train.Config.load(CONFIGS / f"{config}.yaml", given))
-    if not (folder / MINUTES).is_file():
+    if not (out / "package").is_dir():
+        started = time.monotonic()
+        train.run(train.Config.load(CONFIGS / f"{config}.yaml", given))
         add_minutes(folder / MINUTES, 0, (time.monotonic() - started) / 60)
     return out / "package"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from phantoms.spheres import FINDINGS, make_data, make_manifest
 from pydantic import ValidationError
+from torch._dynamo.exc import TorchDynamoException
 
 from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
@@ -19,8 +20,10 @@ from pipeline.training.checkpoints import best_weights
 from pipeline.training.fitting import WATCHED, fit
 from pipeline.training.losses import FindingsLoss
 from pipeline.training.precision import Candidate, PrecisionChoice, Trial, choose_precision
-from pipeline.training.precision.compiler import compiled
+from pipeline.training.precision.compiler import compiled, compiled_where_possible
 from pipeline.training.precision.compiling import prove_compiled
+from pipeline.training.precision.proving import InThisProcess, Try
+from pipeline.training.precision.rehearsal import Rehearsal
 from pipeline.training.precision.table import precision_table
 from pipeline.training.run_folder import CHECKPOINTS
 from pipeline.training.settings import TrainingSettings
@@ -31,7 +34,7 @@ NETWORK = NetworkSettings.model_validate(
 EAGER = PrecisionChoice(precision="bf16-mixed", layout="channels_last", kept=("stem.conv",), reason="fast")
 
 
-def answering(seconds: float, problem: str = "") -> tuple[list[Candidate], object]:
+def answering(seconds: float, problem: str = "") -> tuple[list[Candidate], Try]:
     """Stands for the trials, of which only the compiled one differs."""
     asked: list[Candidate] = []
 
@@ -53,7 +56,7 @@ def test_only_what_is_faster_and_right_is_taken(seconds: float, problem: str, ta
     assert (choice.precision, choice.layout, choice.kept) == (EAGER.precision, EAGER.layout, EAGER.kept)
     assert asked[0].precision == "32", "float32 is what the others are held against"
     assert asked[1][:3] == asked[2][:3] and [one.compiled for one in asked] == [False, False, True]
-    assert ("wrong" if problem else f"{seconds:.3f} s against 1.000 s") in choice.reason
+    assert ("wrong" if problem else f"{seconds:.3f} s, in the same minute 1.000 s") in choice.reason
     assert (", compiled" in precision_table(choice).splitlines()[2]) is taken
 
 
@@ -114,3 +117,26 @@ def test_a_compiled_training_learns_what_an_eager_one_does(tmp_path: Path) -> No
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-3)
     assert list(weights[0]) == list(weights[1])
     assert not all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0]), "the compiler took part"
+
+
+def test_without_a_compiler_a_trial_says_so_and_a_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that chose to compile may go on where there is none."""
+
+    def broken(*arguments: object, **options: object) -> object:
+        def run(images: torch.Tensor) -> torch.Tensor:
+            raise TorchDynamoException("No working C++ compiler found\nand much more")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    classifier, loss, images, labels = make_step()
+    rehearsal = Rehearsal(classifier, loss, images, labels, torch.device("cpu"))
+    choice = prove_compiled(PrecisionChoice(reason="given"), lambda: nullcontext(InThisProcess(rehearsal)))
+    assert not choice.compiled and choice.reason.endswith("it does not compile: No working C++ compiler found")
+    classifier.eval()
+    forward = compiled_where_possible(classifier)
+    for _ in range(2):
+        torch.testing.assert_close(forward(images), classifier(images))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -13,7 +13,8 @@ from pipeline import atomic
 from pipeline.errors import RejectedInput
 from pipeline.machine import memory_limit
 from pipeline.training.precision.choice import Candidate, Trial
-from pipeline.training.precision.judging import judge
+from pipeline.training.precision.compiler import NotCompiledError
+from pipeline.training.precision.judging import judge, not_compiled
 from pipeline.training.precision.rehearsal import Measured, Rehearsal, run
 from pipeline.workers import imap
 
@@ -102,7 +103,10 @@ def _tried(folder: Path, threads: int, candidate: Candidate) -> Trial:
     if not measured and candidate.precision != "32":
         problem = "no float32 came to an end to compare it with"
         return Trial(**candidate._asdict(), seconds=0.0, problem=problem, usable=False)
-    found = run(rehearsal, candidate)
+    try:
+        found = run(rehearsal, candidate)
+    except NotCompiledError as error:
+        return not_compiled(candidate, error)
     if not measured:
         atomic.write_with(folder / REFERENCE, lambda path: torch.save(tuple(found), path))
     reference = Measured(*torch.load(folder / REFERENCE, weights_only=True))

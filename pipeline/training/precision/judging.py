@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from pipeline.training.precision.choice import Candidate, Trial
+from pipeline.training.precision.compiler import NotCompiledError
 from pipeline.training.precision.rehearsal import Gradients, Measured
 
 LARGEST_LOSS_CHANGE = 0.05
@@ -47,6 +48,11 @@ def judge(candidate: Candidate, found: Measured, reference: Measured) -> Trial:
         problem=problem,
         usable=all(map(math.isfinite, (*found.losses, *errors.values()))),
     )
+
+
+def not_compiled(candidate: Candidate, error: NotCompiledError) -> Trial:
+    """Tell of a candidate that the compiler refused."""
+    return Trial(**candidate._asdict(), seconds=0.0, problem=f"it does not compile: {error}", usable=False)
 
 
 def _errors(found: Measured, expected: Gradients) -> dict[str, float]:

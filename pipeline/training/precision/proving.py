@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.precision.choice import HALF, Candidate, Layout, Precision, Trial
-from pipeline.training.precision.judging import judge
+from pipeline.training.precision.compiler import NotCompiledError
+from pipeline.training.precision.judging import judge, not_compiled
 from pipeline.training.precision.kept import count_layers, suspects
 from pipeline.training.precision.rehearsal import Measured, Rehearsal, run
 
@@ -73,6 +74,9 @@ class InThisProcess:
         return [self._tried(candidate) for candidate in candidates]
 
     def _tried(self, candidate: Candidate) -> Trial:
-        found = run(self._rehearsal, candidate)
+        try:
+            found = run(self._rehearsal, candidate)
+        except NotCompiledError as error:
+            return not_compiled(candidate, error)
         self._reference = self._reference or found
         return judge(candidate, found, self._reference)

@@ -41,7 +41,7 @@ DRAWING_SECONDS = 60.0
 
 
 class DepthWatch(Callback):
-    """Measures every so many optimizer steps, on the first process alone; changes nothing.
+    """Measures every so many optimizer steps, on the first process alone; changes nothing but rounding, where steps are compiled.
 
     Gradients are taken where they are whole: averaged over accumulated batches and devices, without the scale of mixed
     precision, before clipping. Must stand before callbacks that save checkpoints or stop at gradients that are not
@@ -92,9 +92,9 @@ class DepthWatch(Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Listen to this forward pass if its step is measured."""
-        step: Any = module
-        step.eager = self._due(trainer)  # a compiled network calls no hooks
-        if step.eager:
+        assert isinstance(module, TrainingModule)
+        module.eager = self._due(trainer)  # a compiled network calls no hooks
+        if module.eager:
             self._ratios.arm()
 
     def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor) -> None:
