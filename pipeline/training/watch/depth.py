@@ -41,7 +41,9 @@ DRAWING_SECONDS = 60.0
 
 
 class DepthWatch(Callback):
-    """Measures every so many optimizer steps, on the first process alone; changes nothing but rounding, where steps are compiled.
+    """Measures every so many optimizer steps, on the first process alone; changes nothing.
+
+    Where steps are compiled, those that are measured run without the compiler, equal within rounding.
 
     Gradients are taken where they are whole: averaged over accumulated batches and devices, without the scale of mixed
     precision, before clipping. Must stand before callbacks that save checkpoints or stop at gradients that are not
