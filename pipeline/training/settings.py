@@ -87,7 +87,7 @@ class TrainingSettings(Settings):
     compile: Literal["off", "auto"] = Field(
         default="off",
         description="auto: try torch.compile too, and take it where it proves right and takes less than nine tenths of "
-        "the time. For long trainings: each size of batch is compiled first, for half a minute and more. On one device.",
+        "the time. For long trainings: each size of batch is compiled first, half a minute or more. On one device.",
     )
     checkpoint_steps: NonNegativeInt = Field(
         default=0, description="Also save `last` every so many batches within an epoch; 0 only at its end."
