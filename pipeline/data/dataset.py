@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from pipeline.data.augmentation import augment
 from pipeline.data.batch import Batch
+from pipeline.data.buffers import Buffers
 from pipeline.data.draws import Draw, draw
 from pipeline.data.entries import PreparedEntries
 from pipeline.data.sampling import Visit
@@ -52,6 +52,7 @@ class PreparedDataset(Dataset[Batch]):
         self._augmentation = augmentation if augmentation is not None and augmentation.changes else None
         self._seed = seed
         self._draw_only = draw_only
+        self._buffers = Buffers()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -76,7 +77,7 @@ class PreparedDataset(Dataset[Batch]):
         """
         positions = [visit.position for visit in visits]
         names = self._entries.names[positions].tolist()
-        image = torch.from_numpy(np.empty((len(visits), *self.cache.shape), dtype=np.float32))  # in huge pages
+        image = self._buffers.take((len(visits), *self.cache.shape))
         draws = self._draws(visits, names)
         if self._augmentation is None or self._draw_only:
             self._entries.copy(positions, image)
