@@ -1,5 +1,6 @@
 """torch.compile: taken only where it is faster and right; a compiled training learns what an eager one learns."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -139,4 +140,4 @@ def test_without_a_compiler_a_trial_says_so_and_a_training_goes_on(
     forward = compiled_where_possible(classifier)
     for _ in range(2):
         torch.testing.assert_close(forward(images), classifier(images))
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
