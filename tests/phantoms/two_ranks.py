@@ -60,6 +60,17 @@ def watch_steps(seen: list[dict[str, Any]], stop_at: int) -> None:
     TrainingModule.training_step = watched  # type: ignore[method-assign]
 
 
+def watch_validation(seen: list[dict[str, list[float]]]) -> None:
+    """Note the logits of each validation case, of all ranks together, epoch by epoch."""
+    end = TrainingModule.on_validation_epoch_end
+
+    def watched(self: TrainingModule) -> None:
+        end(self)
+        seen.append({case: logits.tolist() for case, (logits, _) in self.validated.items()})
+
+    TrainingModule.on_validation_epoch_end = watched  # type: ignore[method-assign]
+
+
 def run(folder: Path, cache: Path, name: str, *, ranks: int) -> dict[str, Any]:
     """Train; returns the rows of the journal and the history."""
     settings = dict(TRAININGS[name])
@@ -76,14 +87,17 @@ def run(folder: Path, cache: Path, name: str, *, ranks: int) -> dict[str, Any]:
 def watched(folder: Path, cache: Path, name: str, *, ranks: int = 1, stop_at: int = 0) -> dict[str, Any]:
     """Train; also returns what was seen of each step."""
     seen: list[dict[str, Any]] = []
-    step = TrainingModule.training_step
+    validated: list[dict[str, list[float]]] = []
+    step, end = TrainingModule.training_step, TrainingModule.on_validation_epoch_end
     watch_steps(seen, stop_at)
+    watch_validation(validated)
     try:
-        return run(folder, cache, name, ranks=ranks) | {"steps": seen}
+        return run(folder, cache, name, ranks=ranks) | {"steps": seen, "validated": validated}
     except StoppedBySignal as stop:
         return {"stopped": stop.exit_code, "steps": seen}
     finally:
         TrainingModule.training_step = step  # type: ignore[method-assign]
+        TrainingModule.on_validation_epoch_end = end  # type: ignore[method-assign]
 
 
 def main(folder: Path, names: list[str]) -> None:

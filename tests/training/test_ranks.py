@@ -21,8 +21,10 @@ EXACT_TOO = ("balanced", "single", "frozen", "parts")
 TOLERANCE = 1e-6
 """Relative, of the loss of a step: sums are taken in another order."""
 ONE_PAIR = 0.05
-"""Of the AUROC of a dozen cases: rounding may exchange two that are all but equal. A case counted twice would also show
-in the loss of validation, which is held to rounding."""
+"""Of the AUROC of a dozen cases, where rounding may exchange two that are all but equal; the logits of every case, from
+which it follows, are held to rounding."""
+LOGITS = 1e-4
+"""Absolute, of a validation case after the steps of all epochs so far."""
 BATCH_NORM_DIFFERENCE = 0.02
 """Relative, of the loss of a step: statistics of 4 cases rather than 8; measured 0.0037 at most."""
 
@@ -99,6 +101,10 @@ def assert_equal_to_one_process(name: str, together: Path, tmp_path: Path) -> No
                 close = ONE_PAIR if "auroc" in metric else 1e-5
                 assert value == pytest.approx(other[metric], rel=1e-5, abs=close), metric
         assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-2 if name == "single" else 1e-6)
+    for one, other in zip(ours[0]["validated"], alone["validated"], strict=True):
+        assert one.keys() == other.keys(), "each case once"
+        for case, logits in one.items():
+            assert logits == pytest.approx(other[case], abs=LOGITS), case
     weights = [load_weights(folder / name / "checkpoints" / "last.ckpt") for folder in (together, tmp_path)]
     for key, value in weights[1].items():
         assert torch.allclose(weights[0][key], value, rtol=1e-4, atol=1e-5), key
