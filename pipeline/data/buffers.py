@@ -1,8 +1,7 @@
 """Memory of batches, used again as soon as nobody holds it.
 
 Where the allocator gives the memory of a dropped batch back to the system, that hands it out again page by page and
-clears each first, which takes as long as the copy of a batch into it, and longer. A batch that is dropped leaves its
-pages here, and the next one is written over them.
+clears each first. A batch that is dropped leaves its pages here instead, and the next one is written over them.
 """
 
 import math
