@@ -33,7 +33,15 @@ class FindingPrediction(Frozen):
 
 
 class Prediction(Frozen):
-    """One row of predictions.csv. Pseudonyms only."""
+    """One row of predictions.csv. Pseudonyms only.
+
+    Attributes
+    ----------
+    findings : tuple of FindingPrediction
+        One a finding; empty where the scan is out of scope and its probabilities are withheld.
+    scope_reasons : tuple of str
+        Why the scan is unlike the training data; empty where it is not.
+    """
 
     case: str
     patient: str
@@ -43,4 +51,5 @@ class Prediction(Frozen):
     model: str
     findings: tuple[FindingPrediction, ...]
     scope: ScopeVerdict = ScopeVerdict.NOT_CHECKED
+    scope_reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

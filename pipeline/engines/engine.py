@@ -1,9 +1,29 @@
-"""What every engine does: prepared images in, logits out."""
+"""What every engine does: prepared images in, logits and features out."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Answer(NamedTuple):
+    """What a network says of images, averaged over the package's members and flips.
+
+    Attributes
+    ----------
+    logits : ndarray of float32, shape (n, outputs)
+        Laid out by :func:`pipeline.domain.encoding.output_slices`.
+    features : ndarray of float32, shape (n, features)
+        Pooled feature vectors, from which the heads made the logits; :mod:`pipeline.scope` looks at them.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32], outputs: int) -> Self:
+        """Split rows of :meth:`pipeline.networks.classifier.Classifier.forward_rows`."""
+        return cls(rows[:, :outputs], rows[:, outputs:])
 
 
 class Engine(Protocol):
@@ -17,7 +37,7 @@ class Engine(Protocol):
 
     name: str
 
-    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def answer(self, images: NDArray[np.float32]) -> Answer:
         """Run prepared images.
 
         Images are run one at a time, so that a case's result never depends on what stands beside it in a batch.
@@ -29,7 +49,6 @@ class Engine(Protocol):
 
         Returns
         -------
-        ndarray of float32, shape (n, outputs)
-            Laid out by :func:`pipeline.domain.encoding.output_slices`; averaged over the package's members
-            and flips.
+        Answer
+            A row an image.
         """

@@ -20,19 +20,19 @@ def flip_combinations(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
 
 def average_over_flips(run: Callable[[Image], Image], image: Image, axes: Sequence[int]) -> Image:
-    """Mean of the logits over the image and its mirror images along every combination of `axes`.
+    """Mean of the rows over the image and its mirror images along every combination of `axes`.
 
     Parameters
     ----------
     run : callable
-        (n, c, *space) to (n, outputs).
+        (n, c, *space) to (n, columns): logits and features.
     image : ndarray, shape (1, c, *space)
     axes : sequence of int
         Spatial axes, 0 is the first of ``space``. Empty: the image is run once, as it is.
 
     Returns
     -------
-    ndarray of float32, shape (1, outputs)
+    ndarray of float32, shape (1, columns)
         Summed in float64 in a fixed order, and batched by the size of the image alone, so that equal inputs give equal
         bits.
     """

@@ -34,7 +34,7 @@ def predict_prepared(
     image: NDArray[np.float32], package: ModelPackage, engine: Engine
 ) -> tuple[FindingPrediction, ...]:
     """Run one prepared image, shape (c, *space); see :func:`predict_volume`."""
-    logits = engine.logits(image[np.newaxis])
+    logits = engine.answer(image[np.newaxis]).logits
     if not np.isfinite(logits).all():
         message = "the network's output for this scan is not a finite number"
         raise RejectedInput("NOT_FINITE", message, stage="predict", remedy="Check the scan's intensities.")

@@ -15,17 +15,17 @@ Image = NDArray[np.float32]
 
 
 def average_over_members(runs: Sequence[Callable[[Image], Image]], image: Image) -> Image:
-    """Mean of the members' logits.
+    """Mean of the members' rows: logits, and the features they come from.
 
     Parameters
     ----------
     runs : sequence of callable
-        Each (n, c, *space) to (n, outputs).
+        Each (n, c, *space) to (n, columns).
     image : ndarray, shape (1, c, *space)
 
     Returns
     -------
-    ndarray of float32, shape (n, outputs)
+    ndarray of float32, shape (n, columns)
         Summed in float64 in the order of the members, so that equal inputs give equal bits.
     """
     if len(runs) == 1:

@@ -81,8 +81,18 @@ class Classifier(nn.Module):
     def forward_head(self, maps: Tensor) -> Tensor:
         """Logits of feature maps, shape (n, outputs), in float32 even under autocast: they are few and decide."""
         with torch.autocast(maps.device.type, enabled=False):
-            features = self.dropout(self.backbone.pool(maps.float()))
-            return torch.cat([head(features) for head in self.heads], dim=1)
+            return self._logits(self.backbone.pool(maps.float()))
+
+    def forward_rows(self, x: Tensor) -> Tensor:
+        """Logits and, behind them, the pooled features they come from: shape (n, outputs + features), in float32."""
+        maps = self.forward_features(x)
+        with torch.autocast(maps.device.type, enabled=False):
+            features = self.backbone.pool(maps.float())
+            return torch.cat([self._logits(features), features], dim=1)
+
+    def _logits(self, features: Tensor) -> Tensor:
+        features = self.dropout(features)
+        return torch.cat([head(features) for head in self.heads], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, outputs), of images of shape (n, c, *space)."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.domain.geometry import Geometry
 from pipeline.domain.plan import Plan
 from pipeline.domain.series import Series
 from pipeline.preprocessing.transforms import prepare
@@ -18,9 +19,20 @@ from pipeline.readers.stacking import read_slots
 
 @dataclass(frozen=True, slots=True)
 class PreparedScan:
-    """The input of a network, shape (c, *plan.size), and what a reviewer should know about how it was read."""
+    """What is kept of a scan once it is prepared.
+
+    Attributes
+    ----------
+    image : ndarray of float32, shape (c, *plan.size)
+        The input of a network.
+    geometry : Geometry
+        Of the scan itself, in stored order: where a heatmap must lie.
+    notes : tuple of str
+        What a reviewer should know about how it was read.
+    """
 
     image: NDArray[np.float32]
+    geometry: Geometry
     notes: tuple[str, ...]
 
 
@@ -38,4 +50,4 @@ def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOpti
         See :func:`pipeline.readers.stacking.read_slots` and :func:`pipeline.preprocessing.transforms.prepare`.
     """
     volume = read_slots(slots, options)
-    return PreparedScan(prepare(volume, plan), volume.notes)
+    return PreparedScan(prepare(volume, plan), volume.geometry, volume.notes)

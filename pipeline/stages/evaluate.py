@@ -146,7 +146,7 @@ def run_network(
     """Run prepared cases one at a time; return those answered, their logits (n, outputs), and the others."""
     answered, rows, refused = [], [], []
     for case in track(cases, "evaluate cases", len(cases)):
-        row = engine.logits(np.asarray(cache.load(case))[np.newaxis])
+        row = engine.answer(np.asarray(cache.load(case))[np.newaxis]).logits
         if np.isfinite(row).all():
             answered.append(case)
             rows.append(row)

@@ -141,8 +141,8 @@ def calibrate(
 def logits_of(package: ModelPackage, cases: Sequence[Case], cache: PreparedCache) -> NDArray[np.float32]:
     """Logits (cases, outputs) of prepared cases, by the engine that is the reference."""
     engine = TorchConfig().build(package)
-    rows = [engine.logits(np.asarray(cache.load(case))[np.newaxis]) for case in track(cases, "validate", len(cases))]
-    return np.concatenate(rows)
+    images = (np.asarray(cache.load(case))[np.newaxis] for case in track(cases, "validate", len(cases)))
+    return np.concatenate([engine.answer(image).logits for image in images])
 
 
 def _save(

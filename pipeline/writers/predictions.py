@@ -8,12 +8,13 @@ from pipeline.domain.finding import Finding
 from pipeline.domain.prediction import FindingPrediction, Prediction
 
 LEADING = ("case", "patient", "study", "series")
-TRAILING = ("scope", "model", "digest", "notes")
+TRAILING = ("scope", "scope_reasons", "model", "digest", "notes")
 
 NOTE_SEPARATOR = "; "
 
 Cell = str | float | None
-"""Decisions and names are text, probabilities and thresholds numbers; a finding without a threshold has None."""
+"""Decisions and names are text, probabilities and thresholds numbers; None is an empty cell: a finding without a
+threshold, or whatever is withheld because the scan is out of scope."""
 
 
 class PredictionWriter(Protocol):
@@ -40,7 +41,7 @@ def ordered(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def columns(findings: Sequence[Finding]) -> list[str]:
-    """``case, patient, study, series``, each finding's own, ``scope, model, digest, notes``."""
+    """``case, patient, study, series``, each finding's own, then :data:`TRAILING`."""
     own = [column for finding in findings for column in finding_columns(finding)]
     return [*LEADING, *own, *TRAILING]
 
@@ -57,9 +58,12 @@ def rows(predictions: Sequence[Prediction], findings: Sequence[Finding]) -> Iter
         cells: list[Cell] = [one.case, one.patient, one.study, one.series]
         said = {answer.finding: answer for answer in one.findings}
         for finding in findings:
-            cells += _answer(finding, said[finding.name])
-        yield [*cells, one.scope.value, one.model, one.digest, NOTE_SEPARATOR.join(one.notes)]
+            cells += _answer(finding, said.get(finding.name))
+        reasons, notes = NOTE_SEPARATOR.join(one.scope_reasons), NOTE_SEPARATOR.join(one.notes)
+        yield [*cells, one.scope.value, reasons, one.model, one.digest, notes]
 
 
-def _answer(finding: Finding, answer: FindingPrediction) -> list[Cell]:
+def _answer(finding: Finding, answer: FindingPrediction | None) -> list[Cell]:
+    if answer is None:
+        return [None] * len(finding_columns(finding))
     return [answer.decision, *(answer.probabilities[label] for label in finding.classes), answer.threshold]

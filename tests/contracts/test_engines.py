@@ -54,29 +54,40 @@ def test_it_is_named_after_its_file(engine: Engine) -> None:
 def test_it_equals_a_plain_forward_of_the_classifier(engine: Engine, package: ModelPackage) -> None:
     batch = images(package, 5)
 
-    logits = engine.logits(batch)
+    logits = engine.answer(batch).logits
 
     assert (logits.shape, logits.dtype) == ((5, OUTPUTS), np.float32)
     np.testing.assert_allclose(logits, reference(package, batch), atol=1e-5, rtol=0)
     assert np.ptp(logits, axis=0).max() > 1e-3, "all images give the same answer: this test sees nothing"
 
 
+def test_features_are_what_the_heads_see(engine: Engine, package: ModelPackage) -> None:
+    batch = images(package, 3)
+    with torch.inference_mode():
+        rows = [classifier.backbone(torch.tensor(batch)).numpy() for classifier in package.build_classifiers()]
+
+    features = engine.answer(batch).features
+
+    assert (features.dtype, len(features)) == (np.float32, 3)
+    np.testing.assert_allclose(features, np.mean(rows, axis=0), atol=1e-5, rtol=0)
+
+
 def test_neighbours_in_the_batch_change_no_bit(engine: Engine, package: ModelPackage) -> None:
     batch = images(package, 5)
-    alone = [engine.logits(image[np.newaxis]).tobytes() for image in batch]
+    alone = [engine.answer(image[np.newaxis]).logits.tobytes() for image in batch]
 
-    assert [row.tobytes() for row in engine.logits(batch)] == alone
-    assert [row.tobytes() for row in engine.logits(batch[::-1])] == alone[::-1]
+    assert [row.tobytes() for row in engine.answer(batch).logits] == alone
+    assert [row.tobytes() for row in engine.answer(batch[::-1]).logits] == alone[::-1]
 
 
 def test_a_second_run_gives_the_same_bits(engine: Engine, package: ModelPackage) -> None:
     batch = images(package, 2)
 
-    assert engine.logits(batch).tobytes() == engine.logits(batch).tobytes()
+    assert engine.answer(batch).logits.tobytes() == engine.answer(batch).logits.tobytes()
 
 
 def test_no_images_give_no_rows(engine: Engine, package: ModelPackage) -> None:
-    assert engine.logits(images(package, 0)).shape == (0, OUTPUTS)
+    assert engine.answer(images(package, 0)).logits.shape == (0, OUTPUTS)
 
 
 def test_a_read_only_memory_map_is_taken_and_left_alone(engine: Engine, package: ModelPackage, tmp_path: Path) -> None:
@@ -84,7 +95,7 @@ def test_a_read_only_memory_map_is_taken_and_left_alone(engine: Engine, package:
     np.save(tmp_path / "prepared.npy", batch)
     mapped = np.load(tmp_path / "prepared.npy", mmap_mode="r")
 
-    assert engine.logits(mapped).tobytes() == engine.logits(batch).tobytes()
+    assert engine.answer(mapped).logits.tobytes() == engine.answer(batch).logits.tobytes()
     assert np.array_equal(np.load(tmp_path / "prepared.npy"), batch)
 
 
@@ -93,7 +104,7 @@ def test_the_package_decides_about_flips(config: type[Part], package: ModelPacka
     batch = images(package, 2)
     mirrored = [reference(package, np.flip(batch, axes).copy()) for axes in ((), (2,), (3,), (2, 3))]
 
-    logits = config().build(flipping).logits(batch)  # type: ignore[attr-defined]
+    logits = config().build(flipping).answer(batch).logits  # type: ignore[attr-defined]
 
     np.testing.assert_allclose(logits, np.mean(mirrored, axis=0), atol=1e-5, rtol=0)
     assert not np.allclose(logits, reference(package, batch), atol=1e-4)
@@ -104,7 +115,7 @@ def test_every_member_of_an_ensemble_has_its_say(config: type[Part], tmp_path: P
     single = make_package(tmp_path / "single", ndim=2)
     batch = images(ensemble, 2)
 
-    logits = config().build(ensemble).logits(batch)  # type: ignore[attr-defined]
+    logits = config().build(ensemble).answer(batch).logits  # type: ignore[attr-defined]
 
-    assert not np.allclose(logits, config().build(single).logits(batch), atol=1e-3)  # type: ignore[attr-defined]
+    assert not np.allclose(logits, config().build(single).answer(batch).logits, atol=1e-3)  # type: ignore[attr-defined]
     np.testing.assert_allclose(logits, reference(ensemble, batch), atol=1e-5, rtol=0)

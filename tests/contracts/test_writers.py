@@ -27,7 +27,7 @@ SIGNS = Finding(name="signs", kind=FindingKind.MULTILABEL, classes=("edema", "=n
 FINDINGS = (LESION, SIGNS)
 OWN = ["lesion_decision", "lesion_p_no", "lesion_p_yes", "lesion_threshold"]
 OWN += ["signs_decision", "signs_p_edema", "signs_p_=nodule", "signs_threshold"]
-COLUMNS = ["case", "patient", "study", "series", *OWN, "scope", "model", "digest", "notes"]
+COLUMNS = ["case", "patient", "study", "series", *OWN, "scope", "scope_reasons", "model", "digest", "notes"]
 
 
 def predicted(case: str, chance: float, *notes: str) -> Prediction:
@@ -140,11 +140,26 @@ def test_csv_has_these_columns_six_decimals_and_no_formula(tmp_path: Path) -> No
         *lesion,
         *signs,
         "not_checked",
+        "",
         "m" * 64,
         "d" * 64,
         "no frame of reference; straße, größer",
     ]
     assert second[-1] == "'@note"
+
+
+def test_what_is_withheld_is_an_empty_cell_and_the_reason_stands_beside_it(tmp_path: Path) -> None:
+    reasons = ("unlike in spacing", "no lung in it")
+    changes = {"findings": (), "scope": "out_of_scope", "scope_reasons": reasons}
+    withheld = Prediction.model_validate(predicted("C2", 0.9).model_dump() | changes)
+    for name in ("csv", "parquet", "jsonl"):
+        make(name).write(tmp_path / f"p.{name}", [withheld, predicted("C1", 0.1)], FINDINGS)
+    table = cells(tmp_path / "p.csv")[1]
+    assert {table[column] for column in OWN} == {""}
+    assert (table["scope"], table["scope_reasons"]) == ("out_of_scope", "; ".join(reasons))
+    assert {cells(tmp_path / "p.parquet")[1][column] for column in OWN} == {None}
+    lines = (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()
+    assert Prediction.model_validate_json(lines[1]) == withheld
 
 
 def test_csv_without_rows_still_has_its_columns(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_operating_point_fits_what_the_engine_says(trained: Path) -> None:
     cases = MANIFEST.of(Split.VALIDATION)
     engine = TorchConfig().build(package)
     cache = PreparedCache(trained / "cache", package.plan)
-    logits = np.concatenate([engine.logits(np.asarray(cache.load(case))[None]) for case in cases])
+    logits = np.concatenate([engine.answer(np.asarray(cache.load(case))[None]).logits for case in cases])
     (point,) = package.operating_points
     temperature = next(entry.temperature for entry in package.calibration if entry.finding == "lesion")
     positive = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64) / temperature))

@@ -57,7 +57,7 @@ def test_a_package_is_fine_tuned_into_a_plain_package(tmp_path: Path) -> None:
         image = np.asarray(cache.load(case))[np.newaxis]
         with torch.no_grad():
             expected = adapted.eval()(torch.from_numpy(image.copy()))
-        np.testing.assert_allclose(engine.logits(image), expected.numpy(), atol=1e-5)
+        np.testing.assert_allclose(engine.answer(image).logits, expected.numpy(), atol=1e-5)
 
     notes = " ".join(package.card.notes)
     assert "parameters train" in notes

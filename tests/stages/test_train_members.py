@@ -94,7 +94,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def logits(package: ModelPackage, cache: Path, cases: list[Case]) -> NDArray[np.float32]:
     prepared = PreparedCache(cache, package.plan)
-    return TorchConfig().build(package).logits(np.stack([np.asarray(prepared.load(case)) for case in cases]))
+    return TorchConfig().build(package).answer(np.stack([np.asarray(prepared.load(case)) for case in cases])).logits
 
 
 def test_the_ensemble_says_the_mean_of_its_members(trained: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.engines.engine import Answer
 from pipeline.engines.flips import average_over_flips
 from pipeline.engines.members import average_over_members
 from pipeline.errors import ConfigError
@@ -42,15 +43,17 @@ class TorchEngine:
         self._outputs = package.outputs
         self._layout = torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format
         self._classifiers = [classifier.to(self._device) for classifier in package.build_classifiers()]
+        self._features = self._classifiers[0].backbone.features
         for classifier in self._classifiers:
             lay_out(classifier, self._layout)
 
-    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See :meth:`pipeline.engines.engine.Engine.logits`."""
+    def answer(self, images: NDArray[np.float32]) -> Answer:
+        """See :meth:`pipeline.engines.engine.Engine.answer`."""
         assert images.dtype == np.float32, images.dtype
         run = partial(average_over_members, [partial(self._run, classifier) for classifier in self._classifiers])
         rows = [average_over_flips(run, image[np.newaxis], self._flips) for image in images]
-        return np.concatenate(rows) if rows else np.empty((0, self._outputs), dtype=np.float32)
+        empty = np.empty((0, self._outputs + self._features), dtype=np.float32)
+        return Answer.of(np.concatenate(rows) if rows else empty, self._outputs)
 
     def _run(self, classifier: Classifier, image: NDArray[np.float32]) -> NDArray[np.float32]:
         # a copy: prepared images may be read-only memory maps, which torch cannot share safely
@@ -62,5 +65,5 @@ class TorchEngine:
             stack.enter_context(torch.backends.cudnn.flags(**flags))
             if self._half:
                 stack.enter_context(torch.autocast(self._device.type, dtype=torch.bfloat16))
-            logits: NDArray[np.float32] = classifier(batch).float().cpu().numpy()
-        return logits
+            rows: NDArray[np.float32] = classifier.forward_rows(batch).float().cpu().numpy()
+        return rows
