@@ -3,6 +3,7 @@
 It stands here, apart from the stage that asks for it, so that a worker imports no network and no MLflow.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,11 +30,14 @@ class PreparedScan:
         Of the scan itself, in stored order: where a heatmap must lie.
     notes : tuple of str
         What a reviewer should know about how it was read.
+    seconds : float
+        How long reading and preparing took.
     """
 
     image: NDArray[np.float32]
     geometry: Geometry
     notes: tuple[str, ...]
+    seconds: float = 0.0
 
 
 def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOptions) -> PreparedScan:
@@ -49,5 +53,7 @@ def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOpti
     RejectedInput
         See :func:`pipeline.readers.stacking.read_slots` and :func:`pipeline.preprocessing.transforms.prepare`.
     """
+    began = time.perf_counter()
     volume = read_slots(slots, options)
-    return PreparedScan(prepare(volume, plan), volume.geometry, volume.notes)
+    image = prepare(volume, plan)
+    return PreparedScan(image, volume.geometry, volume.notes, time.perf_counter() - began)

@@ -2,19 +2,17 @@
 
 import logging
 import tempfile
-import time
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from pipeline import __version__, atomic
-from pipeline.cohort.accounting import files_by_code
+from pipeline import __version__
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.config import KindOf, Part
+from pipeline.domain.frozen import digest
 from pipeline.domain.selection import Selection
-from pipeline.engines.engine import Engine
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.ledger import Ledger, open_ledger
@@ -23,13 +21,15 @@ from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.walking import is_scans
 from pipeline.stages.outcome import Outcome
-from pipeline.stages.predict_cases import LIMITS, Limits, outstanding, predict_cases, requests_for
-from pipeline.stages.predict_tables import SUMMARY, Summary, closing_lines, decisions, settle, write_tables
-from pipeline.stages.predict_units import cases_to_ask
+from pipeline.stages.predict_answer import Job, Limits
+from pipeline.stages.predict_executors import ExecutorSettings, make_executor
+from pipeline.stages.predict_pass import Batch, Passed, run_pass
+from pipeline.stages.predict_requests import LIMITS
+from pipeline.stages.predict_tables import closing_lines
+from pipeline.stages.predict_watch import WatchSettings, watch
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.worker_settings import DiscoverySettings
 from pipeline.tracking.locate import resolve
-from pipeline.tracking.provenance import versions
 from pipeline.tracking.settings import Store, default_store
 
 log = logging.getLogger("resdx")
@@ -39,7 +39,7 @@ LEFT_BEHIND = ".tmp-*"
 """What a process that was killed leaves of a table that it was writing."""
 
 
-class Config(DiscoverySettings):
+class Config(ExecutorSettings, DiscoverySettings):
     """Settings of ``resdx predict``."""
 
     model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
@@ -47,8 +47,8 @@ class Config(DiscoverySettings):
         description="Folder of scans; nothing is ever written in it. A ZIP archive counts as a folder, here and below."
     )
     out: Path = Field(
-        description="Folder for predictions.csv, .jsonl and .parquet, rejections.csv, retry.csv, summary.json and the "
-        "ledger by which the same command goes on where it stopped."
+        description="Folder for predictions.csv, .jsonl and .parquet, superseded.csv, rejections.csv, retry.csv, "
+        "summary.json and the ledger by which the same command goes on where it stopped."
     )
     modality: str = Field(
         default="",
@@ -72,6 +72,7 @@ class Config(DiscoverySettings):
         description="Try every refused case again. By default only those are that another try may mend: TIMEOUT, "
         "UNREADABLE, CODEC_CRASH, CHANGED, TOO_LARGE, INTERNAL.",
     )
+    watch: WatchSettings = Field(default=WatchSettings(), description="Following a folder that grows.")
     tracking_uri: str = Field(
         default="", description="MLflow store of the model; empty takes mlflow.db in this folder."
     )
@@ -91,6 +92,8 @@ class Config(DiscoverySettings):
 def run(config: Config) -> Outcome:
     """Predict every case of a folder that has no outcome yet; exit status 3 if something was rejected.
 
+    Several processes may work in one folder: they share the cases.
+
     Raises
     ------
     UsageError
@@ -107,8 +110,9 @@ def run(config: Config) -> Outcome:
         store = Store(uri=config.tracking_uri) if config.tracking_uri else default_store(Path.cwd())
         package = load_package(resolve(config.model, store, Path(scratch)))
         with open_ledger(config.out / LEDGER) as ledger:
-            for path in config.out.glob(LEFT_BEHIND):
-                path.unlink()
+            if ledger.is_alone:
+                for path in config.out.glob(LEFT_BEHIND):
+                    path.unlink()
             return predict(config, package, ledger)
 
 
@@ -126,44 +130,53 @@ def check_folders(config: Config) -> None:
 
 
 def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
-    """Predict with a loaded package, holding the folder; see :func:`run`."""
-    started, clock = datetime.now(UTC), time.monotonic()
+    """Predict with a loaded package, in a folder that is open; see :func:`run`."""
+    batch = make_batch(config, package, ledger)
+    if not config.watch.enabled:
+        return _closing(config, run_pass(batch), batch)
+    last = None
+    for passed in watch(batch, config.watch):
+        last = _closing(config, passed, batch)
+        for line in last.lines:
+            log.info("%s", line)
+    return last or Outcome(("Nothing came.",))
+
+
+def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
+    """Gather what stays the same from pass to pass."""
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
     pseudonyms.check_map()
+    engine = config.engine
+    depends_on = _depends_on(config, package, engine)
+    job = Job(package.folder, engine, config.options, config.limits)
     index = config.folder_index(pseudonyms)
-    discovery = discover(config.scans, config.options, index=index)
-    asked = cases_to_ask(discovery, config.select or package.plan.select or Selection(), package.plan.modality)
-    requests = requests_for(asked.candidates, pseudonyms, _depends_on(config, package))
-    todo = outstanding(requests, ledger, retry=config.retry)
-    log.info("%d cases, %d of them to predict", len(requests), len(todo))
-    if todo:
-        engine: Engine = config.engine.build(package)  # type: ignore[attr-defined]
-        predict_cases(todo, package, engine, ledger, config.options, config.limits)
-    predictions, ended = settle(discovery, asked.refused, requests, ledger, pseudonyms.series)
-    write_tables(config.out, predictions, package.findings, ended)
-    summary = Summary(
-        **ended.counts.model_dump(),
-        model=package.digest,
-        engine=config.engine.model_dump(mode="json"),
-        decisions={finding.name: decisions(finding, predictions) for finding in package.findings},
-        codes=files_by_code(ended),
-        versions=versions(),
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - clock, 3),
+    return Batch(
+        out=config.out,
+        package=package,
+        engine=engine,
+        select=config.select,
+        retry=config.retry,
+        depends_on=depends_on,
+        question=digest(depends_on),
+        ledger=ledger,
+        pseudonyms=pseudonyms,
+        executor=make_executor(config, job, package),
+        discover=partial(discover, config.scans, config.options, index=index),
     )
-    atomic.write_text(config.out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
-    elsewhere = len(ledger) - len(requests)
-    lines = [*closing_lines(config.out, summary, ended, predicted=len(todo), elsewhere=elsewhere)]
-    if requests:
-        lines.append(f"Who is who (keep it inside): {pseudonyms.map_file}")
-    return Outcome(tuple(lines), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
 
 
-def _depends_on(config: Config, package: ModelPackage) -> dict[str, object]:
+def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:
+    lines = [*closing_lines(config.out, passed.summary, passed.ended, passed.predicted, passed.elsewhere)]
+    if passed.summary.inputs:
+        lines.append(f"Who is who (keep it inside): {batch.pseudonyms.map_file}")
+    return Outcome(tuple(lines), EXIT_SOME_REJECTED if passed.ended.rejections else EXIT_OK)
+
+
+def _depends_on(config: Config, package: ModelPackage, engine: Part) -> dict[str, object]:
     """Name what an outcome depends on beside the scan; another version may read a scan that this one refuses."""
     return {
         "model": package.digest,
-        "engine": config.engine.model_dump(mode="json"),
+        "engine": engine.model_dump(mode="json"),
         "read": config.read.model_dump(mode="json", exclude=LIMITS),
         "resdx": __version__,
     }

@@ -6,21 +6,36 @@ from pathlib import Path
 
 from pipeline import atomic
 from pipeline.cohort.accounting import Account, RefusedSeries, account, refusal_lines, rejections_text
-from pipeline.domain.cells import table_bytes
+from pipeline.domain.cells import csv_text, table_bytes
 from pipeline.domain.codes import Code
 from pipeline.domain.finding import Finding
+from pipeline.domain.frozen import Frozen
 from pipeline.domain.manifest import Counts
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.series import Discovery
 from pipeline.ledger import CaseRefusal, Ledger
-from pipeline.stages.predict_cases import PASSING, Request, guilty_path
+from pipeline.stages.predict_requests import Request, guilty_path
+from pipeline.stages.predict_sharing import PASSING
 from pipeline.writers.csv import Config as CsvConfig
+from pipeline.writers.csv import text_rows
 from pipeline.writers.jsonl import Config as JsonlConfig
 from pipeline.writers.parquet import Config as ParquetConfig
+from pipeline.writers.predictions import columns
 
 WRITERS = (CsvConfig(), JsonlConfig(), ParquetConfig())
 REJECTIONS, RETRY, SUMMARY = "rejections.csv", "retry.csv", "summary.json"
+SUPERSEDED = "superseded.csv"
+MARK = "SUPERSEDED"
+"""Status of a prediction whose scan has changed since."""
+
+
+class Timings(Frozen):
+    """How long cases took, in seconds, wherever in the past: reading, preparing and computing, waiting not counted."""
+
+    cases: int = 0
+    median: float | None = None
+    longest: float | None = None
 
 
 class Summary(Counts):
@@ -28,25 +43,33 @@ class Summary(Counts):
 
     Attributes
     ----------
+    superseded : int
+        Predictions of scans that have changed since; they stand in ``superseded.csv``.
     model : str
         Digest of the package.
     engine : dict of str to object
         Settings of the engine.
     decisions : dict of str to dict
         Finding to decided class to number of cases.
+    scope : dict of str to int
+        Verdict on how like the training data a scan is, to number of cases.
     codes : dict of str to int
         Code to number of skipped or rejected files.
-    started, seconds
-        When the last run began (UTC) and how long it took: all that differs between two runs on the same folder.
+    started, seconds, timings
+        When the last pass began (UTC), how long it took, and how long each case: all that differs between two runs on
+        the same folder.
     """
 
+    superseded: int = 0
     model: str
     engine: dict[str, object]
     decisions: dict[str, dict[str, int]]
+    scope: dict[str, int] = {}
     codes: dict[str, int]
     versions: dict[str, str]
     started: str
     seconds: float
+    timings: Timings = Timings()
 
 
 def settle(
@@ -102,6 +125,25 @@ def write_tables(out: Path, predictions: Sequence[Prediction], findings: Sequenc
     _write_rejections(out / RETRY, [one for one in ended.rejections if one.code in PASSING])
 
 
+def write_superseded(
+    out: Path, superseded: Sequence[Prediction], current: Sequence[Prediction], findings: Sequence[Finding]
+) -> None:
+    """Write earlier predictions of scans that have changed since, each marked SUPERSEDED by the one of today.
+
+    Parameters
+    ----------
+    superseded : sequence of Prediction
+        In any order.
+    current : sequence of Prediction
+        Those that stand; a case whose scan is refused today has none, and its column stays empty.
+    """
+    now = {one.case: one.digest for one in current}
+    ordered = sorted(superseded, key=lambda one: (one.case, one.digest))
+    rows = [[*row, MARK, now.get(row[0], "")] for one in ordered for row in text_rows([one], findings)]
+    text = csv_text((*columns(findings), "status", "superseded_by"), rows)
+    atomic.write_bytes(out / SUPERSEDED, table_bytes(text))
+
+
 def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     atomic.write_bytes(path, table_bytes(rejections_text(rejections)))
 
@@ -112,25 +154,27 @@ def decisions(finding: Finding, predictions: Sequence[Prediction]) -> dict[str, 
     return dict(sorted(Counter(said).items()))
 
 
-def closing_lines(out: Path, summary: Summary, ended: Account, *, predicted: int, elsewhere: int) -> Iterator[str]:
+def closing_lines(out: Path, summary: Summary, ended: Account, predicted: int, elsewhere: int) -> Iterator[str]:
     """Say what became of every file, what was decided, what was refused and why, and what to open.
 
     Parameters
     ----------
     predicted : int
-        Cases that this run read; the others were in the ledger.
+        Cases that were outstanding; the others were in the ledger.
     elsewhere : int
         Outcomes in the ledger that no scan of this folder asked for.
     """
     yield (
         f"{summary.inputs} files: {summary.used} used, {summary.skipped} skipped, {summary.rejected} rejected. "
-        f"{summary.cases} cases have a prediction; this run read {predicted}."
+        f"{summary.cases} cases have a prediction; {predicted} were to be predicted."
     )
     if not summary.inputs:
         yield "The folder holds no file."
     elif not predicted:
         yield "No case was left to read; no network ran."
-    if elsewhere:
+    if summary.superseded:
+        yield f"{summary.superseded} earlier predictions are superseded, their scans have changed: {out / SUPERSEDED}"
+    if elsewhere := elsewhere - summary.superseded:
         yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."
     for name, said in summary.decisions.items():
         if said:

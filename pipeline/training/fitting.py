@@ -20,6 +20,7 @@ from pipeline.domain.journal import Journal
 from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
 from pipeline.networks.layout import lay_out
+from pipeline.networks.shortage import free_memory, is_out_of_memory
 from pipeline.training.callbacks import Recorder
 from pipeline.training.checkpoints import LAST, resumable
 from pipeline.training.finetuning.thawing import Thawing
@@ -28,7 +29,7 @@ from pipeline.training.keeping import IN_VALIDATION, KeepBest
 from pipeline.training.losses import FindingsLoss, check_learnable, training_loss
 from pipeline.training.missing_classes import AUROC_ASKED, check_auroc
 from pipeline.training.module import TrainingModule
-from pipeline.training.parts import Parts, free_memory, is_out_of_memory
+from pipeline.training.parts import Parts
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.precision.devices import float32_products
 from pipeline.training.precision.kept import keep_in_float32

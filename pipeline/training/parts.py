@@ -1,13 +1,10 @@
 """How many cases go through the network at once: a step's batch in parts, and in smaller ones where memory runs out."""
 
-import gc
 import itertools
 import logging
 from pathlib import Path
 
-import torch
 from pydantic import PositiveInt, ValidationError
-from pytorch_lightning.utilities.memory import is_oom_error
 
 from pipeline import atomic
 from pipeline.domain.frozen import Frozen
@@ -17,9 +14,6 @@ log = logging.getLogger("resdx")
 
 KEPT = "micro_batch.json"
 """In the folder of checkpoints: what memory allowed, for the rest of the run and when it goes on."""
-
-SHORTAGES = ("CUBLAS_STATUS_ALLOC_FAILED", "not enough memory", "std::bad_alloc")
-"""What other libraries say when memory runs out."""
 
 
 class MicroBatch(Frozen):
@@ -101,20 +95,6 @@ class Parts:
         )
         log.warning("%s", told)
         atomic.write_text(self._path, MicroBatch(cases=cases, told=told).model_dump_json(indent=2) + "\n")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of the processor or of a graphics card ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and (is_oom_error(error) or any(word in str(error) for word in SHORTAGES))
-
-
-def free_memory() -> None:
-    """Give back what a failed step held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _read(path: Path) -> MicroBatch:

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Generic
@@ -60,6 +61,8 @@ def imap(
     ----------
     function : callable
         Importable by name (or a ``functools.partial`` of such); raises RejectedInput to refuse its item.
+    items : iterable
+        Taken one by one as workers become free, so that a source may decide late what comes next.
     processes : int
         Number of workers; 0 runs in this process, without limits.
     timeout_seconds : float
@@ -74,14 +77,17 @@ def imap(
     ResdxError, OSError
         What no other item would escape: an error that speaks to the user, a disk that is full or cannot be written.
     """
-    work = list(items)
-    if processes <= 0 or not work:
-        for index, item in enumerate(work):
+    if processes <= 0:
+        for index, item in enumerate(items):
             value, error = attempt(function, item, debug=log.isEnabledFor(logging.DEBUG))
             yield outcome_of(index, value, error)
         return
-    processes = min(processes, len(work))
-    pool = _Pool(function, work, processes, timeout_seconds, memory_bytes or memory_share(processes))
+    work = iter(items)
+    first = list(islice(work, processes))
+    if not first:
+        return
+    processes = len(first)
+    pool = _Pool(function, chain(first, work), processes, timeout_seconds, memory_bytes or memory_share(processes))
     try:
         yield from pool.run()
     finally:
@@ -106,15 +112,17 @@ class _Pool(Generic[Item, Value]):
     def __init__(
         self,
         function: Callable[[Item], Value],
-        work: list[Item],
+        work: Iterator[Item],
         processes: int,
         timeout_seconds: float,
         memory_bytes: int,
     ) -> None:
-        self.function, self.work = function, work
+        self.function, self.work = function, enumerate(work)
         self.processes, self.timeout, self.memory = processes, timeout_seconds, memory_bytes
         self.context = multiprocessing.get_context("spawn")
-        self.todo = deque(range(len(work)))
+        self.held: dict[int, Item] = {}
+        self.is_exhausted = False
+        self.again: deque[int] = deque()
         self.done: dict[int, Outcome[Value]] = {}
         self.restarts: Counter[int] = Counter()
         self.workers: list[_Worker] = []
@@ -122,11 +130,16 @@ class _Pool(Generic[Item, Value]):
     def run(self) -> Iterator[Outcome[Value]]:
         self.workers = [self.start() for _ in range(self.processes)]
         window = self.processes * IN_FLIGHT_PER_WORKER
-        for turn in range(len(self.work)):
+        turn = 0
+        while True:
             while turn not in self.done:
-                self.hand_out(limit=turn + window)
+                self.hand_out(most=window)
+                if self.is_exhausted and not self.held:
+                    return
                 self.collect()
+            del self.held[turn]
             yield self.done.pop(turn)
+            turn += 1
 
     def start(self) -> _Worker:
         ours, theirs = self.context.Pipe()
@@ -141,13 +154,25 @@ class _Pool(Generic[Item, Value]):
         theirs.close()
         return _Worker(process, ours, index=STARTING, deadline=time.monotonic() + START_SECONDS)
 
-    def hand_out(self, limit: int) -> None:
+    def hand_out(self, most: int) -> None:
+        """Give work to idle workers; no more than `most` items are held, those included whose outcome waits."""
         for worker in self.workers:
-            if worker.index is None and self.todo and self.todo[0] < limit:
-                worker.index = self.todo.popleft()
+            if worker.index is None and (index := self.next_item(most)) is not None:
+                worker.index = index
                 worker.deadline, worker.began = time.monotonic() + self.timeout, False
                 with suppress(OSError):  # the worker has died; collect() sees it
-                    worker.pipe.send(self.work[worker.index])
+                    worker.pipe.send(self.held[index])
+
+    def next_item(self, most: int) -> int | None:
+        if self.again:
+            return self.again.popleft()
+        if self.is_exhausted or len(self.held) >= most:
+            return None
+        for index, item in self.work:
+            self.held[index] = item
+            return index
+        self.is_exhausted = True
+        return None
 
     def collect(self) -> None:
         busy = [worker for worker in self.workers if worker.index is not None]
@@ -205,7 +230,7 @@ class _Pool(Generic[Item, Value]):
             self.restarts[STARTING] += 1
         elif not worker.began and self.restarts[worker.index] < MOST_RESTARTS:
             self.restarts[worker.index] += 1
-            self.todo.appendleft(worker.index)
+            self.again.appendleft(worker.index)
         else:
             self.done[worker.index] = Outcome(worker.index, None, RejectedInput(code, reason))
         self.workers[self.workers.index(worker)] = self.start()

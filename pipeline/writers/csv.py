@@ -1,6 +1,6 @@
 """CSV: one row a case, for spreadsheets; probabilities with six decimals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +29,13 @@ class CsvWriter:
 
     def write(self, path: Path, predictions: Sequence[Prediction], findings: Sequence[Finding]) -> None:
         """See :meth:`pipeline.writers.predictions.PredictionWriter.write`."""
-        table = ([_text(cell) for cell in row] for row in rows(predictions, findings))
+        table = text_rows(predictions, findings)
         atomic.write_bytes(path, table_bytes(csv_text(columns(findings), table)))
+
+
+def text_rows(predictions: Sequence[Prediction], findings: Sequence[Finding]) -> Iterator[list[str]]:
+    """Cells of :func:`pipeline.writers.predictions.rows` as text."""
+    return ([_text(cell) for cell in row] for row in rows(predictions, findings))
 
 
 def _text(cell: Cell) -> str:

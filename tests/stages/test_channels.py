@@ -30,7 +30,7 @@ from pipeline.preprocessing.scans import prepare_series
 from pipeline.preprocessing.transforms import prepare
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.stages import ingest, predict, predict_cases
+from pipeline.stages import ingest, predict, predict_local
 from pipeline.stages.predict_units import cases_to_ask
 
 COUNT = 8
@@ -184,7 +184,7 @@ def test_a_damaged_file_of_the_second_series_is_the_one_that_is_blamed(folder: P
         raise refused
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict_cases, "prepare_series", refuse)
+        patch.setattr(predict_local, "prepare_series", refuse)
         predict.run(config)
     with (tmp_path / "out" / "rejections.csv").open(encoding="utf-8", newline="") as file:
         codes = {Path(row["path"]).name: row["code"] for row in csv.DictReader(file)}

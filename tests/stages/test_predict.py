@@ -6,12 +6,8 @@ import logging
 import os
 import shutil
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ import pytest
 import torch
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.packages import FINDINGS, make_package
+from phantoms.predict_kills import begun, commits, committed, killed_at, predict_command, predicted_by
 
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
@@ -45,14 +42,15 @@ from pipeline.preprocessing import scans as preparing
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
-from pipeline.stages import predict_cases
+from pipeline.stages import predict_local
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict import LEDGER, Config, run
 from pipeline.stages.predict_units import cases_to_ask
 
 CANARY = "DOE^JANE-4711"
 CASES = 48
-TABLES = {"predictions.csv", "predictions.jsonl", "predictions.parquet", "rejections.csv", "retry.csv", "summary.json"}
+PREDICTIONS = {"predictions.csv", "predictions.jsonl", "predictions.parquet"}
+TABLES = PREDICTIONS | {"superseded.csv", "rejections.csv", "retry.csv", "summary.json"}
 
 
 def write_scan(path: Path, seed: int, shape: tuple[int, ...] = (14, 12, 9)) -> Path:
@@ -107,7 +105,7 @@ def summary(out: Path) -> dict[str, Any]:
 
 
 def timeless(out: Path) -> dict[str, Any]:
-    return {key: value for key, value in summary(out).items() if key not in ("started", "seconds")}
+    return {key: value for key, value in summary(out).items() if key not in ("started", "seconds", "timings")}
 
 
 def tables(out: Path) -> dict[str, bytes]:
@@ -158,7 +156,7 @@ def test_each_case_gets_what_the_network_says_of_its_scan_alone(
 
 def test_it_leaves_the_tables_in_the_order_of_the_cases(predicted: tuple[Path, Outcome, Path]) -> None:
     out, outcome, _ = predicted
-    assert {path.name for path in out.iterdir()} == TABLES | {LEDGER, f"{LEDGER}.lock"}
+    assert {path.name for path in out.iterdir()} == TABLES | {LEDGER}
     names = [row["case"] for row in rows(out / "predictions.csv")]
     assert names == sorted(set(names))
     frame = pq.read_table(out / "predictions.parquet")
@@ -184,7 +182,7 @@ def test_a_repeated_run_runs_no_network_and_changes_no_byte(
         raise AssertionError("a network was built, or a scan read, on a run that has nothing to do")
 
     monkeypatch.setattr(TorchEngine, "__init__", never)
-    monkeypatch.setattr(predict_cases, "prepare_series", never)
+    monkeypatch.setattr(predict_local, "prepare_series", never)
     outcome = run(config(model, scans, out, key_file=str(key)))
     assert outcome.exit_code == EXIT_OK
     assert any("no network ran" in line for line in outcome.lines)
@@ -260,7 +258,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(slots[0].files[0].path.name)
         return real(slots, **rest)
 
-    monkeypatch.setattr(predict_cases, "prepare_series", noting)
+    monkeypatch.setattr(predict_local, "prepare_series", noting)
     return seen
 
 
@@ -337,7 +335,7 @@ def test_a_passing_refusal_is_tried_again_and_a_lasting_one_is_not(
         conserved(out)
         return status, sorted(seen), codes(out), codes(out, "retry.csv")
 
-    monkeypatch.setattr(predict_cases, "prepare_series", troubled)
+    monkeypatch.setattr(predict_local, "prepare_series", troubled)
     both = {"a.nii": "TIMEOUT", "b.nii": "GAP"}
     assert again() == (EXIT_SOME_REJECTED, ["a.nii", "b.nii", "c.nii"], both, {"a.nii": "TIMEOUT"})
     assert again() == (EXIT_SOME_REJECTED, ["a.nii"], both, {"a.nii": "TIMEOUT"})
@@ -356,7 +354,7 @@ def test_a_guilty_file_is_named_again_from_the_ledger(
     def refuse(slots: tuple[Series, ...], **_: Any) -> None:
         raise RejectedInput("CORRUPT", "the decoder refuses it", path=str(files[4]))
 
-    monkeypatch.setattr(predict_cases, "prepare_series", refuse)
+    monkeypatch.setattr(predict_local, "prepare_series", refuse)
     for _ in range(2):  # from the run, then from the ledger
         run(config(model, folder, out))
         found = codes(out)
@@ -469,8 +467,8 @@ def test_sigterm_keeps_what_is_done(
     left = [stop_at]
     real = Ledger.commit
 
-    def stopping(self: Ledger, *arguments: Any) -> None:
-        real(self, *arguments)
+    def stopping(self: Ledger, *arguments: Any, **rest: Any) -> None:
+        real(self, *arguments, **rest)
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -485,45 +483,25 @@ def test_sigterm_keeps_what_is_done(
     assert (tables(out), timeless(out)) == (tables(whole), timeless(whole))
 
 
-def committed(out: Path) -> int:
-    """Rows in the ledger, seen from outside; 0 before it is there."""
-    try:
-        with closing(sqlite3.connect(f"file:{out / LEDGER}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("SELECT count(*) FROM outcomes").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def start(model: Path, scans: Path, out: Path, key: Path) -> "subprocess.Popen[str]":
-    code = "from pipeline.cli import main; main()"
-    arguments = ["predict", str(model), str(scans), "--out", str(out), "--modality", "CT"]
-    settings = [f"key_file={key}", "processes=1", "engine.kind=torch", "engine.threads=1"]
-    command = [sys.executable, "-c", code, *arguments, *settings]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path, tmp_path: Path) -> None:
     folder, out, key = tmp_path / "scans", tmp_path / "out", tmp_path / "key"
     for number in range(CASES):
         write_scan(folder / f"{number}.nii", number)
-    with start(model, folder, out, key) as first:
-        while not committed(out) and first.poll() is None:
-            pass
-        first.kill()
-        first.communicate()
-    assert first.returncode == -signal.SIGKILL
-    done = committed(out)
+    command = predict_command(model, folder, out, key, processes=1)
+    killed, done = killed_at(command, out, cases=1)
+    assert killed == -signal.SIGKILL
     assert 0 < done < CASES
     assert not (out / "predictions.csv").exists()
     (out / ".tmp-abc.csv").write_text("half of a table")
 
-    with start(model, folder, out, key) as one, start(model, folder, out, key) as other:
+    with begun(command) as one, begun(command) as other:
         said = [process.communicate() for process in (one, other)]
     assert (one.returncode, other.returncode) == (EXIT_OK, EXIT_OK), said
-    todo = sorted(int(line.split()[2]) for _, err in said for line in err.splitlines() if "to predict" in line)
-    assert todo == [0, CASES - done]
-    assert committed(out) == CASES
+    shares = [predicted_by(err) for _, err in said]
+    assert sum(shares) == CASES - done
+    assert committed(out) == commits(out) == CASES, "a case was predicted twice"
     assert not list(out.glob(".tmp-*"))
+    assert not list(out.glob("*.lock"))
 
     whole = tmp_path / "whole"
     run(config(model, folder, whole, key_file=str(key)))

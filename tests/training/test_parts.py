@@ -9,8 +9,9 @@ from phantoms.trainings import Memory, network, train
 from torch import nn
 
 from pipeline.errors import TrainingError
+from pipeline.networks.shortage import is_out_of_memory
 from pipeline.training.checkpoints import load_checkpoint
-from pipeline.training.parts import KEPT, Parts, is_out_of_memory
+from pipeline.training.parts import KEPT, Parts
 from pipeline.training.settings import TrainingSettings
 
 GROUP = {"norm": "group"}

@@ -1,9 +1,7 @@
-"""The cases of a prediction: what each is called, what its outcome depends on, and how it comes about."""
+"""The cases of a prediction: what each is called, and what its outcome depends on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipeline.cohort.digests import files_digest
@@ -11,20 +9,9 @@ from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.codes import Code
 from pipeline.domain.frozen import digest
-from pipeline.domain.prediction import Prediction
 from pipeline.domain.series import Series, SourceFile
-from pipeline.engines.engine import Engine
-from pipeline.engines.inference import predict_prepared
 from pipeline.errors import RejectedInput
-from pipeline.ledger import CaseOutcome, CaseRefusal, Ledger
-from pipeline.package.package import ModelPackage
-from pipeline.preprocessing.scans import PreparedScan, prepare_series
-from pipeline.progress import track
-from pipeline.readers.options import ReadOptions
-from pipeline.workers import Outcome, imap
-
-PASSING = frozenset({Code.TIMEOUT, Code.UNREADABLE, Code.CODEC_CRASH, Code.CHANGED, Code.TOO_LARGE, Code.INTERNAL})
-"""Refusals that the same scan may not meet another time: on a calmer machine, with other limits, by who debugs."""
+from pipeline.ledger import CaseRefusal
 
 LIMITS = {"modality", "max_bytes"}
 """Read options that a key leaves out: the series carries its modality, and what is TOO_LARGE is tried again anyhow."""
@@ -56,15 +43,6 @@ class Request:
     name: str
     digest: str
     key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a worker process may take; see :func:`pipeline.workers.imap`."""
-
-    processes: int
-    seconds: float
-    memory_bytes: int | None
 
 
 def requests_for(
@@ -109,65 +87,7 @@ def _request(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mappi
     )
 
 
-def outstanding(requests: Iterable[Request], ledger: Ledger, *, retry: bool) -> tuple[Request, ...]:
-    """Cases that have no outcome yet, or a refusal that is worth another try (with `retry`: any refusal)."""
-    return tuple(one for one in requests if _is_open(ledger.find(one.key), retry))
-
-
-def _is_open(outcome: CaseOutcome | None, retry: bool) -> bool:
-    if outcome is None:
-        return True
-    return outcome.refusal is not None and (retry or outcome.refusal.code in PASSING)
-
-
-def predict_cases(
-    requests: Sequence[Request],
-    package: ModelPackage,
-    engine: Engine,
-    ledger: Ledger,
-    options: ReadOptions,
-    limits: Limits,
-) -> None:
-    """Read and prepare in worker processes, run the network here, and commit case by case.
-
-    The network runs one image at a time, so that no outcome depends on which cases came before or beside it.
-    """
-    prepared = imap(
-        partial(prepare_series, plan=package.plan, options=options),
-        [request.slots for request in requests],
-        processes=limits.processes,
-        timeout_seconds=limits.seconds,
-        memory_bytes=limits.memory_bytes,
-    )
-    with closing(prepared):
-        for request, scan in zip(requests, track(prepared, "predict cases", len(requests)), strict=True):
-            ledger.commit(request.key, request.case, answer(request, scan, package, engine))
-
-
-def answer(request: Request, scan: Outcome[PreparedScan], package: ModelPackage, engine: Engine) -> CaseOutcome:
-    """Predict one prepared case, or keep why it is refused."""
-    try:
-        if scan.error is not None:
-            raise scan.error
-        assert scan.value is not None
-        findings = predict_prepared(scan.value.image, package, engine)
-    except RejectedInput as error:
-        return CaseOutcome(refusal=_refusal(request, error))
-    return CaseOutcome(
-        prediction=Prediction(
-            case=request.case,
-            patient=request.patient,
-            study=request.study,
-            series=request.name,
-            digest=request.digest,
-            model=package.digest,
-            findings=findings,
-            notes=scan.value.notes,
-        )
-    )
-
-
-def _refusal(request: Request, error: RejectedInput) -> CaseRefusal:
+def refusal_of_case(request: Request, error: RejectedInput) -> CaseRefusal:
     """Keep a refusal without the path of the guilty file, which its sha256 finds again."""
     guilty = [file.sha256 for file in _files(request) if str(file.path) == error.path]
     return CaseRefusal(

@@ -1,0 +1,185 @@
+"""One row a case, by a key that is a digest over all that the outcome depends on.
+
+Another model, scan or setting is another key, so that a row is never stale. A row is there whole or not at all
+(write-ahead log, synced before a commit returns). Several processes may share one folder: each claims the cases that it
+works on, and takes over what a process claimed that is no longer alive.
+
+No identifiers and no paths stand in it: cases by their pseudonyms, files by their sha256.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.domain.prediction import Prediction
+from pipeline.errors import LedgerError
+from pipeline.ledger.database import REMEDY, connect, speaking, transaction
+from pipeline.ledger.outcome import CaseOutcome
+from pipeline.ledger.presence import is_alive, others, present
+
+
+class Ledger:
+    """Outcomes by key, and who works on what. Opened by :func:`open_ledger`.
+
+    Parameters
+    ----------
+    owner : str
+        Who this process is to the others; see :mod:`pipeline.ledger.presence`.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, owner: str) -> None:
+        self._path = path
+        self._connection = connection
+        self._owner = owner
+
+    def __len__(self) -> int:
+        with speaking(self._path):
+            (count,) = self._connection.execute("SELECT count(*) FROM outcomes").fetchone()
+        return int(count)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process works in this folder."""
+        return next(others(self._path, self._owner), None) is None
+
+    @property
+    def revision(self) -> int:
+        """Number of the last outcome that was committed; every commit has a higher one than those before."""
+        with speaking(self._path):
+            (last,) = self._connection.execute("SELECT coalesce(max(revision), 0) FROM outcomes").fetchone()
+        return int(last)
+
+    def find(self, key: str, *, after: int = 0) -> CaseOutcome | None:
+        """Outcome under a key, or None.
+
+        Parameters
+        ----------
+        after : int
+            Only an outcome that was committed behind this revision.
+
+        Raises
+        ------
+        LedgerError
+            The row is damaged.
+        """
+        asked = "SELECT outcome FROM outcomes WHERE key = ? AND revision > ?"
+        with speaking(self._path):
+            row = self._connection.execute(asked, (key, after)).fetchone()
+        return None if row is None else self._read(row[0])
+
+    def claim(self, keys: Sequence[str], *, after: int) -> frozenset[str]:
+        """Take cases that no other process works on and that have no outcome behind a revision; return those taken.
+
+        Claims end with :meth:`commit`, with the ledger, or with the process.
+        """
+        taken = []
+        with speaking(self._path), transaction(self._connection):
+            for key in keys:
+                found = self._connection.execute(
+                    "SELECT 1 FROM claims WHERE key = ? UNION SELECT 1 FROM outcomes WHERE key = ? AND revision > ?",
+                    (key, key, after),
+                ).fetchone()
+                if found is None:
+                    self._connection.execute("INSERT INTO claims VALUES (?, ?)", (key, self._owner))
+                    taken.append(key)
+        return frozenset(taken)
+
+    def take_over(self) -> None:
+        """End the claims of processes that are no longer alive."""
+        with speaking(self._path):
+            owners = self._connection.execute("SELECT DISTINCT owner FROM claims").fetchall()
+            for (owner,) in owners:
+                if owner != self._owner and not is_alive(self._path, owner):
+                    self._connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+
+    @property
+    def holds_claims(self) -> bool:
+        """Whether this process works on a case."""
+        with speaking(self._path):
+            asked = "SELECT 1 FROM claims WHERE owner = ? LIMIT 1"
+            return self._connection.execute(asked, (self._owner,)).fetchone() is not None
+
+    def release(self) -> None:
+        """End all claims of this process."""
+        with speaking(self._path):
+            self._connection.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
+
+    def commit(self, key: str, pseudonym: str, outcome: CaseOutcome, *, question: str = "", seconds: float = 0) -> None:
+        """Keep the outcome of one case, in the place of an older one, and end the claim; on disk when this returns.
+
+        Parameters
+        ----------
+        question : str
+            Digest over all that the outcome depends on but the scan; see :meth:`superseded`.
+        seconds : float
+            How long it took.
+
+        Raises
+        ------
+        LedgerError
+            The file cannot be written: the disk is full, say.
+        """
+        finished = datetime.now(UTC).isoformat(timespec="milliseconds")
+        row = (key, pseudonym, question, outcome.model_dump_json(), finished, round(seconds, 4))
+        columns = "(key, pseudonym, question, outcome, finished, seconds)"
+        with speaking(self._path), transaction(self._connection):
+            self._connection.execute(f"INSERT OR REPLACE INTO outcomes {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute("DELETE FROM claims WHERE key = ?", (key,))
+
+    def seconds(self, keys: Collection[str]) -> list[float]:
+        """How long each of some cases took, as far as they have an outcome."""
+        with speaking(self._path):
+            rows = self._connection.execute("SELECT key, seconds FROM outcomes").fetchall()
+        return [float(seconds) for key, seconds in rows if key in keys]
+
+    def superseded(self, question: str, current: Collection[str]) -> Iterator[Prediction]:
+        """Yield earlier predictions of a question whose keys are no longer current: their scans have changed since."""
+        with speaking(self._path):
+            rows = self._connection.execute(
+                "SELECT key, outcome FROM outcomes WHERE question = ? ORDER BY pseudonym, key", (question,)
+            ).fetchall()
+        for key, text in rows:
+            if key not in current and (prediction := self._read(text).prediction) is not None:
+                yield prediction
+
+    def keep(self, name: str, value: str) -> str:
+        """Keep a value under a name, unless one stands there; return what stands there then."""
+        with speaking(self._path), transaction(self._connection):
+            self._connection.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", (name, value))
+            (kept,) = self._connection.execute("SELECT value FROM kept WHERE name = ?", (name,)).fetchone()
+        return str(kept)
+
+    def kept(self, name: str) -> str | None:
+        """Value that :meth:`keep` kept, or None."""
+        with speaking(self._path):
+            row = self._connection.execute("SELECT value FROM kept WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _read(self, text: str) -> CaseOutcome:
+        try:
+            return CaseOutcome.model_validate_json(text)
+        except ValidationError as error:
+            raise LedgerError(f"{self._path} holds a row that is damaged or was edited.", REMEDY) from error
+
+
+@contextmanager
+def open_ledger(path: Path) -> Iterator[Ledger]:
+    """Open or make the ledger of a folder; other processes may have it open too.
+
+    Raises
+    ------
+    LedgerError
+        The file is damaged, no ledger, or of another version.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with present(path) as owner, closing(connect(path)) as connection:
+        ledger = Ledger(path, connection, owner)
+        try:
+            yield ledger
+        finally:
+            with suppress(LedgerError):  # on a full disk, say; claims end with the process all the same
+                ledger.release()

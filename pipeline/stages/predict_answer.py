@@ -1,0 +1,129 @@
+"""What a model says of one case: the same code wherever it runs, in this process or on another machine."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import Part
+from pipeline.domain.codes import Code
+from pipeline.domain.prediction import Prediction
+from pipeline.engines.engine import Engine
+from pipeline.engines.inference import predict_prepared
+from pipeline.errors import RejectedInput
+from pipeline.ledger import CaseOutcome
+from pipeline.networks.shortage import free_memory, is_out_of_memory
+from pipeline.package.package import ModelPackage
+from pipeline.preprocessing.scans import PreparedScan
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.predict_requests import Request, refusal_of_case
+from pipeline.workers import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker process may take; see :func:`pipeline.workers.imap`."""
+
+    processes: int
+    seconds: float
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that it takes to predict a case anywhere: this is what crosses to other processes and machines.
+
+    Attributes
+    ----------
+    package : Path
+        The model.
+    engine : Part
+        What runs it; a choice that is made, never ``auto``.
+    options : ReadOptions
+        How scans are read.
+    """
+
+    package: Path
+    engine: Part
+    options: ReadOptions
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What became of one request.
+
+    Attributes
+    ----------
+    seconds : float
+        How long reading, preparing and computing took, waiting not counted.
+    scan : PreparedScan or None
+        What the network saw; None where the scan is refused.
+    """
+
+    request: Request
+    outcome: CaseOutcome
+    seconds: float
+    scan: PreparedScan | None = None
+
+    @property
+    def is_short_of_memory(self) -> bool:
+        """Whether the case may fare better alone."""
+        return self.outcome.refusal is not None and self.outcome.refusal.code is Code.TOO_LARGE
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A model that is loaded and made ready to run."""
+
+    package: ModelPackage
+    engine: Engine
+
+    @classmethod
+    def of(cls, package: ModelPackage, job: Job) -> "Predictor":
+        """Build the engine of a job.
+
+        Raises
+        ------
+        ConfigError
+            It cannot run here.
+        """
+        return cls(package, job.engine.build(package))  # type: ignore[attr-defined]
+
+    def __call__(self, request: Request, read: Outcome[PreparedScan]) -> CaseResult:
+        """Predict one prepared case, or keep why it is refused.
+
+        The network runs one image at a time, so that no outcome depends on which cases came before or beside it.
+        """
+        began = time.perf_counter()
+        taken = read.value.seconds if read.value is not None else 0.0
+        try:
+            if read.error is not None:
+                raise read.error
+            assert read.value is not None
+            prediction = self._predict(request, read.value)
+        except RejectedInput as error:
+            outcome = CaseOutcome(refusal=refusal_of_case(request, error))
+            return CaseResult(request, outcome, taken + time.perf_counter() - began)
+        return CaseResult(
+            request, CaseOutcome(prediction=prediction), taken + time.perf_counter() - began, scan=read.value
+        )
+
+    def _predict(self, request: Request, scan: PreparedScan) -> Prediction:
+        try:
+            findings = predict_prepared(scan.image, self.package, self.engine)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            free_memory()
+            message = "memory did not hold what the network makes of this scan"
+            raise RejectedInput(Code.TOO_LARGE, message, stage="predict") from error
+        return Prediction(
+            case=request.case,
+            patient=request.patient,
+            study=request.study,
+            series=request.name,
+            digest=request.digest,
+            model=self.package.digest,
+            findings=findings,
+            notes=scan.notes,
+        )

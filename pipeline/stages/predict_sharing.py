@@ -1,0 +1,57 @@
+"""Several processes on one folder: each takes what nobody works on, and waits for what others have taken."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from pipeline.domain.codes import Code
+from pipeline.ledger import CaseOutcome, Ledger
+from pipeline.stages.predict_requests import Request
+
+PASSING = frozenset({Code.TIMEOUT, Code.UNREADABLE, Code.CODEC_CRASH, Code.CHANGED, Code.TOO_LARGE, Code.INTERNAL})
+"""Refusals that the same scan may not meet another time: on a calmer machine, with other limits, by who debugs."""
+
+AT_ONCE = 4
+"""Cases that are claimed in one go: one transaction, which is one wait for the disk."""
+
+LOOK_SECONDS = 0.2
+"""How often it is looked whether others are done."""
+
+
+def outstanding(requests: Iterable[Request], ledger: Ledger, *, retry: bool) -> tuple[Request, ...]:
+    """Cases that have no outcome yet, or a refusal that is worth another try (with `retry`: any refusal)."""
+    return tuple(one for one in requests if _is_open(ledger.find(one.key), retry))
+
+
+def _is_open(outcome: CaseOutcome | None, retry: bool) -> bool:
+    if outcome is None:
+        return True
+    return outcome.refusal is not None and (retry or outcome.refusal.code in PASSING)
+
+
+def rounds(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[Iterator[Request]]:
+    """Yield rounds of cases to work on until every case has an outcome behind a revision, by this process or another.
+
+    The first round is all that can be claimed. Others follow only where a process has ended before it was done with
+    what it had taken.
+
+    Parameters
+    ----------
+    after : int
+        Revision of the ledger when `requests` were found outstanding.
+    """
+    left = list(requests)
+    while left:
+        yield _claimed(left, ledger, after)
+        assert not ledger.holds_claims, "a case was claimed and not answered"
+        left = [one for one in left if ledger.find(one.key, after=after) is None]
+        if left:
+            ledger.take_over()
+            time.sleep(LOOK_SECONDS)
+
+
+def _claimed(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[Request]:
+    source = iter(requests)
+    while some := list(islice(source, AT_ONCE)):
+        taken = ledger.claim([one.key for one in some], after=after)
+        yield from (one for one in some if one.key in taken)

@@ -1,0 +1,102 @@
+"""Following a folder that grows: a series is taken when nothing in it has changed for a while.
+
+Slices of a series arrive one by one, and nobody says when the last one is there. A series is waited for until all of
+its files have been quiet; one with a gap is refused as ever, and tried again when its files change. What comes later
+still makes another prediction, and the earlier one is superseded.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from pipeline.config import Settings
+from pipeline.domain.series import Discovery, SourceFile
+from pipeline.stages.predict_pass import Batch, Passed, run_pass
+
+log = logging.getLogger("resdx")
+
+
+class WatchSettings(Settings):
+    """Settings of following a folder."""
+
+    enabled: bool = Field(default=False, description="Follow the folder until SIGTERM, instead of ending.")
+    quiet_seconds: NonNegativeFloat = Field(
+        default=60.0, description="A series is taken when none of its files has changed for so long."
+    )
+    every_seconds: PositiveFloat = Field(default=10.0, description="How often the folder is looked at.")
+    idle_seconds: PositiveFloat | None = Field(
+        default=None, description="End when nothing has been waited for or predicted for so long; null never ends."
+    )
+
+
+class Quiet:
+    """Tells which files have not changed for a while, by what this process saw of them.
+
+    A file is new when it is first seen, whatever its times say: copies often keep those of the original, and the clock
+    of a file server need not be ours.
+
+    Parameters
+    ----------
+    seconds : float
+    clock : callable
+        Seconds since any moment.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._seen: dict[Path, tuple[tuple[int, int | None], float]] = {}
+
+    def restless(self, files: Iterable[SourceFile]) -> frozenset[Path]:
+        """Look at all files of a folder; return those that have changed lately."""
+        now = self._clock()
+        seen = {}
+        for file in files:
+            state = (file.size, file.modified_ns)
+            before = self._seen.get(file.path)
+            seen[file.path] = before if before is not None and before[0] == state else (state, now)
+        self._seen = seen
+        return frozenset(path for path, (_, since) in seen.items() if now - since < self._seconds)
+
+
+def quiet_part(discovery: Discovery, quiet: Quiet) -> tuple[Discovery, int]:
+    """Leave out what is still being written; return the rest, and how many files wait.
+
+    A series waits as a whole; so does a refused file, which may be half of what it will be.
+    """
+    restless = quiet.restless(discovery.files)
+    waiting = {series.key for series in discovery.series if any(file.path in restless for file in series.files)}
+    series = tuple(one for one in discovery.series if one.key not in waiting)
+    refusals = tuple(one for one in discovery.refusals if one.file.path not in restless and one.series not in waiting)
+    found = replace(discovery, series=series, refusals=refusals)
+    return found, len(discovery.files) - len(found.files)
+
+
+def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] = time.sleep) -> Iterator[Passed]:
+    """Make pass after pass over a folder, and yield each that had something to do."""
+    quiet = Quiet(settings.quiet_seconds)
+    waiting = 0
+
+    def look() -> Discovery:
+        nonlocal waiting
+        found, waiting = quiet_part(batch.discover(), quiet)
+        return found
+
+    busy = time.monotonic()
+    last = None
+    while True:
+        passed = run_pass(replace(batch, discover=look))
+        state = passed.summary.model_dump(exclude={"started", "seconds", "timings"})
+        if passed.predicted or state != last:
+            yield passed
+        if passed.predicted or waiting or state != last:
+            busy = time.monotonic()
+        last = state
+        if settings.idle_seconds is not None and time.monotonic() - busy >= settings.idle_seconds:
+            return
+        if waiting:
+            log.info("%d files are still arriving", waiting)
+        wait(settings.every_seconds)
