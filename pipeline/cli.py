@@ -223,11 +223,22 @@ def predict(
     scans: Scans,
     out: Annotated[Path, typer.Option(help="Folder for the predictions; the same one again goes on.")],
     modality: Modality = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Follow the folder until SIGTERM: what arrives is predicted when it is quiet."),
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Run a model over a folder of scans, losing nothing."""
-    _run("predict", config, {"model": model, "scans": scans, "out": out, "modality": modality}, overrides)
+    values: dict[str, object] = {
+        "model": model,
+        "scans": scans,
+        "out": out,
+        "modality": modality,
+        "watch.enabled": watch or None,
+    }
+    _run("predict", config, values, overrides)
 
 
 @app.command()

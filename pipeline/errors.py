@@ -142,6 +142,10 @@ class DiskFull(ResdxError):  # noqa: N818 - a state of the machine, not of the r
         )
 
 
+class ScansGone(UsageError):  # noqa: N818 - a state of the machine, not of the run
+    """A folder of scans is empty that was not before: it is not mounted, say."""
+
+
 class LedgerError(ResdxError):
     """The ledger of a folder is damaged, of another version, or cannot be written."""
 

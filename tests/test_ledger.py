@@ -130,3 +130,100 @@ def test_a_full_disk_is_one_clear_message_and_keeps_what_was_there(path: Path) -
                 ledger.commit(f"k{number}", "C1", PREDICTED)
     with open_ledger(path) as ledger:
         assert ledger.find("k0") == PREDICTED
+
+
+def test_what_one_process_has_claimed_no_other_takes(path: Path) -> None:
+    with open_ledger(path) as one, open_ledger(path) as other:
+        assert one.claim(["k1", "k2"], after=0) == {"k1", "k2"}
+        assert other.claim(["k1", "k2", "k3"], after=0) == {"k3"}
+        one.commit("k1", "C1", PREDICTED)
+        assert one.claim(["k1"], after=0) == other.claim(["k1"], after=0) == frozenset()  # it has an outcome
+        assert other.claim(["k1"], after=one.revision) == {"k1"}  # an older one may be replaced
+        assert (one.holds_claims, other.holds_claims) == (True, True)
+        one.release()
+        assert not one.holds_claims
+        assert other.claim(["k2"], after=0) == {"k2"}
+
+
+def test_claims_end_with_the_ledger(path: Path) -> None:
+    with open_ledger(path) as one:
+        one.claim(["k1"], after=0)
+    with open_ledger(path) as other:
+        assert other.claim(["k1"], after=0) == {"k1"}
+
+
+def test_the_claims_of_the_living_stay_and_those_of_the_dead_are_taken_over(path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.ledger import open_ledger\n"
+        f"with open_ledger(Path({str(path)!r})) as ledger:\n"
+        "    ledger.claim(['k1'], after=0)\n"
+        "    print('in', flush=True)\n"
+        "    input()\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        with open_ledger(path) as ledger:
+            ledger.take_over()
+            assert not ledger.is_alone
+            assert ledger.claim(["k1"], after=0) == frozenset()
+            first.kill()
+            first.wait()
+            ledger.take_over()
+            assert ledger.is_alone
+            assert ledger.claim(["k1"], after=0) == {"k1"}
+    assert not list(path.parent.glob("*.lock"))
+
+
+def test_many_processes_may_open_a_new_ledger_at_once(path: Path) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from pipeline.ledger import open_ledger\n"
+        "input()\n"
+        f"with open_ledger(Path({str(path)!r})) as ledger:\n"
+        "    print(len(ledger.claim([f'k{n}' for n in range(40)], after=0)))\n"
+        "    input()\n"
+    )
+    command = [sys.executable, "-c", script]
+    started = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    shares = [int(process.stdout.readline()) for process in started if process.stdout is not None]
+    errors = [process.communicate("\n")[1] for process in started]
+    assert errors == [""] * 4
+    assert sorted(shares) == [0, 0, 0, 40]  # each claim is one transaction
+
+
+def test_what_is_kept_first_stays(path: Path) -> None:
+    with open_ledger(path) as one, open_ledger(path) as other:
+        assert one.kept("engine") is None
+        assert one.keep("engine", "torch") == "torch"
+        assert other.keep("engine", "onnx") == "torch"
+    with open_ledger(path) as again:
+        assert again.kept("engine") == "torch"
+
+
+def test_earlier_predictions_of_a_question_are_superseded(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        for key, question in (("old", "q"), ("new", "q"), ("of another model", "p")):
+            ledger.commit(key, "C1", PREDICTED, question=question, seconds=0.5)
+        ledger.commit("refused", "C1", REFUSED, question="q", seconds=2.0)
+        assert list(ledger.superseded("q", {"new"})) == [PREDICTED.prediction]
+        assert ledger.seconds({"new", "refused"}) == [0.5, 2.0]
+
+
+def test_an_outcome_of_before_is_told_from_one_that_came_since(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k1", "C1", REFUSED)
+        before = ledger.revision
+        assert ledger.find("k1", after=before) is None
+        ledger.commit("k1", "C1", PREDICTED)
+        assert ledger.find("k1", after=before) == PREDICTED

@@ -3,19 +3,19 @@
 import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import atomic
-from pipeline.cohort.accounting import Account, files_by_code
+from pipeline.cohort.accounting import Account, RefusedSeries, files_by_code
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.config import Part
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
-from pipeline.domain.series import Discovery
-from pipeline.errors import UsageError
+from pipeline.domain.series import Discovery, Series
+from pipeline.errors import ScansGone
 from pipeline.ledger import Ledger
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
@@ -24,6 +24,7 @@ from pipeline.stages.predict_requests import Request, requests_for
 from pipeline.stages.predict_sharing import outstanding, rounds
 from pipeline.stages.predict_tables import SUMMARY, Summary, Timings, decisions, settle, write_superseded, write_tables
 from pipeline.stages.predict_units import cases_to_ask
+from pipeline.stages.stopping import finishing
 from pipeline.tracking.provenance import versions
 
 log = logging.getLogger("resdx")
@@ -38,7 +39,9 @@ class Batch:
     question : str
         Digest over `depends_on`: what every outcome depends on beside the scan.
     discover : callable
-        Finds the series that may be read now.
+        Finds what is in the folder.
+    restless : callable
+        Files of a discovery that are still being written: cases of them that have no outcome yet are left for later.
     """
 
     out: Path
@@ -52,6 +55,7 @@ class Batch:
     pseudonyms: Pseudonyms
     executor: Executor
     discover: Callable[[], Discovery]
+    restless: Callable[[Discovery], frozenset[Path]] = lambda found: frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Passed:
     ----------
     predicted : int
         Cases that were outstanding when it began.
+    arriving : int
+        Files that were left for later.
     elsewhere : int
         Outcomes in the ledger that no scan of the folder asked for.
     """
@@ -69,6 +75,7 @@ class Passed:
     summary: Summary
     ended: Account
     predicted: int
+    arriving: int
     elsewhere: int
 
 
@@ -77,32 +84,54 @@ def run_pass(batch: Batch) -> Passed:
 
     Raises
     ------
-    UsageError
+    ScansGone
         The folder is empty and was not before: it is not mounted, say. The tables stay as they are.
     LedgerError, DiskFull
         Something cannot be written.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    discovery = batch.discover()
-    check_mounted(discovery, batch.ledger)
+    found = batch.discover()
+    check_mounted(found, batch.ledger)
     package = batch.package
-    asked = cases_to_ask(discovery, batch.select or package.plan.select or Selection(), package.plan.modality)
+    asked = cases_to_ask(found, batch.select or package.plan.select or Selection(), package.plan.modality)
     requests = requests_for(asked.candidates, batch.pseudonyms, batch.depends_on)
     after = batch.ledger.revision
     todo = outstanding(requests, batch.ledger, retry=batch.retry)
+    restless = batch.restless(found)
+    later = [one for one in todo if any(file.path in restless for file in one.files)]
+    if later:
+        todo, requests = (tuple(one for one in some if one not in later) for some in (todo, requests))
+    discovery = without(found, [series for one in later for series in one.series], restless)
+    arriving = len(found.files) - len(discovery.files)
     log.info("%d cases, %d of them to predict", len(requests), len(todo))
     predict_cases(todo, batch, after)
-    predictions, ended = settle(discovery, asked.refused, requests, batch.ledger, batch.pseudonyms.series)
-    write_tables(batch.out, predictions, package.findings, ended)
+    with finishing():  # SIGTERM between two tables would leave them in disagreement
+        summary, ended = write_results(batch, discovery, asked.refused, requests, started, clock)
+    elsewhere = len(batch.ledger) - len(requests)
+    return Passed(summary, ended, predicted=len(todo), arriving=arriving, elsewhere=elsewhere)
+
+
+def write_results(
+    batch: Batch,
+    discovery: Discovery,
+    unasked: Sequence[RefusedSeries],
+    requests: Sequence[Request],
+    started: datetime,
+    clock: float,
+) -> tuple[Summary, Account]:
+    """Read all outcomes back from the ledger and write every table."""
+    findings = batch.package.findings
+    predictions, ended = settle(discovery, unasked, requests, batch.ledger, batch.pseudonyms.series)
+    write_tables(batch.out, predictions, findings, ended)
     current = {request.key for request in requests}
     superseded = list(batch.ledger.superseded(batch.question, current))
-    write_superseded(batch.out, superseded, predictions, package.findings)
+    write_superseded(batch.out, superseded, predictions, findings)
     summary = Summary(
         **ended.counts.model_dump(),
         superseded=len(superseded),
-        model=package.digest,
+        model=batch.package.digest,
         engine=batch.engine.model_dump(mode="json"),
-        decisions={finding.name: decisions(finding, predictions) for finding in package.findings},
+        decisions={finding.name: decisions(finding, predictions) for finding in findings},
         scope=_verdicts(predictions),
         codes=files_by_code(ended),
         versions=versions(),
@@ -111,7 +140,20 @@ def run_pass(batch: Batch) -> Passed:
         timings=_timings(batch.ledger.seconds(current)),
     )
     atomic.write_text(batch.out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
-    return Passed(summary, ended, predicted=len(todo), elsewhere=len(batch.ledger) - len(requests))
+    return summary, ended
+
+
+def without(found: Discovery, later: Collection[Series], restless: Collection[Path]) -> Discovery:
+    """Leave out series that are still arriving, and refused files that may be half of what they will be."""
+    if not restless:
+        return found
+    keys = {series.key for series in later}
+    keys |= {one.series for one in found.refusals if one.series and one.file.path in restless}
+    return replace(
+        found,
+        series=tuple(series for series in found.series if series.key not in keys),
+        refusals=tuple(one for one in found.refusals if one.file.path not in restless and one.series not in keys),
+    )
 
 
 def check_mounted(discovery: Discovery, ledger: Ledger) -> None:
@@ -119,12 +161,12 @@ def check_mounted(discovery: Discovery, ledger: Ledger) -> None:
 
     Raises
     ------
-    UsageError
+    ScansGone
     """
     if discovery.series or not len(ledger):
         return
     if all(refusal.file.size == 0 for refusal in discovery.refusals):
-        raise UsageError(
+        raise ScansGone(
             f"{discovery.root} holds nothing that can be read, and {len(ledger)} cases of it are in the ledger.",
             "Is it mounted? The tables were left as they are; mount it, or give another --out for another folder.",
         )

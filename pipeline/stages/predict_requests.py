@@ -44,6 +44,11 @@ class Request:
     digest: str
     key: str
 
+    @property
+    def files(self) -> Iterator[SourceFile]:
+        """Every file that it rests on."""
+        return (file for series in self.series for file in series.files)
+
 
 def requests_for(
     candidates: Iterable[CaseCandidate], pseudonyms: Pseudonyms, depends_on: Mapping[str, object]
@@ -89,7 +94,7 @@ def _request(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mappi
 
 def refusal_of_case(request: Request, error: RejectedInput) -> CaseRefusal:
     """Keep a refusal without the path of the guilty file, which its sha256 finds again."""
-    guilty = [file.sha256 for file in _files(request) if str(file.path) == error.path]
+    guilty = [file.sha256 for file in request.files if str(file.path) == error.path]
     return CaseRefusal(
         code=Code(error.code),
         stage=error.stage,
@@ -101,9 +106,5 @@ def refusal_of_case(request: Request, error: RejectedInput) -> CaseRefusal:
 
 def guilty_path(request: Request, refusal: CaseRefusal) -> str:
     """Path of the file with the sha256 of a refusal, or an empty string."""
-    found: list[Path] = [file.path for file in _files(request) if file.sha256 == refusal.sha256]
+    found: list[Path] = [file.path for file in request.files if file.sha256 == refusal.sha256]
     return str(found[0]) if found and refusal.sha256 else ""
-
-
-def _files(request: Request) -> Iterator[SourceFile]:
-    return (file for series in request.series for file in series.files)

@@ -14,7 +14,8 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from pipeline.config import Settings
-from pipeline.domain.series import Discovery, SourceFile
+from pipeline.domain.series import SourceFile
+from pipeline.errors import ScansGone
 from pipeline.stages.predict_pass import Batch, Passed, run_pass
 
 log = logging.getLogger("resdx")
@@ -62,41 +63,30 @@ class Quiet:
         return frozenset(path for path, (_, since) in seen.items() if now - since < self._seconds)
 
 
-def quiet_part(discovery: Discovery, quiet: Quiet) -> tuple[Discovery, int]:
-    """Leave out what is still being written; return the rest, and how many files wait.
-
-    A series waits as a whole; so does a refused file, which may be half of what it will be.
-    """
-    restless = quiet.restless(discovery.files)
-    waiting = {series.key for series in discovery.series if any(file.path in restless for file in series.files)}
-    series = tuple(one for one in discovery.series if one.key not in waiting)
-    refusals = tuple(one for one in discovery.refusals if one.file.path not in restless and one.series not in waiting)
-    found = replace(discovery, series=series, refusals=refusals)
-    return found, len(discovery.files) - len(found.files)
-
-
 def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] = time.sleep) -> Iterator[Passed]:
-    """Make pass after pass over a folder, and yield each that had something to do."""
+    """Make pass after pass over a folder, and yield each that had something to say.
+
+    Where the folder is gone (a share that is not mounted), it is waited for.
+    """
     quiet = Quiet(settings.quiet_seconds)
-    waiting = 0
-
-    def look() -> Discovery:
-        nonlocal waiting
-        found, waiting = quiet_part(batch.discover(), quiet)
-        return found
-
+    batch = replace(batch, restless=lambda found: quiet.restless(found.files))
+    last: object = None
     busy = time.monotonic()
-    last = None
-    while True:
-        passed = run_pass(replace(batch, discover=look))
+    while settings.idle_seconds is None or time.monotonic() - busy < settings.idle_seconds:
+        try:
+            passed = run_pass(batch)
+        except ScansGone as error:
+            if last != str(error):
+                log.warning("%s", error)
+            last = str(error)
+            wait(settings.every_seconds)
+            continue
         state = passed.summary.model_dump(exclude={"started", "seconds", "timings"})
         if passed.predicted or state != last:
             yield passed
-        if passed.predicted or waiting or state != last:
+        if passed.predicted or passed.arriving or state != last:
             busy = time.monotonic()
         last = state
-        if settings.idle_seconds is not None and time.monotonic() - busy >= settings.idle_seconds:
-            return
-        if waiting:
-            log.info("%d files are still arriving", waiting)
+        if passed.arriving:
+            log.info("%d files are still arriving", passed.arriving)
         wait(settings.every_seconds)

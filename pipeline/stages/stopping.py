@@ -44,3 +44,19 @@ def stopping_on_sigterm(remedy: str = GOES_ON) -> Iterator[None]:
             if arrived:
                 raise StoppedBySignal("Stopped by SIGTERM.", remedy) from error
             raise
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Let SIGTERM wait until a short piece of work is done that should not be left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if arrived:
+        signal.raise_signal(signal.SIGTERM)
