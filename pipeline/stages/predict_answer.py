@@ -1,7 +1,9 @@
 """What a model says of one case: the same code wherever it runs, in this process or on another machine."""
 
+import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.config import Part
@@ -16,7 +18,9 @@ from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.scans import PreparedScan
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.predict_requests import Request, refusal_of_case
-from pipeline.workers import Outcome
+from pipeline.workers import Outcome, attempt, outcome_of
+
+log = logging.getLogger("resdx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +94,24 @@ class Predictor:
         return cls(package, job.engine.build(package))  # type: ignore[attr-defined]
 
     def __call__(self, request: Request, read: Outcome[PreparedScan]) -> CaseResult:
-        """Predict one prepared case, or keep why it is refused.
+        """Predict one prepared case, or keep why it is refused; an error that nobody foresaw costs this case alone.
 
         The network runs one image at a time, so that no outcome depends on which cases came before or beside it.
         """
         began = time.perf_counter()
         taken = read.value.seconds if read.value is not None else 0.0
-        try:
-            if read.error is not None:
-                raise read.error
-            assert read.value is not None
-            prediction = self._predict(request, read.value)
-        except RejectedInput as error:
-            outcome = CaseOutcome(refusal=refusal_of_case(request, error))
-            return CaseResult(request, outcome, taken + time.perf_counter() - began)
-        return CaseResult(
-            request, CaseOutcome(prediction=prediction), taken + time.perf_counter() - began, scan=read.value
-        )
+        predict = partial(self._predict, request)
+        said = outcome_of(read.index, *attempt(predict, read, debug=log.isEnabledFor(logging.DEBUG)))
+        taken += time.perf_counter() - began
+        if said.error is not None:
+            return CaseResult(request, CaseOutcome(refusal=refusal_of_case(request, said.error)), taken)
+        return CaseResult(request, CaseOutcome(prediction=said.value), taken, scan=read.value)
 
-    def _predict(self, request: Request, scan: PreparedScan) -> Prediction:
+    def _predict(self, request: Request, read: Outcome[PreparedScan]) -> Prediction:
+        if read.error is not None:
+            raise read.error
+        assert read.value is not None
+        scan = read.value
         try:
             findings = predict_prepared(scan.image, self.package, self.engine)
         except (MemoryError, RuntimeError) as error:

@@ -9,7 +9,7 @@ the parent watches how much its workers hold (:mod:`pipeline.workers.limits`). W
 ledger and key are guarded by POSIX file locks and modes.
 """
 
-from pipeline.workers.answers import Outcome
+from pipeline.workers.answers import Outcome, attempt, outcome_of
 from pipeline.workers.pool import MOST_RESTARTS, SECONDS_PER_CASE, imap
 
-__all__ = ["MOST_RESTARTS", "SECONDS_PER_CASE", "Outcome", "imap"]
+__all__ = ["MOST_RESTARTS", "SECONDS_PER_CASE", "Outcome", "attempt", "imap", "outcome_of"]
