@@ -227,6 +227,9 @@ def predict(
         bool,
         typer.Option("--watch", help="Follow the folder until SIGTERM: what arrives is predicted when it is quiet."),
     ] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="local (default), or ray: Ray Data on this machine or a cluster (ray.address=).")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -237,6 +240,7 @@ def predict(
         "out": out,
         "modality": modality,
         "watch.enabled": watch or None,
+        "executor": executor,
     }
     _run("predict", config, values, overrides)
 

@@ -50,8 +50,9 @@ DOORS = {
     "pytorch_lightning": ("data", "training", "stages"),
     "lightning": (),
     "optuna": ("training.search",),
+    "ray": ("stages.predict_ray",),
 }
-HEAVY = ("torch", "monai", "pytorch_lightning", "mlflow", "pydicom", "pandas", "scipy", "matplotlib", "optuna")
+HEAVY = ("torch", "monai", "pytorch_lightning", "mlflow", "pydicom", "pandas", "scipy", "matplotlib", "optuna", "ray")
 
 
 def modules() -> dict[str, Path]:
