@@ -7,6 +7,7 @@ images: the one exception to pseudonyms in what we write. File names stay pseudo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +18,10 @@ from pipeline.domain.finding import CodedConcept, Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.series import SourceFile
+from pipeline.errors import UsageError
 
 LONG_STRING = 64
-"""Characters of a value of LO (PS3.5 6.2); 16 of SH."""
+"""Characters that a value of LO may have (PS3.5 6.2)."""
 
 DISCLAIMER = "Research use only, not for clinical use: computed by a model, read and verified by nobody."
 """Stands in every object."""
@@ -120,8 +122,25 @@ class DicomObjectWriter(Protocol):
         """
 
 
+def check_installed() -> None:
+    """Say what to install where highdicom is missing, before work begins.
+
+    Raises
+    ------
+    UsageError
+    """
+    if find_spec("highdicom") is None:
+        raise UsageError(
+            "DICOM objects are written with highdicom, which is not installed.", "pip install 'resdx[dicom]'"
+        )
+
+
 def fitted(text: str, length: int = LONG_STRING) -> str:
-    r"""Text as a value of LO or SH holds it: one line, no backslash (it parts values), cut with an ellipsis."""
+    r"""Text as a value of LO or SH holds it: one line, no backslash (it parts values), cut with an ellipsis.
+
+    The standard counts characters. Bytes of UTF-8 are counted here, as dciodvfy and archives of old age do.
+    """
     plain = "".join(" " if not char.isprintable() else char for char in text.replace("\\", "/"))
     plain = " ".join(plain.split()) or "(empty)"
-    return plain if len(plain) <= length else plain[: length - 1].rstrip() + "…"
+    encoded = plain.encode("utf-8")
+    return plain if len(encoded) <= length else encoded[: length - 3].decode("utf-8", "ignore").rstrip() + "..."

@@ -1,9 +1,10 @@
 """Sending objects to a PACS: C-STORE and C-ECHO (PS3.4 B, A) over one association, with pynetdicom.
 
-The optional extra ``resdx[send]``. What went wrong is an outcome of each file, never an exception: whether to try again,
-and when, is the caller's to decide. :mod:`pipeline.writers.dicom_sent` remembers what need not be sent again.
+The optional extra ``resdx[send]``. What went wrong is an outcome of each file, never an exception: whether to try
+again, and when, is the caller's to decide. :mod:`pipeline.writers.dicom_sent` remembers what need not be sent again.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,6 +168,7 @@ def _association(
     """Open an association, or say why there is none; release it at the end."""
     from pynetdicom import AE
 
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its messages may quote elements, which name patients
     if not contexts:
         yield None, "there is nothing to send"
         return
@@ -190,9 +192,7 @@ def _association(
 
 def _why_none(association: "Association", destination: Destination) -> str:
     if association.is_rejected:
-        return (
-            f"{destination.name} rejects {destination.ae_title}: the PACS must know it, and its own AE title be right"
-        )
+        return f"{destination.name} rejects {destination.ae_title}: it must know this title, and its own be right"
     if association.is_aborted:
         return f"{destination.name} does not answer, or broke the association off"
     return f"{destination.name} takes none of these objects"

@@ -1,9 +1,9 @@
 """What was sent where, so that a run that is given again sends nothing twice.
 
-One JSON line an object and destination, appended and brought to the disk before the next is sent. A UID of ours names one
-content (see :func:`pipeline.writers.dicom_sources.derived_uid`), so that an object that changed is another one. Only what
-the peer called stored is remembered: what it warned of or refused is sent again, and so is an object whose answer a crash
-cut off; a PACS that holds it already says so with success.
+One JSON line an object and destination, appended and brought to the disk before the next is sent. A UID of ours names
+one content (see :func:`pipeline.writers.dicom_sources.derived_uid`), so that an object that changed is another one.
+Only what the peer called stored is remembered: what it warned of or refused is sent again, and so is an object whose
+answer a crash cut off; a PACS that holds it already takes it as the same.
 """
 
 import os

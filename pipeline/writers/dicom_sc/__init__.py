@@ -3,7 +3,7 @@
 from typing import Literal
 
 from pipeline.config import Part
-from pipeline.writers.dicom_objects import DicomObjectWriter
+from pipeline.writers.dicom_objects import DicomObjectWriter, check_installed
 
 
 class Config(Part):
@@ -12,7 +12,8 @@ class Config(Part):
     kind: Literal["dicom_sc"] = "dicom_sc"
 
     def build(self) -> DicomObjectWriter:
-        """Make the writer."""
+        """Make the writer; UsageError where ``resdx[dicom]`` is not installed."""
+        check_installed()
         from pipeline.writers.dicom_sc.writer import CaptureWriter
 
         return CaptureWriter()
