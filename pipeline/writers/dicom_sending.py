@@ -7,7 +7,7 @@ again, and when, is the caller's to decide. :mod:`pipeline.writers.dicom_sent` r
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +92,9 @@ class Sending:
     reason: str = ""
 
 
+NOTHING = Sending(Path(), "", State.NOT_SENT)
+
+
 def send(files: Sequence[Path], destination: Destination) -> Iterator[Sending]:
     """C-STORE files over one association; yield the outcome of each as soon as it is known, in their order.
 
@@ -106,13 +109,15 @@ def send(files: Sequence[Path], destination: Destination) -> Iterator[Sending]:
     check_installed()
     kinds = {path: _kind(path) for path in files}
     contexts = sorted({kind[:2] for kind in kinds.values() if kind is not None})
-    with _association(destination, contexts) as (association, reason):
+    with _association(destination, contexts) as (association, failure):
         for path in files:
             kind = kinds[path]
             if kind is None:
                 yield Sending(path, "", State.REFUSED, reason="the file is no DICOM object that can be read")
-            elif association is None or not association.is_established:
-                yield Sending(path, kind[2], State.NOT_SENT, reason=reason or "the association broke")
+            elif association is None:
+                yield replace(failure, path=path, uid=kind[2])
+            elif not association.is_established:
+                yield Sending(path, kind[2], State.NOT_SENT, reason="the association broke")
             else:
                 yield _store(path, kind[2], association)
 
@@ -128,9 +133,9 @@ def echo(destination: Destination) -> str:
     check_installed()
     from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-    with _association(destination, [(Verification, "1.2.840.10008.1.2")]) as (association, reason):
+    with _association(destination, [(Verification, "1.2.840.10008.1.2")]) as (association, failure):
         if association is None:
-            return reason
+            return failure.reason
         status = association.send_c_echo()
         code = status.get("Status")
         return "" if code == SUCCESS else _no_answer(code)
@@ -164,13 +169,13 @@ def _kind(path: Path) -> tuple[str, str, str] | None:
 @contextmanager
 def _association(
     destination: Destination, contexts: Sequence[tuple[str, str]]
-) -> Iterator[tuple["Association | None", str]]:
-    """Open an association, or say why there is none; release it at the end."""
+) -> Iterator[tuple["Association | None", Sending]]:
+    """Open an association, or say what becomes of every file without one; release it at the end."""
     from pynetdicom import AE
 
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its messages may quote elements, which name patients
     if not contexts:
-        yield None, "there is nothing to send"
+        yield None, NOTHING
         return
     entity = AE(ae_title=destination.ae_title)
     entity.connection_timeout = destination.timeout_seconds
@@ -182,20 +187,24 @@ def _association(
     )
     try:
         if association.is_established:
-            yield association, ""
+            yield association, NOTHING
         else:
-            yield None, _why_none(association, destination)
+            yield None, _failure(association, destination)
     finally:
         if association.is_established:
             association.release()
 
 
+def _failure(association: "Association", destination: Destination) -> Sending:
+    if association.rejected_contexts:
+        return replace(NOTHING, state=State.REFUSED, reason=f"{destination.name} takes none of these kinds of object")
+    return replace(NOTHING, reason=_why_none(association, destination))
+
+
 def _why_none(association: "Association", destination: Destination) -> str:
     if association.is_rejected:
         return f"{destination.name} rejects {destination.ae_title}: it must know this title, and its own be right"
-    if association.is_aborted:
-        return f"{destination.name} does not answer, or broke the association off"
-    return f"{destination.name} takes none of these objects"
+    return f"{destination.name} does not answer, or broke the association off"
 
 
 def _store(path: Path, uid: str, association: "Association") -> Sending:

@@ -36,7 +36,7 @@ class SentRecord:
     Raises
     ------
     LedgerError
-        A line other than the last is damaged.
+        A whole line is damaged; of the last, a crash may have left a part.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,16 +84,14 @@ def send_new(files: Sequence[Path], destination: Destination, record: SentRecord
 def _lines(path: Path) -> Iterator[Sent]:
     if not path.exists():
         return
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
+    whole = path.read_bytes().split(b"\n")[:-1]  # what a crash left of a line has no end, and is cut off by the next
+    for number, line in enumerate(whole, 1):
         try:
-            if line:
-                yield Sent.model_validate_json(line)
+            yield Sent.model_validate_json(line)
         except ValidationError as error:
-            if number < len(lines):  # a crash leaves a last line without its end, and no other damage
-                raise LedgerError(
-                    f"Line {number} of {path} is damaged.", "Remove the line: what it named is sent once more."
-                ) from error
+            raise LedgerError(
+                f"Line {number} of {path} is damaged.", "Remove the line: what it named is sent once more."
+            ) from error
 
 
 def _end_line(descriptor: int) -> None:
