@@ -31,6 +31,9 @@ WARNINGS = {
 }
 """Status codes with which a peer stores an object and complains (PS3.4 Table B.2-1)."""
 
+UNREADABLE = (OSError, ValueError, AttributeError, KeyError, EOFError, InvalidDicomError)
+"""What reading a file raises that is gone, or no DICOM object."""
+
 AE_TITLE = r"^[ -\[\]-~]*[!-\[\]-~][ -\[\]-~]*$"
 """At most 16 printable characters, no backslash, not blank (PS3.5 6.2)."""
 
@@ -162,7 +165,7 @@ def _kind(path: Path) -> tuple[str, str, str] | None:
     try:
         meta = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
         return str(meta.SOPClassUID), str(meta.file_meta.TransferSyntaxUID), str(meta.SOPInstanceUID)
-    except (OSError, ValueError, AttributeError, KeyError, InvalidDicomError):
+    except UNREADABLE:
         return None
 
 
@@ -210,10 +213,13 @@ def _why_none(association: "Association", destination: Destination) -> str:
 def _store(path: Path, uid: str, association: "Association") -> Sending:
     try:
         dataset: Dataset = dcmread(path)
+    except UNREADABLE:
+        return Sending(path, uid, State.REFUSED, reason="the file can no longer be read")
+    try:
         answer = association.send_c_store(dataset)
     except ValueError:  # no accepted presentation context, or the data set cannot be encoded
         return Sending(path, uid, State.REFUSED, reason="the peer does not take this kind of object")
-    except (RuntimeError, OSError):
+    except RuntimeError:
         return Sending(path, uid, State.NOT_SENT, reason="the association broke")
     code = answer.get("Status")
     if code is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipeline import atomic
 from pipeline.atomic import naming_full_disk
 from pipeline.domain.frozen import Frozen
 from pipeline.errors import LedgerError
@@ -56,13 +57,13 @@ class SentRecord:
         if self.holds(uid, destination):
             return
         line = Sent(uid=uid, destination=destination.name, moment=datetime.now(UTC)).model_dump_json() + "\n"
-        with naming_full_disk(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab+") as file:
-                _end_line(file.fileno())
-                file.write(line.encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
+        if not self._path.exists():
+            atomic.write_bytes(self._path, b"")  # so that the file itself outlives a power cut
+        with naming_full_disk(self._path), self._path.open("ab+") as file:
+            _end_line(file.fileno())
+            file.write(line.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
         self._held.add((uid, destination.name))
 
 

@@ -1,5 +1,6 @@
 """What stands in a report, read back by highdicom and pydicom, and what a secondary capture shows and claims."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from phantoms.dicom_reports import (
     ODD,
     PROBABILITIES,
     SOURCES,
+    foreign,
     make_report,
     make_sheet,
     source_files,
     withheld,
 )
-from phantoms.dicom_series import Identity, make_voxels, write_series
+from phantoms.dicom_series import Identity, make_voxels, set_text, write_series
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -283,6 +285,41 @@ def test_long_codes_and_meanings_of_a_finding_are_kept_valid(tmp_path: Path, rep
     assert item.LongCodeValue == "1234567890123456789"
     assert len(item.CodingSchemeDesignator) <= 16
     assert len(item.CodeMeaning) == 64
+
+
+def overlong(dataset: Dataset, _: int) -> None:
+    set_text(dataset, 0x00080050, "SH", "ACCESSION-NUMBER-OF-32-CHARACTERS")
+    set_text(dataset, 0x00100010, "PN", "a name without a caret " * 5)
+    set_text(dataset, 0x00100020, "LO", "P" * 70)
+    set_text(dataset, 0x00100030, "DA", "1963.01.01")
+    set_text(dataset, 0x00100040, "CS", "female")
+    set_text(dataset, 0x00080020, "DA", "yesterday")
+    set_text(dataset, 0x00080030, "TM", "25:99")
+    set_text(dataset, 0x00200013, "IS", "one")
+
+
+def test_what_a_pacs_files_by_is_copied_letter_by_letter_and_what_is_no_date_stays_empty(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "scans", make_voxels((4, 4, 2)), edit=overlong)
+    report = make_report(paths)
+    for config in (ReportConfig(), CaptureConfig()):
+        made = dcmread(config.build().write(tmp_path / "out", report).paths[0])
+        assert made.AccessionNumber == "ACCESSION-NUMBER-OF-32-CHARACTERS"
+        assert made.PatientID == "P" * 70
+        assert str(made.PatientName) == ("a name without a caret " * 5).strip()
+        assert (made.PatientBirthDate, made.PatientSex, made.StudyDate, made.StudyTime) == ("19630101", "", "", "")
+
+
+def test_no_log_and_no_warning_tells_of_the_patient(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for source, edit in (("odd", overlong), ("foreign", foreign)):
+            report = make_report(write_series(tmp_path / source, make_voxels((4, 4, 2)), edit=edit))
+            for config in (ReportConfig(), CaptureConfig()):
+                assert config.build().write(tmp_path / "out", report).paths
+    said = caplog.text + "".join(str(one.message) for one in recwarn)
+    for told in ("caret", "PPP", "ACCESSION", "Yamada", "PAT-", "Phantom", Identity().study_uid):
+        assert told not in said
 
 
 def test_without_highdicom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,7 @@ def finding_concept(finding: Finding) -> CodedConcept:
 
 def class_concept(finding: Finding, label: str) -> CodedConcept:
     """One class of a finding."""
+    assert label in finding.classes, f"{finding.name} has no such class"
     return CodedConcept(_digits("C", finding.name, label), SCHEME, fitted(label))
 
 
