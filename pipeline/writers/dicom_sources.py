@@ -18,9 +18,10 @@ from pipeline.writers.dicom_objects import CaseReport, NoObjectError
 CHARACTER_SET = "ISO_IR 192"
 """UTF-8 (PS3.3 C.12.1.1.2), whatever the sources are written in."""
 
-DATE = re.compile(r"\d{8}", re.ASCII)
+DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
 TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", re.ASCII)
-OFFSET = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
+OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)", re.ASCII)
+RATIOS = re.compile(r"\d{1,8}(\.\d{1,6})?(\\\d{1,8}(\.\d{1,6})?)*", re.ASCII)
 ANY = re.compile(r".*", re.DOTALL)
 
 REQUIRED: Mapping[str, re.Pattern[str]] = {
@@ -205,4 +206,5 @@ def _procedures(header: Dataset) -> list[tuple[str, str, str]]:
 
 
 def _lossy(header: Dataset) -> tuple[str, str]:
-    return text(header, "LossyImageCompressionRatio"), text(header, "LossyImageCompressionMethod")
+    ratio = text(header, "LossyImageCompressionRatio")
+    return ratio if RATIOS.fullmatch(ratio) else "", text(header, "LossyImageCompressionMethod")

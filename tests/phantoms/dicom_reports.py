@@ -111,6 +111,12 @@ def channels(folder: Path) -> list[Path]:
     return first + write_series(folder / "t2", stored, modality="MR", identity=identity.another_series(2))
 
 
+def prior(folder: Path) -> list[Path]:
+    """A study and an earlier one of the same patient."""
+    earlier = Identity(study_uid="1.2.826.0.1.3680043.8.498.88", series_uid="1.2.826.0.1.3680043.8.498.88.1")
+    return ct(folder / "now") + write_series(folder / "before", make_voxels((8, 7, 2)), identity=earlier)
+
+
 SOURCES: dict[str, Callable[[Path], list[Path]]] = {
     "CT series": ct,
     "MR series in Japanese": mr,
@@ -119,6 +125,7 @@ SOURCES: dict[str, Callable[[Path], list[Path]]] = {
     "mammogram": mammogram,
     "nothing but UIDs": stripped,
     "two series as channels": channels,
+    "a prior of another study": prior,
 }
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ class Orthanc:
                 break
         else:
             raise AssertionError("Orthanc did not start: " + "".join(said[-20:]))
+        self._reader = threading.Thread(target=self._process.stdout.read)  # a full pipe would stop it
+        self._reader.start()
 
     def kill(self) -> None:
         """SIGKILL, as a power cut."""
@@ -83,9 +86,9 @@ class Orthanc:
     def _end(self, with_signal: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(with_signal)
-            assert self._process.stdout
-            self._process.stdout.read()
             self._process.wait(timeout=30)
+            self._reader.join(timeout=30)
+            assert self._process.stdout
             self._process.stdout.close()
             self._process = None
 

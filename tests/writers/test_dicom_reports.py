@@ -147,15 +147,19 @@ def test_every_source_image_is_evidence_and_in_the_library(source: str, tmp_path
     assert sorted(listed) == sorted(origin)
     evidence = hd.sr.Comprehensive3DSR.from_dataset(document).get_evidence()
     assert {str(one[2]) for one in evidence} == origin
-    assert {str(one[0]) for one in evidence} == {str(document.StudyInstanceUID)}
+    assert str(document.StudyInstanceUID) in {str(one[0]) for one in evidence}
 
 
-def test_a_prior_of_another_study_is_evidence_of_that_study(tmp_path: Path, report: CaseReport) -> None:
-    prior = Identity(study_uid="1.2.3.4", series_uid="1.2.3.4.5")
-    others = source_files(write_series(tmp_path / "prior", make_voxels((4, 4, 2)), identity=prior))
-    document = written(tmp_path / "out", replace(report, sources=[*report.sources, *others]))
+def test_a_prior_of_another_study_is_referred_to_as_of_that_study(tmp_path: Path) -> None:
+    report = make_report(SOURCES["a prior of another study"](tmp_path / "scans"))
+    before = ["1.2.826.0.1.3680043.8.498.88"]
+    document = written(tmp_path / "out", report)
     assert document.StudyInstanceUID == Identity().study_uid
-    assert [one.StudyInstanceUID for one in document.PertinentOtherEvidenceSequence] == ["1.2.3.4"]
+    assert [one.StudyInstanceUID for one in document.PertinentOtherEvidenceSequence] == before
+    image = dcmread(CaptureConfig().build().write(tmp_path / "out", report).paths[0])
+    assert image.StudyInstanceUID == Identity().study_uid
+    assert [one.StudyInstanceUID for one in image.StudiesContainingOtherReferencedInstancesSequence] == before
+    assert [one.SeriesInstanceUID for one in image.ReferencedSeriesSequence] == [Identity().series_uid]
 
 
 def test_what_is_out_of_scope_carries_no_number_and_says_why(tmp_path: Path, report: CaseReport) -> None:
@@ -210,7 +214,7 @@ def test_a_capture_shows_the_sheet_and_refers_to_its_sources(source: str, tmp_pa
             one.SOPInstanceUID for one in origin
         }
         assert {item.SeriesInstanceUID for item in image.ReferencedSeriesSequence} == {
-            one.SeriesInstanceUID for one in origin
+            one.SeriesInstanceUID for one in origin if one.StudyInstanceUID == image.StudyInstanceUID
         }
         assert image.SeriesDescription.startswith(fitted(f"resdx heatmap of {finding.name}")[:50])
         assert "Grad-CAM" in image.DerivationDescription
@@ -296,6 +300,9 @@ def overlong(dataset: Dataset, _: int) -> None:
     set_text(dataset, 0x00080020, "DA", "yesterday")
     set_text(dataset, 0x00080030, "TM", "25:99")
     set_text(dataset, 0x00200013, "IS", "one")
+    set_text(dataset, 0x00080201, "SH", "+9999")
+    set_text(dataset, 0x00282110, "CS", "01")
+    set_text(dataset, 0x00282112, "DS", "ten to one")
 
 
 def test_what_a_pacs_files_by_is_copied_letter_by_letter_and_what_is_no_date_stays_empty(tmp_path: Path) -> None:
@@ -320,6 +327,12 @@ def test_no_log_and_no_warning_tells_of_the_patient(
     said = caplog.text + "".join(str(one.message) for one in recwarn)
     for told in ("caret", "PPP", "ACCESSION", "Yamada", "PAT-", "Phantom", Identity().study_uid):
         assert told not in said
+
+
+def test_what_is_withheld_without_a_verdict_is_not_called_out_of_scope(tmp_path: Path, report: CaseReport) -> None:
+    prediction = report.prediction.model_copy(update={"findings": (), "scope": ScopeVerdict.NOT_CHECKED})
+    said = texts(written(tmp_path, replace(report, prediction=prediction)), "Comment")
+    assert said[1] == "No probability and no decision is given: the answer is withheld."
 
 
 def test_without_highdicom_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

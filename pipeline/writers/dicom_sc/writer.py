@@ -1,6 +1,7 @@
 """Writes the heatmaps of a case, one secondary capture image a finding (PS3.3 A.8), uncompressed RGB of 8 bits."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def image_of(report: CaseReport, sources: DicomSources, finding: str, series_num
     image.DerivationDescription = fitted(_derivation(report, finding), 1024)
     image.ImageComments = DISCLAIMER
     image.SourceImageSequence = [_reference(one.sop_class, one.uid) for one in sources.instances]
-    image.ReferencedSeriesSequence = _referenced_series(sources)
+    _put_references(image, sources)
     if sources.burned_in:
         image.BurnedInAnnotation = sources.burned_in
     if sources.lossy is not None:
@@ -104,13 +105,24 @@ def _reference(sop_class: str, uid: str) -> Dataset:
     return item
 
 
-def _referenced_series(sources: DicomSources) -> list[Dataset]:
-    """Make the Common Instance Reference module (PS3.3 C.12.2) for the series of the reported study."""
-    study = sources.attributes["StudyInstanceUID"]
-    series: dict[str, list[Dataset]] = {}
+def _put_references(image: Dataset, sources: DicomSources) -> None:
+    """Set the Common Instance Reference module (PS3.3 C.12.2): the series of this study, and of others."""
+    studies: dict[str, dict[str, list[Dataset]]] = {}
     for one in sources.instances:
-        if one.study == study:
-            series.setdefault(one.series, []).append(_reference(one.sop_class, one.uid))
+        series = studies.setdefault(one.study, {}).setdefault(one.series, [])
+        series.append(_reference(one.sop_class, one.uid))
+    image.ReferencedSeriesSequence = _series_items(studies.pop(sources.attributes["StudyInstanceUID"]))
+    others = []
+    for study, found in studies.items():
+        item = Dataset()
+        item.StudyInstanceUID = study
+        item.ReferencedSeriesSequence = _series_items(found)
+        others.append(item)
+    if others:
+        image.StudiesContainingOtherReferencedInstancesSequence = others
+
+
+def _series_items(series: Mapping[str, list[Dataset]]) -> list[Dataset]:
     made = []
     for uid, instances in series.items():
         item = Dataset()

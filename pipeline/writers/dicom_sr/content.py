@@ -32,7 +32,7 @@ from pydicom.uid import generate_uid
 
 from pipeline.domain import finding as domain
 from pipeline.domain.finding import Finding, FindingKind
-from pipeline.domain.prediction import FindingPrediction
+from pipeline.domain.prediction import FindingPrediction, ScopeVerdict
 from pipeline.writers.dicom_objects import DISCLAIMER, CaseReport
 from pipeline.writers.dicom_sources import DicomSources, derived_uid
 from pipeline.writers.dicom_sr import concepts
@@ -178,9 +178,14 @@ def _evaluations(report: CaseReport) -> ContainerContentItem:
 
 
 def _withheld(report: CaseReport) -> Iterator[str]:
-    if not report.prediction.findings:
-        why = "; ".join(report.prediction.scope_reasons) or "the reason is not recorded"
-        yield f"No probability and no decision is given: the scan is out of the model's scope ({why})."
+    prediction = report.prediction
+    if prediction.findings:
+        return
+    why = f" ({'; '.join(prediction.scope_reasons)})" if prediction.scope_reasons else ""
+    if prediction.scope is ScopeVerdict.OUT_OF_SCOPE:
+        yield f"No probability and no decision is given: the scan is out of the model's scope{why}."
+    else:
+        yield f"No probability and no decision is given: the answer is withheld{why}."
 
 
 def _text(name: Code, value: str) -> ContentItem:
