@@ -44,6 +44,7 @@ PART_FOLDERS = ("readers", "backbones", "evaluation.metrics", "engines", "explan
 DOORS = {
     "pydicom": ("readers.dicom", "writers.dicom", "cohort.deidentified", "stages.demo"),
     "highdicom": ("readers.dicom", "writers.dicom", "cohort.deidentified", "stages.demo"),
+    "pynetdicom": ("writers.dicom",),
     "SimpleITK": ("readers.second_opinion",),
     "nibabel": ("readers.nifti", "writers.nifti"),
     "mlflow": ("tracking",),

@@ -1,4 +1,4 @@
-"""Every writer under test. A new part is entered in PREDICTIONS or OTHERS."""
+"""Every writer under test. A new part is entered in PREDICTIONS, DICOM_OBJECTS or OTHERS."""
 
 import csv
 import json
@@ -18,6 +18,9 @@ PARTS: dict[str, type[Part]] = dict(parts("pipeline.writers"))
 
 PREDICTIONS = ("csv", "jsonl", "parquet")
 """Writers of predictions."""
+
+DICOM_OBJECTS = ("dicom_sc", "dicom_sr")
+"""Writers of objects for a PACS, which stand under test in test_dicom_writers.py."""
 
 OTHERS = ("nifti",)
 """Writers of volumes, which stand under test in test_volume_writers.py."""
@@ -81,7 +84,7 @@ def cells(path: Path) -> list[dict[str, object]]:
 
 
 def test_every_writer_stands_under_test() -> None:
-    assert set(PARTS) <= {*PREDICTIONS, *OTHERS}
+    assert set(PARTS) <= {*PREDICTIONS, *DICOM_OBJECTS, *OTHERS}
 
 
 def test_rows_stand_in_the_order_of_their_cases(writer: PredictionWriter, tmp_path: Path) -> None:
