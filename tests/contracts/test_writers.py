@@ -19,8 +19,8 @@ PARTS: dict[str, type[Part]] = dict(parts("pipeline.writers"))
 PREDICTIONS = ("csv", "jsonl", "parquet")
 """Writers of predictions."""
 
-OTHERS = ("nifti",)
-"""Writers of volumes, which stand under test in test_volume_writers.py."""
+OTHERS = ("nifti", "html")
+"""Writers of volumes and of pages, which stand under test in test_volume_writers.py and test_page_writers.py."""
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 SIGNS = Finding(name="signs", kind=FindingKind.MULTILABEL, classes=("edema", "=nodule"))

@@ -54,9 +54,7 @@ def chest(size: int, frames: int, *, seed: int, nodule: float) -> Strips:
         image[((x - 0.08) / 0.2) ** 2 + ((y + 0.06) / 0.24) ** 2 < level] = 172
         image[(x / 0.11) ** 2 + ((y - tall + 0.17) / 0.13) ** 2 < 1] = 228
         image[x**2 + ((y - tall + 0.15) / 0.9) ** 2 < 0.04**2] = 110
-        distance = (
-            np.hypot(np.hypot(x - spot[0], y - spot[1]), (k - spot[2]) * 2 / max(frames, 8) * 1.2) * size / 2
-        )
+        distance = np.hypot(np.hypot(x - spot[0], y - spot[1]), (k - spot[2]) * 2 / max(frames, 8) * 1.2) * size / 2
         image = np.where(distance < nodule, 205, image)
         heat.append(np.exp(-((distance / max(1.7 * nodule, 4)) ** 2) / 2))
         slices.append(image + random.normal(0, 5, image.shape))
@@ -92,7 +90,7 @@ def answers(findings: Sequence[Finding], chance: float, random: np.random.Genera
     return tuple(found)
 
 
-def make_prediction(number: int, findings: Sequence[Finding] = FINDINGS, **changes: object) -> Prediction:
+def make_prediction(number: int, asked: Sequence[Finding] = FINDINGS, **changes: object) -> Prediction:
     random = np.random.default_rng(number)
     chance = float(random.beta(0.9, 2.2) if number % 3 else random.beta(4, 1.3))
     prediction = Prediction(
@@ -102,9 +100,11 @@ def make_prediction(number: int, findings: Sequence[Finding] = FINDINGS, **chang
         series=name("S", number),
         digest=hashlib.sha256(f"pixels {number}".encode()).hexdigest(),
         model=hashlib.sha256(b"model").hexdigest(),
-        findings=answers(findings, chance, random),
+        findings=answers(asked, chance, random),
         scope=ScopeVerdict.IN_SCOPE,
-        notes=() if number % 5 else ("MONOCHROME1 was turned over", "resampled from 0.7 x 0.7 x 1.25 mm")[: 1 + number % 2],
+        notes=()
+        if number % 5
+        else ("MONOCHROME1 was turned over", "resampled from 0.7 x 0.7 x 1.25 mm")[: 1 + number % 2],
     )
     return prediction.model_copy(update=changes)
 
@@ -113,13 +113,18 @@ def withheld(number: int, *reasons: str) -> Prediction:
     return make_prediction(number, findings=(), scope=ScopeVerdict.OUT_OF_SCOPE, scope_reasons=reasons)
 
 
+def refused(code: Code, message: str, files: int, series: int = 0) -> RefusalOnPage:
+    pseudonym = name("S", series) if series else ""
+    return RefusalOnPage(code, "read" if series else "discover", message, EXPLANATIONS[code].remedy, pseudonym, files)
+
+
 REFUSALS = (
-    RefusalOnPage(Code.GAP, "read", "one slice is missing after slice 31 of 64", EXPLANATIONS[Code.GAP].remedy, name("S", 901), 64),
-    RefusalOnPage(Code.TRUNCATED, "read", "the pixel data has 131072 bytes instead of 524288", EXPLANATIONS[Code.TRUNCATED].remedy, name("S", 902), 48),
-    RefusalOnPage(Code.TILT, "read", "the slices are stacked at 12.00 degrees to their normal", EXPLANATIONS[Code.TILT].remedy, name("S", 903), 40),
-    RefusalOnPage(Code.GAP, "read", "one slice is missing after slice 7 of 30", EXPLANATIONS[Code.GAP].remedy, name("S", 904), 30),
-    RefusalOnPage(Code.BAD_HEADER, "discover", "its name says DICOM, its content does not", EXPLANATIONS[Code.BAD_HEADER].remedy),
-)  # fmt: skip
+    refused(Code.GAP, "one slice is missing after slice 31 of 64", 64, 901),
+    refused(Code.TRUNCATED, "the pixel data has 131072 bytes instead of 524288", 48, 902),
+    refused(Code.TILT, "the slices are stacked at 12.00 degrees to their normal", 40, 903),
+    refused(Code.GAP, "one slice is missing after slice 7 of 30", 30, 904),
+    refused(Code.BAD_HEADER, "its name says DICOM, its content does not", 1),
+)
 
 
 def make_page(cases: Sequence[CaseOnPage], findings: Sequence[Finding] = FINDINGS, **changes: object) -> PageContent:

@@ -53,7 +53,7 @@ def is_withheld(prediction: Prediction) -> bool:
 
 
 def shown_answers(prediction: Prediction) -> dict[str, FindingPrediction]:
-    """Finding to answer; none where it is withheld, whatever the prediction carries."""
+    """Map each finding to its answer; to none where it is withheld, whatever the prediction carries."""
     return {} if is_withheld(prediction) else {answer.finding: answer for answer in prediction.findings}
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from pipeline import atomic
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.domain.prediction import Prediction
 from pipeline.writers.html.embedding import inert_json, is_withheld, pictures, shown_answers, table
 from pipeline.writers.html.summaries import NONE, summarise
 from pipeline.writers.page_content import CaseOnPage, PageContent, RefusalOnPage
@@ -93,16 +94,20 @@ def _render(page: PageContent, cases: Sequence[CaseOnPage]) -> str:
         script_digest=_digest(script),
         data=Markup(inert_json(table(page.findings, cases))),
         summaries=[summarise(finding, predictions) for finding in page.findings],
+        patients=len({one.patient for one in predictions}),
         withheld=sum(map(is_withheld, predictions)),
         scopes=sorted({one.scope.value for one in predictions}),
         refused=list(_refused(page.refusals)),
         skipped=list(_skipped(page)),
-        superseded=[
-            (one, is_withheld(one), shown_answers(one)) for one in sorted(page.superseded, key=lambda one: one.case)
-        ],
+        superseded=[(one, is_withheld(one), shown_answers(one)) for one in sorted(page.superseded, key=_place)],
         engine=[(name, _said(value)) for name, value in page.engine.items()],
         none=NONE,
     )
+
+
+def _place(one: Prediction) -> tuple[str, str, str]:
+    """Where a superseded answer stands: a case may have several, by their content and model."""
+    return one.case, one.digest, one.model
 
 
 def _digest(text: str) -> str:

@@ -19,8 +19,10 @@ function decided(finding, answer) {
   return found.length ? found : [finding.classes.length];
 }
 
-// As many digits as it takes to stand on its own side of the operating point.
+// As many digits as it takes to stand on its own side of the operating point; never 0 or 1 where it is not.
 function digits(p, threshold) {
+  if (p > 0 && p < 0.0005) return "<0.001";
+  if (p < 1 && p >= 0.9995) return ">0.999";
   for (let places = 3; places < 9; places++) {
     const text = p.toFixed(places);
     if (threshold === null || (Number(text) >= Number(threshold.toFixed(places))) === (p >= threshold)) return text;
