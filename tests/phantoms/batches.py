@@ -65,7 +65,7 @@ def chest(size: int, frames: int, *, seed: int, nodule: float) -> Strips:
 def coloured(heat: np.ndarray) -> np.ndarray:
     """Heat of 0 to 1 as RGBA, from clear over red to yellow."""
     red, green = np.minimum(1, 2.2 * heat), np.clip(1.6 * heat - 0.55, 0, 1)
-    return (255 * np.stack([red, green, 0.1 * heat, np.clip(1.3 * heat - 0.1, 0, 1)], axis=-1)).astype(np.uint8)
+    return (255 * np.stack([red, green, 0.1 * heat, np.clip(1.2 * heat - 0.1, 0, 0.9)], axis=-1)).astype(np.uint8)
 
 
 def answers(findings: Sequence[Finding], chance: float, random: np.random.Generator) -> tuple[FindingPrediction, ...]:
@@ -92,7 +92,7 @@ def answers(findings: Sequence[Finding], chance: float, random: np.random.Genera
 
 def make_prediction(number: int, asked: Sequence[Finding] = FINDINGS, **changes: object) -> Prediction:
     random = np.random.default_rng(number)
-    chance = float(random.beta(0.9, 2.2) if number % 3 else random.beta(4, 1.3))
+    chance = float(random.beta(0.9, 4) if number % 3 else random.beta(5, 1.6))
     prediction = Prediction(
         case=name("C", number),
         patient=name("P", number // 2),

@@ -15,7 +15,7 @@ from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction
 from pipeline.domain.rejection import Rejection
 from pipeline.writers.html.embedding import inert_json
-from pipeline.writers.html.page import ResultPage
+from pipeline.writers.html.page import STYLE, ResultPage, marked
 from pipeline.writers.html.summaries import summarise
 from pipeline.writers.page_content import CaseOnPage, PageContent, refusals_on_page
 
@@ -171,3 +171,26 @@ def test_refusals_lose_paths_and_identifiers_and_no_file() -> None:
     ]
     assert rows[1].remedy == "ask (left out)"
     assert rows[0].remedy.startswith("Export the series again")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` or ``#rgb`` (WCAG 2.2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_text_stands_out_from_its_ground(scheme: int) -> None:
+    blocks = re.findall(r":root \{(.*?)\}", STYLE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", blocks[scheme]))
+    for text in ("ink", "soft", "accent", "alarm"):
+        for ground in ("paper", "raised", "picked"):
+            one, other = sorted([luminance(colours[text]), luminance(colours[ground])])
+            assert (other + 0.05) / (one + 0.05) >= 4.5, (text, ground)
+
+
+def test_backticks_become_code_and_nothing_else_becomes_markup() -> None:
+    assert marked("set `read.<b>` & go") == "set <code>read.&lt;b&gt;</code> &amp; go"

@@ -30,22 +30,24 @@ COUNT, FRAMES, SIDE = 1000, 9, 64
 REASON = "spacing of 5 mm: training had 0.6 to 2.5"
 TIE = make_prediction(1).findings
 WALK = """
-const done = arguments[0], scroll = document.getElementById('scroll'), names = [];
+const [height, done] = arguments, scroll = document.getElementById('scroll'), names = [];
+const soon = (what) => requestAnimationFrame(() => requestAnimationFrame(what));
+scroll.style.maxHeight = height;
 scroll.scrollTop = 0;
+dispatchEvent(new Event('resize'));
 function look() {
   for (const row of document.querySelectorAll('#cases tbody tr:not(.spacer)'))
     names[row.getAttribute('aria-rowindex') - 2] = row.dataset.case;
   const before = scroll.scrollTop;
   scroll.scrollTop += scroll.clientHeight * 0.9;
-  if (scroll.scrollTop === before) {
-    scroll.scrollTop = 0;
-    requestAnimationFrame(() => requestAnimationFrame(() => done(names)));
-  }
-  else requestAnimationFrame(() => requestAnimationFrame(look));
+  if (scroll.scrollTop !== before) return soon(look);
+  scroll.style.maxHeight = '';
+  scroll.scrollTop = 0;
+  soon(() => done(names));
 }
-requestAnimationFrame(() => requestAnimationFrame(look));
+soon(look);
 """
-"""Scroll through the table as a person would, and tell the cases in the order in which they stand."""
+"""Scroll through the table, and tell the cases in the order in which they stand; in a high window this is quicker."""
 
 
 def prediction(number: int) -> Prediction:
@@ -119,25 +121,17 @@ def opened(browser: Chrome, tmp_path: Path) -> Callable[[PageContent], Chrome]:
     return open_page
 
 
-def find(driver: Chrome, selector: str) -> object:
-    return driver.find_element(By.CSS_SELECTOR, selector)
-
-
 def text(driver: Chrome, selector: str) -> str:
     return driver.find_element(By.CSS_SELECTOR, selector).text
 
 
-def walk(driver: Chrome) -> list[str]:
-    names: list[str] = driver.execute_async_script(WALK)
+def walk(driver: Chrome, height: str = "8000px") -> list[str]:
+    names: list[str] = driver.execute_async_script(WALK, height)
     return names
 
 
-def head(driver: Chrome, title: str, place: int = 0) -> object:
-    return driver.find_elements(By.XPATH, f"//th[button[text()='{title}']]")[place]
-
-
-def sort_by(driver: Chrome, title: str, place: int = 0) -> str:
-    found = driver.find_elements(By.XPATH, f"//th[button[text()='{title}']]")[place]
+def sort_by(driver: Chrome, title: str) -> str:
+    found = driver.find_element(By.XPATH, f"//th[button[text()='{title}']]")
     found.find_element(By.TAG_NAME, "button").click()
     return str(found.get_attribute("aria-sort"))
 
@@ -184,8 +178,8 @@ def shrunk(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
 
 def test_a_thousand_cases_are_all_reachable_while_few_rows_are_drawn(page: Chrome) -> None:
     assert text(page, "#shown") == "1000 of 1000 shown"
-    assert find(page, "#cases").get_attribute("aria-rowcount") == "1001"  # type: ignore[attr-defined]
-    assert walk(page) == ORDER
+    assert page.find_element(By.CSS_SELECTOR, "#cases").get_attribute("aria-rowcount") == "1001"
+    assert walk(page, height="") == ORDER
     assert 10 < len(page.find_elements(By.CSS_SELECTOR, "#cases tbody tr")) < 80
     assert not page.execute_script("return document.images.length")
     picture = np.asarray(Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("L"))

@@ -3,13 +3,14 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline import atomic
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
@@ -24,6 +25,7 @@ STYLE = HERE / "page.css"
 SCRIPTS = tuple(HERE / name for name in ("table.js", "pictures.js", "details.js", "page.js"))
 """In the order in which they run, as one script."""
 
+CODE = re.compile("`([^`]+)`")
 CLOSING = "</body>\n</html>\n"
 
 
@@ -80,6 +82,7 @@ def _write_pictures(file: BinaryIO, cases: Sequence[CaseOnPage]) -> None:
 
 def _render(page: PageContent, cases: Sequence[CaseOnPage]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["marked"] = marked
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     style, script = STYLE.read_text(encoding="utf-8"), "".join(one.read_text(encoding="utf-8") for one in SCRIPTS)
     assert "</" not in style + script, "a style sheet or script would end itself"
@@ -100,9 +103,14 @@ def _render(page: PageContent, cases: Sequence[CaseOnPage]) -> str:
         refused=list(_refused(page.refusals)),
         skipped=list(_skipped(page)),
         superseded=[(one, is_withheld(one), shown_answers(one)) for one in sorted(page.superseded, key=_place)],
-        engine=[(name, _said(value)) for name, value in page.engine.items()],
+        engine=[(name, _said(value)) for name, value in page.engine.items() if value is not None],
         none=NONE,
     )
+
+
+def marked(text: str) -> Markup:
+    """Text with the names that stand in backticks as code; everything in it is escaped first."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _place(one: Prediction) -> tuple[str, str, str]:
