@@ -32,7 +32,7 @@ def png(pixels: np.ndarray) -> bytes:
     return held.getvalue()
 
 
-def chest(size: int, frames: int, *, seed: int, nodule: float) -> Strips:
+def chest(size: int, frames: int, *, seed: int, nodule: float, noise: float = 5) -> Strips:
     """Film of a drawn chest; `nodule` is the radius of a bright ball in a lung, in pixels."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
@@ -57,7 +57,7 @@ def chest(size: int, frames: int, *, seed: int, nodule: float) -> Strips:
         distance = np.hypot(np.hypot(x - spot[0], y - spot[1]), (k - spot[2]) * 2 / max(frames, 8) * 1.2) * size / 2
         image = np.where(distance < nodule, 205, image)
         heat.append(np.exp(-((distance / max(1.7 * nodule, 4)) ** 2) / 2))
-        slices.append(image + random.normal(0, 5, image.shape))
+        slices.append(image + random.normal(0, noise, image.shape))
     grey = np.clip(np.concatenate(slices, axis=1), 0, 255).astype(np.uint8)
     return Strips(frames, size, size, png(grey), {"nodule": png(coloured(np.concatenate(heat, axis=1)))})
 

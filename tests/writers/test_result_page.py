@@ -437,7 +437,7 @@ def test_an_address_that_leads_nowhere_and_pictures_that_are_none(opened: Callab
     WebDriverWait(driver, 5, 0.02).until(lambda one: "cannot be decoded" in text(one, "#no-film"))
 
 
-@pytest.mark.parametrize("findings", [(), (NODULE,), (NODULE, GRADE), FINDINGS])
+@pytest.mark.parametrize("findings", [(), (NODULE, GRADE), FINDINGS], ids=["none", "two", "four"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_its_window(opened: Callable[..., Chrome], findings: tuple[Finding, ...], width: int) -> None:
     cases = [CaseOnPage(make_prediction(number, findings), chest(16, 1, seed=1, nodule=2)) for number in range(3)]
