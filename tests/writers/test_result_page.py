@@ -51,9 +51,11 @@ soon(look);
 
 
 def prediction(number: int) -> Prediction:
-    """Every tenth case is withheld, and every twelfth other one has the probabilities of all others of them."""
+    """Some are withheld, some have notes that a spreadsheet would run, some are all equal."""
     if number % 10 == 3:
         return withheld(number, REASON)
+    if number % 50 == 10:
+        return make_prediction(number, notes=("@SUM(A1)", 'said "so", twice', "on two\nlines"))
     if number % 12 == 5:
         return make_prediction(number, findings=TIE)
     return make_prediction(number)
