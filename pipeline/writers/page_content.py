@@ -116,9 +116,14 @@ def refusals_on_page(rejections: Iterable[Rejection]) -> tuple[RefusalOnPage, ..
 
 
 def _inert(text: str, path: str) -> str:
-    """Text without the path, the name of the file or of a folder above it, and without UIDs."""
-    places = PurePath(path)
-    for name in (path, str(places.parent), *sorted(places.parts[1:], key=len, reverse=True)):
-        if len(name) > 3:
-            text = text.replace(name, STRUCK)
+    """Text without the path, any part of it that could name somebody, and UIDs."""
+    for name in sorted(_telling(path), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", STRUCK, text)
     return UID.sub(STRUCK, text)
+
+
+def _telling(path: str) -> set[str]:
+    """Parts of a path that a message could repeat; a folder called by a mere word (``data``, ``DICOM``) is none."""
+    parts = PurePath(path).parts
+    runs = {str(PurePath(*parts[at:end])) for at in range(len(parts)) for end in range(at + 2, len(parts) + 1)}
+    return runs | {part for part in parts if len(part) > 3 and not part.isalpha()}

@@ -19,7 +19,7 @@ from pipeline.writers.html.page import STYLE, ResultPage, marked
 from pipeline.writers.html.summaries import summarise
 from pipeline.writers.page_content import CaseOnPage, PageContent, refusals_on_page
 
-NASTY = "</script><script>alert(1)</script><!-- \u2028\u2029 & 'quoted' \"twice\" ]]>"
+NASTY = "<!--<script </script </style </script><script>alert(1)</script><!-- \u2028\u2029 & 'quoted' \"twice\" ]]>"
 
 
 class Elements(HTMLParser):
@@ -147,15 +147,18 @@ def test_the_summary_counts_decisions_and_sorts_the_shown_probability_into_bins(
     assert [at for at, bar in enumerate(several.bars) if bar.cases] == [0, 10, 18]
 
 
+MESSAGE = "IM0001.dcm in DICOM/Jane Doe: no DICOM data, IM0001.dcmx"
+
+
 def incomplete(path: str, series: str, message: str) -> Rejection:
     return Rejection(path=path, series=series, code=Code.INCOMPLETE, stage="read", message=message)
 
 
 def test_refusals_lose_paths_and_identifiers_and_no_file() -> None:
-    path = "/scans/Jane Doe/1.2.840.113619.2.55.3/IM0001.dcm"
+    path = "/data/DICOM/Jane Doe/1.2.840.113619.2.55.3/IM0001.dcm"
     whole = [Rejection(path=path, series="S1", code=Code.GAP, stage="read", message=f"{path}: one slice is missing")]
     whole += [incomplete(f"{path}{n}", "S1", "its series is refused: GAP") for n in range(3)]
-    damaged = Rejection(path=path, code=Code.CORRUPT, stage="discover", message="IM0001.dcm is damaged")
+    damaged = Rejection(path=path, code=Code.CORRUPT, stage="discover", message=MESSAGE)
     asking = damaged.model_copy(update={"remedy": "ask Jane Doe"})
     rejections = [*whole, asking, incomplete(path, "S2", "torch 2.13.0 and 1.2.840.10008.1.2")]
     rows = refusals_on_page(rejections)
@@ -166,7 +169,7 @@ def test_refusals_lose_paths_and_identifiers_and_no_file() -> None:
     ]
     assert [one.message for one in rows] == [
         "(left out): one slice is missing",
-        "(left out) is damaged",
+        "(left out) in (left out): no DICOM data, IM0001.dcmx",
         "torch 2.13.0 and (left out)",
     ]
     assert rows[1].remedy == "ask (left out)"
