@@ -70,6 +70,10 @@ def film(seed: int) -> Strips:
     return replace(strips, overlays={"lesion": strips.overlays["nodule"], "grade": held.getvalue()})
 
 
+OLD = (
+    make_prediction(7, tuple(one for one in FINDINGS if one.kind is FindingKind.MULTILABEL)),
+    withheld(8, REASON),
+)
 PREDICTIONS = sorted((prediction(number) for number in range(COUNT)), key=lambda one: one.case)
 ORDER = [one.case for one in PREDICTIONS]
 BY_NAME = {one.case: one for one in PREDICTIONS}
@@ -101,7 +105,7 @@ def browser(started: Chrome) -> Iterator[Chrome]:
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("batch") / "predictions.html"
     cases = [CaseOnPage(one, film(number % 8)) for number, one in enumerate(PREDICTIONS)]
-    ResultPage().write(path, make_page(cases, superseded=(make_prediction(7, digest="0" * 64),)))
+    ResultPage().write(path, make_page(cases, superseded=OLD))
     return path
 
 
@@ -253,6 +257,13 @@ def test_filters_leave_what_fits_and_count_it_and_are_reset(page: Chrome) -> Non
         WebDriverWait(page, 5, 0.02).until(lambda one: text(one, "#shown") == "1000 of 1000 shown")
 
 
+def test_what_can_be_chosen_is_what_can_be_decided(page: Chrome) -> None:
+    for number, finding in enumerate(FINDINGS):
+        options = page.find_elements(By.CSS_SELECTOR, f'.filter-decision[data-finding="{number}"] option')
+        extra = ["none"] if finding.kind is FindingKind.MULTILABEL else []
+        assert [one.text for one in options] == ["any", *finding.classes, *extra]
+
+
 def test_a_click_on_a_decision_of_the_summary_filters_by_it(page: Chrome) -> None:
     expected = sum(bool(one.findings) and one.findings[0].decision == "yes" for one in PREDICTIONS)
     button = page.find_element(By.CSS_SELECTOR, '.choice[data-finding="0"][data-decision="1"]')
@@ -296,6 +307,8 @@ def test_what_is_said_of_a_case_stands_beside_it(page: Chrome) -> None:
     one = next(one for one in PREDICTIONS if len(one.notes) == 2 and one.findings)
     page.execute_script("location.hash = arguments[0]", f"#case={one.case}")
     WebDriverWait(page, 5, 0.02).until(lambda driver: text(driver, "#details-case") == one.case)
+    top = page.execute_script("return document.getElementById('details').getBoundingClientRect().top / innerHeight")
+    assert 0 <= top < 0.5
     shown = text(page, "#details")
     for word in (one.patient, one.study, one.series, one.digest, one.model, *one.notes, "in scope", "at 0.42 or more"):
         assert word in shown
@@ -359,9 +372,12 @@ def test_refusals_stand_by_code_and_are_filtered(page: Chrome) -> None:
     rows = [one.text for one in page.find_elements(By.CSS_SELECTOR, ".refusal") if one.is_displayed()]
     assert rows == [f"{REFUSALS[3].series} read one slice is missing after slice 7 of 30 30"]
     page.find_element(By.CSS_SELECTOR, "#tab-superseded").click()
-    assert [one.text.split()[0] for one in page.find_elements(By.CSS_SELECTOR, ".old tbody tr")] == [
-        make_prediction(7).case
-    ]
+    rows = {one.text.split()[0]: one.text for one in page.find_elements(By.CSS_SELECTOR, ".old tbody tr")}
+    assert list(rows) == sorted(one.case for one in OLD)
+    assert rows[OLD[1].case].count("withheld") == len(FINDINGS) and "out of scope" in rows[OLD[1].case]
+    chances = OLD[0].findings[0].probabilities
+    assert OLD[0].findings[0].decision == "" and "none edema" in rows[OLD[0].case]
+    assert all(f"{label} {chance:.3f}" in rows[OLD[0].case] for label, chance in chances.items())
 
 
 def test_the_printer_gets_every_row(page: Chrome) -> None:

@@ -257,6 +257,7 @@ function readAddress() {
   if (!one) return;
   openTab("cases");
   show(one, false);
+  byId("details").scrollIntoView({ block: "nearest" });
 }
 
 const tabs = [...document.querySelectorAll("[role=tab]")];

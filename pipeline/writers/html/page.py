@@ -104,7 +104,7 @@ def _render(page: PageContent, cases: Sequence[CaseOnPage]) -> str:
         skipped=list(_skipped(page)),
         superseded=[(one, is_withheld(one), shown_answers(one)) for one in sorted(page.superseded, key=_place)],
         engine=[(name, _said(value)) for name, value in page.engine.items() if value is not None],
-        none=NONE,
+        nothing=NONE,
     )
 
 
