@@ -22,8 +22,8 @@ PREDICTIONS = ("csv", "jsonl", "parquet")
 DICOM_OBJECTS = ("dicom_sc", "dicom_sr")
 """Writers of objects for a PACS, which stand under test in test_dicom_writers.py."""
 
-OTHERS = ("nifti",)
-"""Writers of volumes, which stand under test in test_volume_writers.py."""
+OTHERS = ("nifti", "html")
+"""Writers of volumes and of pages, which stand under test in test_volume_writers.py and test_page_writers.py."""
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 SIGNS = Finding(name="signs", kind=FindingKind.MULTILABEL, classes=("edema", "=nodule"))
