@@ -60,13 +60,14 @@ def requests_for(
     depends_on : mapping
         What every outcome depends on beside the scan: the model, the engine, the options, the version.
     """
-    requests = sorted((_request(one, pseudonyms, depends_on) for one in candidates), key=lambda one: one.case)
+    requests = sorted((name_case(one, pseudonyms, depends_on) for one in candidates), key=lambda one: one.case)
     assert len({one.case for one in requests}) == len(requests), "two cases have one name"
     pseudonyms.save_map()
     return tuple(requests)
 
 
-def _request(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mapping[str, object]) -> Request:
+def name_case(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mapping[str, object]) -> Request:
+    """Name one case; see :func:`requests_for`."""
     first = candidate.chosen[0]
     study = candidate.identity.study_uid or first.key
     patient = candidate.identity.patient_id or study

@@ -30,6 +30,7 @@ OUTPUTS = (
     ColSpec(DataType.string, "class", required=False),
     ColSpec(DataType.double, "probability", required=False),
     ColSpec(DataType.string, "decision", required=False),
+    ColSpec(DataType.string, "scope", required=False),
     ColSpec(DataType.string, "code", required=False),
     ColSpec(DataType.string, "message", required=False),
 )

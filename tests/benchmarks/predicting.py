@@ -1,9 +1,9 @@
 """A folder of scans to predictions, end to end: ours against a plain MONAI script with the same network.
 
-``python tests/benchmarks/predicting.py`` from the root of a clone, on a machine that does nothing else. Both are programs
-of their own, started in turns on the same folder of NIfTI files; each is timed from its start to its table on disk. The
-peer is what anyone writes: LoadImage and transforms in a DataLoader with as many workers as there are processors, the
-network in eager float32. ``--quick`` runs every row on a few small scans and writes nothing.
+``python tests/benchmarks/predicting.py`` from the root of a clone, on a machine that does nothing else. Both are
+programs of their own, started in turns on the same folder of NIfTI files; each is timed from its start to its table on
+disk. The peer is what anyone writes: LoadImage and transforms in a DataLoader with as many workers as there are
+processors, the network in eager float32. ``--quick`` runs every row on a few small scans and writes nothing.
 
 Writes section "predicting" of RESULTS.md.
 """
@@ -69,13 +69,9 @@ def make_scans(folder: Path, count: int, side: int) -> None:
 def ours(model: Path, scans: Path, out: Path, *settings: str) -> list[str]:
     """Command of a prediction."""
     code = "from pipeline.cli import main; main()"
-    return [sys.executable, "-c", code, "--quiet", "predict", str(model), str(scans), "--out", str(out)] + [
-        "--modality",
-        "CT",
-        f"key_file={out.parent / 'key'}",
-        "index=false",
-        *settings,
-    ]
+    arguments = ["predict", str(model), str(scans), "--out", str(out), "--modality", "CT"]
+    given = [f"key_file={out.parent / 'key'}", "index=false", *settings]
+    return [sys.executable, "-c", code, "--quiet", *arguments, *given]
 
 
 def peer(model: Path, scans: Path, out: Path) -> list[str]:
