@@ -1,0 +1,53 @@
+"""HiResCAM of every stage, fused: sharp, and at every voxel the share of the logit that the map there accounts for.
+
+HiResCAM (Draelos and Carin 2020, *Use HiResCAM instead of Grad-CAM for faithful explanations*) multiplies a map with its
+gradients place by place and adds up the channels, where Grad-CAM first takes the mean of the gradients. On the last map
+of a network that ends in a mean, as ours do, both agree; on finer maps only this one holds. Deep maps know what is
+meant and not quite where, shallow ones where and not quite what: the geometric mean over the stages is hot only where
+all of them speak for the class. The stem, which knows edges and no classes, is left out.
+
+Beside it stood the fusions of LayerCAM (Jiang et al. 2021): maximum and mean, with positive gradients only. On planted
+lesions they blurred more and found fewer.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pipeline.explanations.alignment import onto_image
+from pipeline.explanations.method import MethodSettings
+from pipeline.explanations.stage_map import Floats, StageMap
+
+if TYPE_CHECKING:
+    from pipeline.explanations.explainer import Explainer
+    from pipeline.package.package import ModelPackage
+
+
+class Config(MethodSettings):
+    """Settings of the fused HiResCAM."""
+
+    kind: Literal["hires_cam"] = "hires_cam"
+
+    def build(self, package: "ModelPackage") -> "Explainer":
+        """Make the explainer; see :meth:`MethodSettings.explainer`."""
+        return self.explainer(package, hires_cam)
+
+
+def hires_cam(stages: Sequence[StageMap], size: tuple[int, ...]) -> Floats:
+    """Heat of an image from all maps behind the stem; see :data:`pipeline.explanations.stage_map.Method`."""
+    behind_stem = stages[1:]
+    heat = np.ones(size, dtype=np.float32)
+    for stage in behind_stem:
+        fine = onto_image(_positive(stage), size)
+        heat *= (fine / max(float(fine.max()), TINY)) ** (1 / len(behind_stem))
+    return heat
+
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def _positive(stage: StageMap) -> Floats:
+    """What speaks for the class at each place of a map, shape (*smaller space)."""
+    summed: Floats = np.einsum("f...,f...->...", stage.gradients, stage.activations)
+    return np.maximum(0.0, summed)
