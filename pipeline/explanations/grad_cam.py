@@ -1,7 +1,8 @@
-"""Grad-CAM: the last map's channels, weighted by the mean of their gradients (Selvaraju et al. 2017, equations 1 and 2).
+"""Grad-CAM: channels of the last map, weighted by the mean of their gradients.
 
-Coarse, one value a cell of the last map, and the method that readers know. A network that goes over slices weighs the
-channels in each slice by that slice's own gradients, which hold how much its attention counts it.
+Selvaraju et al. 2017, *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*, equations 1
+and 2. Coarse, one value a cell of the last map, and the method that readers know. A network that goes over slices
+weighs the channels in each slice by that slice's own gradients, which hold how much its attention counts it.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
-"""HiResCAM of every stage, fused: sharp, and at every voxel the share of the logit that the map there accounts for.
+"""HiResCAM of every stage, fused: sharper than Grad-CAM.
 
-HiResCAM (Draelos and Carin 2020, *Use HiResCAM instead of Grad-CAM for faithful explanations*) multiplies a map with its
-gradients place by place and adds up the channels, where Grad-CAM first takes the mean of the gradients. On the last map
-of a network that ends in a mean, as ours do, both agree; on finer maps only this one holds. Deep maps know what is
-meant and not quite where, shallow ones where and not quite what: the geometric mean over the stages is hot only where
-all of them speak for the class. The stem, which knows edges and no classes, is left out.
+HiResCAM multiplies a map with its gradients place by place and adds up the channels, where Grad-CAM first takes the
+mean of the gradients (Draelos and Carin 2020, *Use HiResCAM instead of Grad-CAM for faithful explanations*). On the
+last map of a network that ends in a mean, as ours do, both agree; on finer maps the means are of no use. Deep maps know
+what is meant and not quite where, shallow ones where and not quite what: the geometric mean over the stages is hot only
+where all of them speak for the class. The stem, which knows edges and no classes, is left out.
 
-Beside it stood the fusions of LayerCAM (Jiang et al. 2021): maximum and mean, with positive gradients only. On planted
-lesions they blurred more and found fewer.
+Beside it stood LayerCAM (Jiang et al. 2021), fused by maximum, mean and geometric mean, with positive gradients only:
+on planted lesions each of them put more of its mass elsewhere.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,10 @@ from pipeline.explanations.stage_map import Floats, StageMap
 if TYPE_CHECKING:
     from pipeline.explanations.explainer import Explainer
     from pipeline.package.package import ModelPackage
+
+
+TINY = float(np.finfo(np.float32).tiny)
+"""Divides a map on which nothing speaks for the class, so that it stays 0."""
 
 
 class Config(MethodSettings):
@@ -44,10 +48,7 @@ def hires_cam(stages: Sequence[StageMap], size: tuple[int, ...]) -> Floats:
     return heat
 
 
-TINY = float(np.finfo(np.float32).tiny)
-
-
 def _positive(stage: StageMap) -> Floats:
-    """What speaks for the class at each place of a map, shape (*smaller space)."""
+    """Sum what speaks for the class at each place of a map, shape (*smaller space)."""
     summed: Floats = np.einsum("f...,f...->...", stage.gradients, stage.activations)
     return np.maximum(0.0, summed)

@@ -62,7 +62,7 @@ class MeanMap:
         heat = np.zeros(image.shape[1:], dtype=np.float64)
         for member in self._members:
             for axes in self._flips:
-                heat += np.flip(self._one(member, np.flip(image, [axis + 1 for axis in axes]), target), axes)
+                heat += np.flip(self._one(member, np.flip(image, tuple(axis + 1 for axis in axes)), target), axes)
         most = float(heat.max())
         if not np.isfinite(most):
             message = "the network's answer to this scan cannot be explained: it is not a finite number"

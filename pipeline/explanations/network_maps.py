@@ -45,7 +45,8 @@ class NetworkMaps:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(self._device.type, enabled=False):
             # a copy: prepared images may be read-only memory maps, which torch cannot share safely
             batch = torch.tensor(image[np.newaxis], device=self._device).contiguous(memory_format=memory_format)
-            self._kept.maps = maps = {}
+            maps: dict[str, Tensor] = {}
+            self._kept.maps = maps
             try:
                 logits = self._classifier(batch.requires_grad_())
             finally:

@@ -61,15 +61,16 @@ def axes_onto_plan(shape: Sequence[int], spacing: Sequence[float], plan: Plan) -
     shape, spacing : sequence
         Of the scan in the order of the plan's axes: RAS+ for 3D, stored order for 2D. As many as the plan has.
     """
-    wanted = _target_spacing(tuple(shape), tuple(spacing), plan)
+    wanted = target_spacing(shape, spacing, plan)
     return [_axis(n, m, s, t) for n, m, s, t in zip(shape, plan.size, spacing, wanted, strict=True)]
 
 
-def _target_spacing(shape: tuple[int, ...], own: tuple[float, ...], plan: Plan) -> tuple[float, ...]:
+def target_spacing(shape: Sequence[int], spacing: Sequence[float], plan: Plan) -> tuple[float, ...]:
+    """Spacing of the prepared grid of a scan, per axis of the plan; parameters as of :func:`axes_onto_plan`."""
     if plan.fit:
-        widest = max(n * s / m for n, s, m in zip(shape, own, plan.size, strict=True))
+        widest = max(n * s / m for n, s, m in zip(shape, spacing, plan.size, strict=True))
         return (widest,) * plan.ndim
-    return own if plan.spacing is None else plan.spacing
+    return tuple(spacing) if plan.spacing is None else plan.spacing
 
 
 def _axis(source: int, target: int, own: float, wanted: float) -> Axis:

@@ -7,14 +7,10 @@ reversed at random, a few degrees oblique.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from phantoms.packages import make_card, make_fingerprint
-from scipy import ndimage
 
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.geometry import Geometry, Unit
@@ -23,7 +19,6 @@ from pipeline.domain.volume import Volume
 from pipeline.networks.classifier import Classifier, build_classifier
 from pipeline.networks.layout import lay_out
 from pipeline.networks.settings import NetworkSettings
-from pipeline.package.package import ModelPackage, save_package
 from pipeline.preprocessing.transforms import prepare
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
@@ -134,8 +129,17 @@ def _stored(
     return Volume(voxels=voxels, geometry=geometry, modality="CT"), np.ascontiguousarray(mask)
 
 
-def make_network(backbone: str, width: int) -> NetworkSettings:
-    settings = {"kind": backbone, "depth": 8, "width": width, "stem": "small"}
+CELL = 4
+"""Voxels of the image between two cells of the last map, of every network made here."""
+
+
+def make_network(backbone: str, ndim: int) -> NetworkSettings:
+    """Eight layers, whose last map has a cell for every 4 voxels of an axis; a 3D stem halves the image at once."""
+    axes = 2 if backbone == "slices" else ndim
+    steps = (2, 2) if ndim == 2 else (2, 2, 1)
+    stem = "small" if ndim == 2 else "medium"
+    strides = tuple((step,) * axes for step in steps)
+    settings = {"kind": backbone, "depth": 8, "width": 8, "stem": stem, "strides": strides}
     return NetworkSettings.from_mapping({"backbone": settings})
 
 
