@@ -3,8 +3,8 @@
 HiResCAM multiplies a map with its gradients place by place and adds up the channels, where Grad-CAM first takes the
 mean of the gradients (Draelos and Carin 2020, *Use HiResCAM instead of Grad-CAM for faithful explanations*). On the
 last map of a network that ends in a mean, as ours do, both agree; on finer maps the means are of no use. Deep maps know
-what is meant and not quite where, shallow ones where and not quite what: the geometric mean over the stages is hot only
-where all of them speak for the class. The stem, which knows edges and no classes, is left out.
+what is meant and not quite where, shallow ones where and not quite what: the geometric mean over the maps behind the
+stem and every stage is hot only where all of them speak for the class.
 
 Beside it stood LayerCAM (Jiang et al. 2021), fused by maximum, mean and geometric mean, with positive gradients only:
 on planted lesions each of them put more of its mass elsewhere.
@@ -39,12 +39,11 @@ class Config(MethodSettings):
 
 
 def hires_cam(stages: Sequence[StageMap], size: tuple[int, ...]) -> Floats:
-    """Heat of an image from all maps behind the stem; see :data:`pipeline.explanations.stage_map.Method`."""
-    behind_stem = stages[1:]
+    """Heat of an image from all maps of a network; see :data:`pipeline.explanations.stage_map.Method`."""
     heat = np.ones(size, dtype=np.float32)
-    for stage in behind_stem:
+    for stage in stages:
         fine = onto_image(_positive(stage), size)
-        heat *= (fine / max(float(fine.max()), TINY)) ** (1 / len(behind_stem))
+        heat *= (fine / max(float(fine.max()), TINY)) ** (1 / len(stages))
     return heat
 
 

@@ -5,20 +5,25 @@ bright rods, so that brightness or an edge alone says nothing. Scans lie as scan
 reversed at random, a few degrees oblique.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from phantoms.packages import MANIFEST, make_card, make_fingerprint
+from scipy import ndimage
 
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.geometry import Geometry, Unit
 from pipeline.domain.plan import Plan, Window
 from pipeline.domain.volume import Volume
+from pipeline.explanations.explainer import Explainer
 from pipeline.networks.classifier import Classifier, build_classifier
 from pipeline.networks.layout import lay_out
 from pipeline.networks.settings import NetworkSettings
+from pipeline.package.package import ModelPackage, save_package
+from pipeline.preprocessing.scan_grid import onto_scan_grid
 from pipeline.preprocessing.transforms import prepare
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
@@ -130,44 +135,113 @@ def _stored(
 
 
 CELL = 4
-"""Voxels of the image between two cells of the last map, of every network made here."""
+"""Voxels of the image, and millimetres, between two cells of the last map of every network made here."""
 
 
-def make_network(backbone: str, ndim: int) -> NetworkSettings:
-    """Eight layers, whose last map has a cell for every 4 voxels of an axis; a 3D stem halves the image at once."""
-    axes = 2 if backbone == "slices" else ndim
-    steps = (2, 2) if ndim == 2 else (2, 2, 1)
-    stem = "small" if ndim == 2 else "medium"
-    strides = tuple((step,) * axes for step in steps)
-    settings = {"kind": backbone, "depth": 8, "width": 8, "stem": stem, "strides": strides}
-    return NetworkSettings.from_mapping({"backbone": settings})
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A network and how long it learns: cases, half of them with a lesion, and times that it sees each."""
+
+    ndim: int
+    side: int
+    backbone: str
+    stem: str
+    strides: tuple[int, ...]
+    cases: int
+    epochs: int
+
+    @property
+    def plan(self) -> Plan:
+        return make_plan(self.ndim, self.side)
+
+    @property
+    def network(self) -> NetworkSettings:
+        axes = 2 if self.backbone == "slices" else self.ndim
+        strides = tuple((step,) * axes for step in self.strides)
+        settings = {"kind": self.backbone, "depth": 8, "width": 8, "stem": self.stem, "strides": strides}
+        return NetworkSettings.from_mapping({"backbone": settings})
 
 
-def train(network: NetworkSettings, plan: Plan, *, cases: int, epochs: int, seed: int = 0) -> tuple[Classifier, float]:
-    """Train on fresh scans, half of them with a lesion; return the network and its accuracy on 100 others."""
+RECIPES = {
+    "2D": Recipe(2, 32, "resnet", "small", (2, 2), cases=400, epochs=6),
+    "3D": Recipe(3, 24, "resnet", "small", (2, 2), cases=256, epochs=8),
+    "3D by slices": Recipe(3, 24, "slices", "medium", (2, 2, 1), cases=256, epochs=6),
+}
+QUICK = Recipe(3, 24, "resnet", "medium", (2, 2, 1), cases=256, epochs=5)
+"""In 3D, in seconds: its stem halves the image at once."""
 
-    def batch(numbers: Sequence[int]) -> torch.Tensor:
-        scans = [plant(number, plan.ndim, plan.size[0], lesion=number % 2 == 1) for number in numbers]
-        return torch.tensor(np.stack([prepare(scan.volume, plan) for scan in scans]))
 
-    images, labels = batch(range(1000, 1000 + cases)), torch.arange(cases) % 2
+def trained_package(folder: Path, recipe: Recipe) -> ModelPackage:
+    """Package a network that was trained on scans with planted lesions."""
+    return _packaged(folder, recipe, train(recipe))
+
+
+def untrained_package(folder: Path, recipe: Recipe, seed: int = 3) -> ModelPackage:
+    """Package the same network with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        classifier = build_classifier(network, (LESION,), plan.ndim, plan.channels)
-        layout = torch.channels_last_3d if plan.ndim == 3 else torch.contiguous_format
+        return _packaged(folder, recipe, build_classifier(recipe.network, (LESION,), recipe.ndim, 1))
+
+
+def _packaged(folder: Path, recipe: Recipe, classifier: Classifier) -> ModelPackage:
+    return save_package(
+        folder,
+        classifier_state=classifier.state_dict(),
+        network=recipe.network,
+        plan=recipe.plan,
+        fingerprint=make_fingerprint(recipe.ndim),
+        findings=(LESION,),
+        calibration=(),
+        operating_points=(),
+        manifest_digest=MANIFEST,
+        card=make_card((LESION,)),
+    )
+
+
+def train(recipe: Recipe, seed: int = 0) -> Classifier:
+    """Train on scans of their own, mirrored at random as training does by default."""
+    plan, cases = recipe.plan, recipe.cases
+    scans = [plant(1000 + number, plan.ndim, plan.size[0], lesion=number % 2 == 1) for number in range(cases)]
+    images = torch.tensor(np.stack([prepare(scan.volume, plan) for scan in scans]))
+    labels = (torch.arange(cases) % 2).float()
+    layout = torch.channels_last_3d if plan.ndim == 3 else torch.contiguous_format
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        classifier = build_classifier(recipe.network, (LESION,), plan.ndim, plan.channels)
         lay_out(classifier, layout)
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-2, weight_decay=1e-2)
-        steps = epochs * (cases // plan.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
-        for _ in range(epochs):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 1e-2, total_steps=recipe.epochs * (cases // plan.batch_size)
+        )
+        for _ in range(recipe.epochs):
             for chosen in torch.randperm(cases)[: cases // plan.batch_size * plan.batch_size].split(plan.batch_size):
+                mirrored = [axis + 2 for axis in range(plan.ndim) if torch.rand(()) < 0.5]
+                logits = classifier(images[chosen].flip(mirrored).contiguous(memory_format=layout))[:, 0]
                 optimizer.zero_grad()
-                logits = classifier(images[chosen].contiguous(memory_format=layout))[:, 0]
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[chosen].float())
-                loss.backward()
+                torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[chosen]).backward()
                 optimizer.step()
                 schedule.step()
-    classifier.eval()
-    with torch.inference_mode():
-        said = torch.cat([classifier(part)[:, 0] for part in batch(range(10_000, 10_100)).split(10)]) > 0
-    return classifier, float((said == (torch.arange(100) % 2 == 1)).float().mean())
+    return classifier.eval()
+
+
+def heat_on_scan(explainer: Explainer, planted: Planted, plan: Plan) -> NDArray[np.float32]:
+    """The whole way: a scan as it is stored, prepared, explained, and the heat back on its own voxels."""
+    image = prepare(planted.volume, plan)
+    return onto_scan_grid(explainer.heatmap(image, "lesion", "yes"), planted.volume.geometry, plan)
+
+
+def share_near(heat: NDArray[np.float32], planted: Planted, *, box: bool = True) -> float:
+    """Part of the heat that lies in the lesion dilated by one cell; 0 where there is no heat.
+
+    A cell is a box; with ``box=False`` the lesion is dilated by a ball with the edge of the cell as its radius, which
+    holds half of the box in 3D.
+    """
+    steps = CELL / np.array(planted.volume.geometry.spacing)
+    if heat.shape[2] == 1:
+        steps[2] = 0
+    if box:
+        near = ndimage.maximum_filter(planted.lesion, size=tuple(2 * int(step) + 1 for step in steps))
+    else:
+        near = ndimage.distance_transform_edt(~planted.lesion, sampling=planted.volume.geometry.spacing) <= CELL
+    total = float(heat.sum(dtype=np.float64))
+    return float(heat[near].sum(dtype=np.float64)) / total if total else 0.0
