@@ -44,7 +44,9 @@ class NetworkMaps:
         """Run one image, shape (c, *space); return the maps of stem and stages, first to last, in float32."""
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(self._device.type, enabled=False):
             # a copy: prepared images may be read-only memory maps, which torch cannot share safely
-            batch = torch.tensor(np.ascontiguousarray(image)[np.newaxis], device=self._device).contiguous(memory_format=memory_format)
+            batch = torch.tensor(np.ascontiguousarray(image)[np.newaxis], device=self._device).contiguous(
+                memory_format=memory_format
+            )
             maps: dict[str, Tensor] = {}
             self._kept.maps = maps
             try:

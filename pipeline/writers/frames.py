@@ -22,6 +22,9 @@ SIDE = 128
 TAILS = (0.5, 99.5)
 """Percentiles of the whole image that become black and white."""
 
+CLEARLY_COARSER = 1.5
+"""Slices lie across the axis k, axial, unless the voxels of another are this many times as long."""
+
 COLOUR = 3
 """Channels of a coloured picture; those of volumes are series of their own."""
 
@@ -55,7 +58,7 @@ class Frames:
         most: int = MOST,
         side: int = SIDE,
     ) -> Self:
-        """Choose slices evenly across the axis of the coarsest voxels (axial where none is coarser).
+        """Choose slices evenly: axial ones, or across another axis whose voxels are clearly coarser.
 
         Each heatmap has its hottest slice among them, as far as there are frames.
 
@@ -71,7 +74,8 @@ class Frames:
         axis: int | None = None
         slices: tuple[int, ...] = (0,)
         if len(size) > 2:
-            axis = max(range(len(size)), key=lambda one: (round(lengths[one], 3), one))
+            coarsest = max(range(len(size)), key=lambda one: (round(lengths[one], 3), one))
+            axis = coarsest if lengths[coarsest] >= CLEARLY_COARSER * lengths[-1] else len(size) - 1
             hottest = [found for heat in heatmaps if (found := _hottest(heat, axis)) is not None]
             slices = _with(_evenly(size[axis], most), hottest)
         across, down = (one for one in range(len(size)) if one != axis)
@@ -115,10 +119,14 @@ def heat_planes(heatmap: NDArray[np.float32], frames: Frames) -> list[NDArray[np
 
 
 def _hottest(heat: NDArray[np.floating], axis: int) -> int | None:
-    """Slice with the hottest voxel, of equals that with most heat; None where there is none."""
+    """Slice with the hottest voxel, of equals that with most heat, of equals the middle one; None without heat."""
     others = tuple(one for one in range(heat.ndim) if one != axis)
     peaks, sums = heat.max(axis=others), heat.sum(axis=others, dtype=np.float64)
-    return max(range(len(peaks)), key=lambda k: (float(peaks[k]), float(sums[k]))) if peaks.max() > 0 else None
+    if not peaks.max() > 0:
+        return None
+    most = max(zip(peaks, sums, strict=True))
+    equals = [k for k, found in enumerate(zip(peaks, sums, strict=True)) if found == most]
+    return equals[len(equals) // 2]
 
 
 def _evenly(slices: int, most: int) -> list[int]:

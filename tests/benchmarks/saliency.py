@@ -21,9 +21,9 @@ COUNT = 100
 HEADS = ("network", "method", "lesions found", "within a ball", "median share", "hottest voxel in lesion", "randomised")
 BODY = (
     f"{COUNT} scans with one lesion each, stored with axes swapped, reversed and oblique (3D), resampled for the "
-    f"network and the heat mapped back to the scan's own voxels. A lesion is found if at least half of the heat lies in it "
-    f"dilated by one cell of the last map (a box of {CELL} voxels to each side; in the next column the stricter ball). "
-    "Randomised: found by the same network with random weights."
+    "network and the heat mapped back to the scan's own voxels. A lesion is found if at least half of the heat lies in "
+    f"it dilated by one cell of the last map: a box of {CELL} voxels to each side, or the stricter ball. Randomised: "
+    "found (box) by the same network with random weights."
 )
 
 
