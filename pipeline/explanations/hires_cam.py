@@ -6,8 +6,8 @@ last map of a network that ends in a mean, as ours do, both agree; on finer maps
 what is meant and not quite where, shallow ones where and not quite what: the geometric mean over the maps behind the
 stem and every stage is hot only where all of them speak for the class.
 
-Beside it stood LayerCAM (Jiang et al. 2021), fused by maximum, mean and geometric mean, with positive gradients only:
-on planted lesions each of them put more of its mass elsewhere.
+The other candidate was LayerCAM (Jiang et al. 2021), which takes positive gradients alone and fuses by the maximum; on
+planted lesions it put more of its heat elsewhere (section "saliency" of ``tests/benchmarks/RESULTS.md``).
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """What the settings of every method share."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -18,6 +19,10 @@ class MethodSettings(Part):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes CUDA where there is one."
     )
+
+    @abstractmethod
+    def build(self, package: "ModelPackage") -> "Explainer":
+        """Load the weights of `package`, ready to explain; see :meth:`explainer`."""
 
     def explainer(self, package: "ModelPackage", method: Method) -> "Explainer":
         """Load the weights of `package` and let `method` look at their maps.

@@ -4,7 +4,8 @@ The centre of the prepared grid lies on the centre of the scan's field of view. 
 source voxels, target spacing t and m target voxels, target index o samples source index
 ``(o - (m - 1) / 2) * t / s + (n - 1) / 2``: physical centres are aligned, not corners. An axis whose spacing is kept is
 copied: its offset is rounded down to a whole voxel, so that unresampled voxels stay bit for bit. Target voxels whose
-centre lies outside the field of view are filled.
+centre lies outside the field of view are filled. Whatever changes here changes what
+:func:`pipeline.preprocessing.transforms.prepare` returns: raise its version.
 """
 
 import math

@@ -3,8 +3,9 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Literal
 
-from pydantic import NonNegativeInt, ValidationError
+from pydantic import ValidationError
 
 from pipeline import atomic
 from pipeline.domain.frozen import Frozen
@@ -30,7 +31,7 @@ class StripsIndex(Frozen):
         Finding to sha256 of its ``CASE.NUMBER-FINDING.png``, in the order of the numbers.
     """
 
-    version: NonNegativeInt = 1
+    version: Literal[1] = 1
     frames: int
     width: int
     height: int

@@ -49,7 +49,7 @@ def explainer(config: type[MethodSettings], package: ModelPackage) -> Explainer:
 
 
 def build(config: type[MethodSettings], package: ModelPackage) -> Explainer:
-    explainer: Explainer = config().build(package)  # type: ignore[attr-defined]
+    explainer: Explainer = config().build(package)
     return explainer
 
 
@@ -237,4 +237,4 @@ def test_a_device_that_is_not_there_is_named(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="cuda is asked for"):
-        config(device="cuda").build(package)  # type: ignore[attr-defined]
+        config(device="cuda").build(package)
