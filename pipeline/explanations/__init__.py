@@ -1,1 +1,1 @@
-"""Where on the scan the classifier looked. A part's ``Config.build(classifier)`` returns a saliency method."""
+"""Where in a scan a network looks: one method a file. ``Config.build(package)`` returns an Explainer."""

@@ -1,0 +1,105 @@
+"""Film strips on disk: PNG files and one JSON for each case, all in one folder."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from pipeline import atomic
+from pipeline.domain.frozen import Frozen
+from pipeline.errors import UsageError
+from pipeline.writers.strips import Strips
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Pseudonyms look so, and what does names a file of the folder and no other."""
+
+UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+LONGEST_SLUG = 60
+
+
+class StripsIndex(Frozen):
+    """What ``CASE.json`` holds; the names of the PNG files follow from it and are not in it.
+
+    Attributes
+    ----------
+    slices : str
+        sha256 of ``CASE.slices.png``.
+    overlays : dict of str to str
+        Finding to sha256 of its ``CASE.NUMBER-FINDING.png``, in the order of the numbers.
+    """
+
+    version: Literal[1] = 1
+    frames: int
+    width: int
+    height: int
+    slices: str
+    overlays: dict[str, str]
+
+
+def save_strips(folder: Path, case: str, strips: Strips) -> None:
+    """Write the strips of a case, or replace them; a crash leaves files that :func:`load_strips` does not mistake.
+
+    Parameters
+    ----------
+    case : str
+        Its pseudonym.
+
+    Raises
+    ------
+    UsageError
+        If `case` is no pseudonym and could name a file elsewhere.
+    """
+    _check(case)
+    slices, overlays = _paths(folder, case, list(strips.overlays))
+    atomic.write_bytes(slices, strips.slices)
+    for path, content in zip(overlays, strips.overlays.values(), strict=True):
+        atomic.write_bytes(path, content)
+    index = StripsIndex(
+        frames=strips.frames,
+        width=strips.width,
+        height=strips.height,
+        slices=_sha256(strips.slices),
+        overlays={finding: _sha256(content) for finding, content in strips.overlays.items()},
+    )
+    atomic.write_text(_index(folder, case), index.model_dump_json(indent=2) + "\n")
+    for path in set(folder.glob(f"{case}.*.png")) - {slices, *overlays}:
+        path.unlink()  # of findings that were explained before and are no more
+
+
+def load_strips(folder: Path, case: str) -> Strips | None:
+    """Read the strips of a case; None where there are none, or not all of one saving."""
+    if not SAFE_NAME.fullmatch(case):
+        return None
+    try:
+        index = StripsIndex.model_validate_json(_index(folder, case).read_bytes())
+        slices, overlays = _paths(folder, case, list(index.overlays))
+        content = slices.read_bytes()
+        drawn = {finding: path.read_bytes() for finding, path in zip(index.overlays, overlays, strict=True)}
+    except (FileNotFoundError, ValidationError):
+        return None
+    if _sha256(content) != index.slices or {name: _sha256(one) for name, one in drawn.items()} != index.overlays:
+        return None
+    return Strips(index.frames, index.width, index.height, content, drawn)
+
+
+def _check(case: str) -> None:
+    if not SAFE_NAME.fullmatch(case):
+        raise UsageError(f"{case!r} is no name of a case.", "Give its pseudonym: letters, digits, - and _.")
+
+
+def _paths(folder: Path, case: str, findings: list[str]) -> tuple[Path, list[Path]]:
+    """Paths of the slices and of each overlay; numbered, so that no two findings share a file."""
+    slugs = [UNSAFE.sub("_", finding)[:LONGEST_SLUG] for finding in findings]
+    overlays = [folder / f"{case}.{number}-{slug}.png" for number, slug in enumerate(slugs)]
+    return folder / f"{case}.slices.png", overlays
+
+
+def _index(folder: Path, case: str) -> Path:
+    return folder / f"{case}.json"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
