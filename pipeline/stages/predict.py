@@ -23,6 +23,9 @@ from pipeline.readers.walking import is_scans
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict_answer import Job, Limits
 from pipeline.stages.predict_executors import ExecutorSettings, make_executor
+from pipeline.stages.predict_output_settings import OutputSettings
+from pipeline.stages.predict_outputs import CaseOutputs
+from pipeline.stages.predict_page import PAGE
 from pipeline.stages.predict_pass import Batch, Passed, run_pass
 from pipeline.stages.predict_requests import LIMITS
 from pipeline.stages.predict_tables import closing_lines
@@ -32,6 +35,8 @@ from pipeline.stages.worker_settings import DiscoverySettings
 from pipeline.tracking.locate import resolve
 from pipeline.tracking.settings import Store, default_store
 
+OBJECTS = {"report": True, "captures": True}
+
 log = logging.getLogger("resdx")
 
 LEDGER = "ledger.sqlite"
@@ -39,7 +44,7 @@ LEFT_BEHIND = ".tmp-*"
 """What a process that was killed leaves of a table that it was writing."""
 
 
-class Config(ExecutorSettings, DiscoverySettings):
+class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
     """Settings of ``resdx predict``."""
 
     model: str = Field(description="Package folder, training run folder, runs:/RUN/model or models:/NAME@ALIAS.")
@@ -47,8 +52,9 @@ class Config(ExecutorSettings, DiscoverySettings):
         description="Folder of scans; nothing is ever written in it. A ZIP archive counts as a folder, here and below."
     )
     out: Path = Field(
-        description="Folder for predictions.csv, .jsonl and .parquet, superseded.csv, rejections.csv, retry.csv, "
-        "summary.json and the ledger by which the same command goes on where it stopped."
+        description="Folder for predictions.csv, .jsonl, .parquet and .html, superseded.csv, rejections.csv, "
+        "retry.csv, summary.json, pictures/, heatmaps/, dicom/, and the ledger by which the same command goes on where "
+        "it stopped."
     )
     modality: str = Field(
         default="",
@@ -148,7 +154,7 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
     pseudonyms.check_map()
     engine = config.engine
     depends_on = _depends_on(config, package, engine)
-    job = Job(package.folder, engine, config.options, config.limits)
+    job = Job(package.folder, engine, config.options, config.limits, config.explain)
     index = config.folder_index(pseudonyms)
     return Batch(
         out=config.out,
@@ -161,15 +167,23 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
         ledger=ledger,
         pseudonyms=pseudonyms,
         executor=make_executor(config, job, package),
+        outputs=CaseOutputs(config.out, package, engine.kind, config, ledger),
         discover=partial(discover, config.scans, config.options, index=index),
     )
 
 
 def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:
     lines = [*closing_lines(config.out, passed.summary, passed.ended, passed.predicted, passed.elsewhere)]
+    if config.page:
+        lines.append(f"To look at, in a browser: {config.out / PAGE}")
+    if config.dicom.send is not None:
+        lines.append(f"{passed.sent.stored} objects were sent to {config.dicom.send.name}.")
+    if passed.sent.failed:
+        lines.append(f"{passed.sent.failed} objects could not be sent; the same command tries them again.")
     if passed.summary.inputs:
         lines.append(f"Who is who (keep it inside): {batch.pseudonyms.map_file}")
-    return Outcome(tuple(lines), EXIT_SOME_REJECTED if passed.ended.rejections else EXIT_OK)
+    is_whole = not passed.ended.rejections and not passed.sent.failed
+    return Outcome(tuple(lines), EXIT_OK if is_whole else EXIT_SOME_REJECTED)
 
 
 def _depends_on(config: Config, package: ModelPackage, engine: Part) -> dict[str, object]:
@@ -178,5 +192,6 @@ def _depends_on(config: Config, package: ModelPackage, engine: Part) -> dict[str
         "model": package.digest,
         "engine": engine.model_dump(mode="json"),
         "read": config.read.model_dump(mode="json", exclude=LIMITS),
+        "outputs": config.model_dump(mode="json", include={"pictures": True, "explain": True, "dicom": OBJECTS}),
         "resdx": __version__,
     }

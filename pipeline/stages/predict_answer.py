@@ -2,9 +2,13 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config import Part
 from pipeline.domain.codes import Code
@@ -12,6 +16,9 @@ from pipeline.domain.prediction import Prediction
 from pipeline.engines.engine import Engine
 from pipeline.engines.inference import predict_prepared
 from pipeline.errors import RejectedInput
+from pipeline.explanations.answers import explain
+from pipeline.explanations.explainer import Explainer
+from pipeline.explanations.settings import ExplainSettings
 from pipeline.ledger import CaseOutcome
 from pipeline.networks.shortage import free_memory, is_out_of_memory
 from pipeline.package.package import ModelPackage
@@ -21,6 +28,10 @@ from pipeline.stages.predict_requests import Request, refusal_of_case
 from pipeline.workers import Outcome, attempt, outcome_of
 
 log = logging.getLogger("resdx")
+
+Heatmaps = Mapping[str, NDArray[np.float32]]
+
+NO_HEATMAPS = ExplainSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +55,15 @@ class Job:
         What runs it; a choice that is made, never ``auto``.
     options : ReadOptions
         How scans are read.
+    explain : ExplainSettings
+        Which heatmaps are made.
     """
 
     package: Path
     engine: Part
     options: ReadOptions
     limits: Limits
+    explain: ExplainSettings = NO_HEATMAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +76,15 @@ class CaseResult:
         How long reading, preparing and computing took, waiting not counted.
     scan : PreparedScan or None
         What the network saw; None where the scan is refused.
+    heatmaps : mapping of str to ndarray of float32, shape (*plan.size)
+        Finding to heatmap on the prepared grid, of findings that are explained.
     """
 
     request: Request
     outcome: CaseOutcome
     seconds: float
     scan: PreparedScan | None = None
+    heatmaps: Heatmaps = field(default_factory=dict)
 
     @property
     def is_short_of_memory(self) -> bool:
@@ -81,6 +98,8 @@ class Predictor:
 
     package: ModelPackage
     engine: Engine
+    explain: ExplainSettings = NO_HEATMAPS
+    explainer: Explainer | None = None
 
     @classmethod
     def of(cls, package: ModelPackage, job: Job) -> "Predictor":
@@ -91,7 +110,9 @@ class Predictor:
         ConfigError
             It cannot run here.
         """
-        return cls(package, job.engine.build(package))  # type: ignore[attr-defined]
+        method = job.explain.method
+        explainer = None if method is None else method.build(package)
+        return cls(package, job.engine.build(package), job.explain, explainer)  # type: ignore[attr-defined]
 
     def __call__(self, request: Request, read: Outcome[PreparedScan]) -> CaseResult:
         """Predict one prepared case, or keep why it is refused; an error that nobody foresaw costs this case alone.
@@ -105,7 +126,25 @@ class Predictor:
         taken += time.perf_counter() - began
         if said.error is not None:
             return CaseResult(request, CaseOutcome(refusal=refusal_of_case(request, said.error)), taken)
-        return CaseResult(request, CaseOutcome(prediction=said.value), taken, scan=read.value)
+        assert said.value is not None and read.value is not None
+        prediction, heatmaps = self._explained(said.value, read.value)
+        return CaseResult(request, CaseOutcome(prediction=prediction), taken, read.value, heatmaps)
+
+    def _explained(self, prediction: Prediction, scan: PreparedScan) -> tuple[Prediction, Heatmaps]:
+        """Make the heatmaps; where they cannot be made, the prediction stands all the same and says so."""
+        if self.explainer is None or not prediction.findings:
+            return prediction, {}
+        try:
+            findings = self.package.findings
+            return prediction, explain(self.explainer, scan.image, findings, prediction.findings, self.explain.answers)
+        except RejectedInput as error:
+            reason = error.message
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            free_memory()
+            reason = "memory did not hold it"
+        return prediction.model_copy(update={"notes": (*prediction.notes, f"no heatmap: {reason}")}), {}
 
     def _predict(self, request: Request, read: Outcome[PreparedScan]) -> Prediction:
         if read.error is not None:

@@ -15,12 +15,15 @@ from pipeline.config import Part
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series
-from pipeline.errors import ScansGone
-from pipeline.ledger import Ledger
+from pipeline.errors import RejectedInput, ScansGone
+from pipeline.ledger import CaseOutcome, Ledger
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
 from pipeline.stages.predict_executors import Executor
-from pipeline.stages.predict_requests import Request, requests_for
+from pipeline.stages.predict_outputs import CaseOutputs
+from pipeline.stages.predict_page import write_page
+from pipeline.stages.predict_requests import Request, refusal_of_case, requests_for
+from pipeline.stages.predict_sending import SendingResult, send_objects
 from pipeline.stages.predict_sharing import outstanding, rounds
 from pipeline.stages.predict_tables import SUMMARY, Summary, Timings, decisions, settle, write_superseded, write_tables
 from pipeline.stages.predict_units import cases_to_ask
@@ -54,6 +57,7 @@ class Batch:
     ledger: Ledger
     pseudonyms: Pseudonyms
     executor: Executor
+    outputs: CaseOutputs
     discover: Callable[[], Discovery]
     restless: Callable[[Discovery], frozenset[Path]] = lambda found: frozenset()
 
@@ -74,6 +78,7 @@ class Passed:
 
     summary: Summary
     ended: Account
+    sent: SendingResult
     predicted: int
     arriving: int
     elsewhere: int
@@ -108,7 +113,16 @@ def run_pass(batch: Batch) -> Passed:
     with finishing():  # SIGTERM between two tables would leave them in disagreement
         summary, ended = write_results(batch, discovery, asked.refused, requests, started, clock)
     elsewhere = len(batch.ledger) - len(requests)
-    return Passed(summary, ended, predicted=len(todo), arriving=arriving, elsewhere=elsewhere)
+    sent = send(batch, requests)
+    return Passed(summary, ended, sent, predicted=len(todo), arriving=arriving, elsewhere=elsewhere)
+
+
+def send(batch: Batch, requests: Sequence[Request]) -> SendingResult:
+    """Send the objects of the cases at hand that the PACS does not hold yet."""
+    destination = batch.outputs.settings.dicom.send
+    if destination is None:
+        return SendingResult()
+    return send_objects(batch.out, destination, {request.case for request in requests})
 
 
 def write_results(
@@ -140,6 +154,9 @@ def write_results(
         timings=_timings(batch.ledger.seconds(current)),
     )
     atomic.write_text(batch.out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
+    settings = batch.outputs.settings
+    if settings.page:
+        write_page(batch.out, batch.package, settings, summary, ended, predictions, superseded)
     return summary, ended
 
 
@@ -176,8 +193,12 @@ def predict_cases(requests: Sequence[Request], batch: Batch, after: int) -> None
     """Predict cases, whoever else works on them, and commit one by one."""
     for some in rounds(requests, batch.ledger, after):
         for result in track(batch.executor.results(some), "predict cases", len(requests)):
-            asked = result.request
-            batch.ledger.commit(asked.key, asked.case, result.outcome, question=batch.question, seconds=result.seconds)
+            asked, outcome = result.request, result.outcome
+            try:
+                batch.outputs.write(result)
+            except RejectedInput as error:
+                outcome = CaseOutcome(refusal=refusal_of_case(asked, error))
+            batch.ledger.commit(asked.key, asked.case, outcome, question=batch.question, seconds=result.seconds)
 
 
 def _verdicts(predictions: Sequence[Prediction]) -> dict[str, int]:

@@ -85,6 +85,11 @@ def load_strips(folder: Path, case: str) -> Strips | None:
     return Strips(index.frames, index.width, index.height, content, drawn)
 
 
+def slug(finding: str) -> str:
+    """Name of a finding as part of a file name; two findings may share one."""
+    return UNSAFE.sub("_", finding)[:LONGEST_SLUG]
+
+
 def _check(case: str) -> None:
     if not SAFE_NAME.fullmatch(case):
         raise UsageError(f"{case!r} is no name of a case.", "Give its pseudonym: letters, digits, - and _.")
@@ -92,8 +97,7 @@ def _check(case: str) -> None:
 
 def _paths(folder: Path, case: str, findings: list[str]) -> tuple[Path, list[Path]]:
     """Paths of the slices and of each overlay; numbered, so that no two findings share a file."""
-    slugs = [UNSAFE.sub("_", finding)[:LONGEST_SLUG] for finding in findings]
-    overlays = [folder / f"{case}.{number}-{slug}.png" for number, slug in enumerate(slugs)]
+    overlays = [folder / f"{case}.{number}-{slug(finding)}.png" for number, finding in enumerate(findings)]
     return folder / f"{case}.slices.png", overlays
 
 

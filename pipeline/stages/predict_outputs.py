@@ -1,0 +1,134 @@
+"""What each case leaves beside the tables: pictures, heatmaps on the scan's own grid, DICOM objects for the PACS.
+
+The files of a case are written before its outcome is committed: a case that the ledger knows has all of them.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import __version__
+from pipeline.errors import UsageError
+from pipeline.ledger import Ledger
+from pipeline.package.package import ModelPackage
+from pipeline.preprocessing.scan_grid import onto_scan_grid, prepared_spacing
+from pipeline.preprocessing.scans import PreparedScan
+from pipeline.stages.predict_answer import CaseResult
+from pipeline.stages.predict_output_settings import OutputSettings
+from pipeline.writers.dicom_objects import CaseReport, DicomObjectWriter, ModelIdentity
+from pipeline.writers.dicom_sc import Config as CaptureConfig
+from pipeline.writers.dicom_sr import Config as ReportConfig
+from pipeline.writers.film import contact_sheet, make_strips
+from pipeline.writers.heatmaps import write_heatmap
+from pipeline.writers.strip_files import save_strips, slug
+from pipeline.writers.strips import Strips
+
+log = logging.getLogger("resdx")
+
+PICTURES, HEATMAPS, DICOM = "pictures", "heatmaps", "dicom"
+"""Folders in that of a prediction."""
+
+Heatmaps = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class CaseOutputs:
+    """Writes the files of one case after another.
+
+    Parameters
+    ----------
+    engine : str
+        Kind of what runs the network, for the reports.
+
+    Raises
+    ------
+    UsageError
+        Something is asked for that cannot be made.
+    """
+
+    out: Path
+    package: ModelPackage
+    engine: str
+    settings: OutputSettings
+    ledger: Ledger
+
+    def __post_init__(self) -> None:
+        if self.settings.dicom.captures and self.settings.explain.method is None:
+            raise UsageError("dicom.captures shows heatmaps, and none are made.", "Set explain.method.kind=hires_cam.")
+        assert self.writers is not None
+
+    @cached_property
+    def writers(self) -> tuple[DicomObjectWriter, ...]:
+        """Those of the DICOM objects that are wanted."""
+        dicom = self.settings.dicom
+        return (
+            *([ReportConfig().build()] if dicom.report else []),
+            *([CaptureConfig().build()] if dicom.captures else []),
+        )
+
+    def write(self, result: CaseResult) -> None:
+        """Write all files of a case that was predicted, and remove those of an earlier answer.
+
+        Raises
+        ------
+        RejectedInput
+            A file of the scan changed meanwhile.
+        DiskFull
+        """
+        case = result.request.case
+        kept = set()
+        if result.outcome.prediction is not None and result.scan is not None:
+            kept |= set(self._heatmaps(case, result.scan, result.heatmaps))
+            kept |= set(self._objects(result, result.scan))
+            if self.settings.pictures:
+                save_strips(self.out / PICTURES, case, self._strips(result.scan, result.heatmaps))
+        elif self.settings.pictures:
+            for path in (self.out / PICTURES).glob(f"{case}.*"):
+                path.unlink()
+        for folder, ending in ((HEATMAPS, f"{case}.*.nii.gz"), (DICOM, f"{case}_*.dcm")):
+            for path in set((self.out / folder).glob(ending)) - kept:
+                path.unlink()
+
+    def _strips(self, scan: PreparedScan, heatmaps: Heatmaps) -> Strips:
+        plan = self.package.plan
+        return make_strips(scan.image, prepared_spacing(scan.geometry, plan), plan.ndim, heatmaps)
+
+    def _heatmaps(self, case: str, scan: PreparedScan, heatmaps: Heatmaps) -> Iterator[Path]:
+        numbers = {finding.name: number for number, finding in enumerate(self.package.findings)}
+        for finding, heat in heatmaps.items():
+            path = self.out / HEATMAPS / f"{case}.{numbers[finding]}-{slug(finding)}.nii.gz"
+            write_heatmap(path, onto_scan_grid(heat, scan.geometry, self.package.plan), scan.geometry)
+            yield path
+
+    def _objects(self, result: CaseResult, scan: PreparedScan) -> Iterator[Path]:
+        if not self.writers:
+            return
+        assert result.outcome.prediction is not None
+        plan, package, method = self.package.plan, self.package, self.settings.explain.method
+        spacing = prepared_spacing(scan.geometry, plan)
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        report = CaseReport(
+            prediction=result.outcome.prediction,
+            findings=package.findings,
+            model=ModelIdentity(
+                name=package.card.name, digest=package.digest, software=__version__, engine=self.engine
+            ),
+            sources=list(result.request.files),
+            made=datetime.fromisoformat(self.ledger.keep(f"made {result.request.key}", now)),
+            sheets={
+                finding: contact_sheet(scan.image, spacing, plan.ndim, heat)
+                for finding, heat in result.heatmaps.items()
+            },
+            sheet_method=method.kind if method is not None else "",
+        )
+        for writer in self.writers:
+            written = writer.write(self.out / DICOM, report)
+            if written.reason:
+                log.info("%s: no DICOM object, %s", result.request.case, written.reason)
+            yield from written.paths

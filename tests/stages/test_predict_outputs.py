@@ -1,0 +1,202 @@
+"""What a case leaves beside the tables: pictures on the page, heatmaps on its own grid, objects in the PACS, each once."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from phantoms.dicom_reports import dciodvfy
+from phantoms.dicom_series import Identity, make_voxels, write_series
+from phantoms.orthanc import running_orthanc
+from phantoms.packages import make_package
+from pydicom import dcmread
+from stages.test_predict import config, conserved, rows, run, tables, write_scan
+
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, UsageError
+from pipeline.explanations.mean_map import MeanMap
+from pipeline.stages import predict_local
+from pipeline.writers.strip_files import load_strips
+
+EXPLAINED = {"explain": {"method": {"kind": "hires_cam"}, "answers": "all"}}
+OBJECTS = EXPLAINED | {"dicom": {"report": True, "captures": True}, "modality": ""}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_package(tmp_path_factory.mktemp("model") / "package").folder
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """Two patients' CT series."""
+    for number in (1, 2):
+        write_series(
+            tmp_path / "scans" / str(number),
+            make_voxels((14, 12, 9), high=200 + number),
+            spacing=(2.0, 2.0, 2.0),
+            identity=Identity.numbered(number),
+        )
+    return tmp_path / "scans"
+
+
+def embedded(page: Path) -> dict[str, Any]:
+    """The data of a page of results."""
+    text = page.read_text(encoding="utf-8")
+    start = text.index(">", text.index('type="application/json"')) + 1
+    found: dict[str, Any] = json.loads(text[start : text.index("</script>", start)])
+    return found
+
+
+def test_pictures_and_heatmaps_of_every_case_lie_where_they_belong(model: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    affine = np.array([[0, -2.0, 0, 9], [2.0, 0, 0, -4], [0, 0, 3.0, 1], [0, 0, 0, 1]])
+    for number in range(2):
+        path = write_scan(scans / f"{number}.nii.gz", number)
+        nib.save(nib.Nifti1Image(nib.load(path).get_fdata(dtype=np.float32), affine), path)
+    assert run(config(model, scans, out, **EXPLAINED)).exit_code == EXIT_OK
+    cases = [row["case"] for row in rows(out / "predictions.csv")]
+    for case in cases:
+        strips = load_strips(out / "pictures", case)
+        assert strips is not None
+        assert {"lesion", "organ", "grade"} <= set(strips.overlays)
+        heat = nib.load(next((out / "heatmaps").glob(f"{case}.0-lesion.nii.gz")))
+        assert heat.shape == (14, 12, 9)
+        np.testing.assert_allclose(heat.affine, affine)
+        assert heat.get_fdata().max() > 0
+    page = embedded(out / "predictions.html")
+    assert sorted(one["case"] for one in page["cases"]) == cases
+    assert (out / "predictions.html").read_text().count("data:image/png") + str(page).count("iVBORw0KGgo") >= 2
+
+
+def test_a_case_that_is_no_longer_answered_leaves_no_picture(model: Path, series: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(config(model, series, out, **OBJECTS))
+    assert len(list((out / "dicom").glob("*_sr.dcm"))) == 2
+    assert dciodvfy(next((out / "dicom").glob("*_sr.dcm"))) == []
+    kept = {path.name.split("_")[0].split(".")[0] for path in (out / "heatmaps").iterdir()}
+    assert len(kept) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        real = predict_local.prepare_series
+
+        def refuse(slots: Any, **rest: Any) -> Any:
+            if slots[0].files[0].path.parent.name == "1":
+                raise RejectedInput("TIMEOUT", "said so")
+            return real(slots, **rest)
+
+        patch.setattr(predict_local, "prepare_series", refuse)
+        assert run(config(model, series, out, **OBJECTS, read={"suv": True})).exit_code == EXIT_SOME_REJECTED
+    (left,) = [row["case"] for row in rows(out / "predictions.csv")]
+    for folder in ("pictures", "heatmaps", "dicom"):
+        assert {path.name.split("_")[0].split(".")[0] for path in (out / folder).iterdir()} == {left}, folder
+
+
+def test_files_of_a_case_are_there_before_its_outcome(
+    model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.ledger import Ledger
+
+    real, out = Ledger.commit, tmp_path / "out"
+
+    def looking(self: Ledger, key: str, pseudonym: str, *rest: Any, **more: Any) -> None:
+        assert load_strips(out / "pictures", pseudonym) is not None
+        assert (out / "dicom" / f"{pseudonym}_sr.dcm").is_file()
+        real(self, key, pseudonym, *rest, **more)
+
+    monkeypatch.setattr(Ledger, "commit", looking)
+    assert run(config(model, series, out, **OBJECTS)).exit_code == EXIT_OK
+
+
+def test_objects_written_again_after_a_crash_are_the_same(
+    model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.ledger import Ledger
+
+    out = tmp_path / "out"
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "commit", crash)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(model, series, out, **OBJECTS))
+    (first,) = (out / "dicom").glob("*_sr.dcm")
+    before = {path.name: path.read_bytes() for path in (out / "dicom").iterdir()}
+    assert first.name in before
+    assert run(config(model, series, out, **OBJECTS)).exit_code == EXIT_OK
+    after = {path.name: path.read_bytes() for path in (out / "dicom").iterdir()}
+    assert before.items() <= after.items()
+
+
+def test_what_is_sent_arrives_once_and_what_is_not_is_tried_again(model: Path, series: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "orthanc").mkdir()
+    with running_orthanc(tmp_path / "orthanc") as orthanc:
+        settings = OBJECTS | {"dicom": OBJECTS["dicom"] | {"send": orthanc.destination.model_dump()}}
+        orthanc.kill()
+        outcome = run(config(model, series, out, **settings))
+        assert outcome.exit_code == EXIT_SOME_REJECTED
+        count = len(list((out / "dicom").iterdir()))
+        assert any(f"{count} objects could not be sent" in line for line in outcome.lines)
+        orthanc.start()
+        outcome = run(config(model, series, out, **settings))
+        assert outcome.exit_code == EXIT_OK
+        assert any(f"{count} objects were sent" in line for line in outcome.lines)
+        outcome = run(config(model, series, out, **settings))
+        assert any("0 objects were sent" in line for line in outcome.lines)
+        held = orthanc.get("/instances")
+        assert len(held) == count
+        patients = {orthanc.get(f"/instances/{one}/simplified-tags")["PatientID"] for one in held}
+    assert patients == {Identity.numbered(1).patient_id, Identity.numbered(2).patient_id}
+
+
+def test_scans_without_a_dicom_identity_get_no_objects_and_their_predictions(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write_scan(tmp_path / "scans" / "a.nii", 0)
+    outcome = run(config(model, tmp_path / "scans", tmp_path / "out", **OBJECTS | {"modality": "CT"}))
+    assert outcome.exit_code == EXIT_OK
+    assert conserved(tmp_path / "out") == (1, 1, 0, 0, 1)
+    assert "no DICOM object" in caplog.text
+    assert not (tmp_path / "out" / "dicom").exists()
+
+
+def test_a_heatmap_that_cannot_be_made_costs_no_prediction(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scan(tmp_path / "scans" / "a.nii", 0)
+    run(config(model, tmp_path / "scans", tmp_path / "plain"))
+
+    def short(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(MeanMap, "heatmap", short)
+    assert run(config(model, tmp_path / "scans", tmp_path / "out", **EXPLAINED)).exit_code == EXIT_OK
+    (plain,), (row,) = rows(tmp_path / "plain" / "predictions.csv"), rows(tmp_path / "out" / "predictions.csv")
+    assert "no heatmap: memory" in row["notes"]
+    assert {name: value for name, value in row.items() if name != "notes"} == {
+        name: value for name, value in plain.items() if name != "notes"
+    }
+
+
+def test_captures_without_heatmaps_are_refused_before_anything_is_read(model: Path, tmp_path: Path) -> None:
+    write_scan(tmp_path / "scans" / "a.nii", 0)
+    with pytest.raises(UsageError, match=r"explain\.method"):
+        run(config(model, tmp_path / "scans", tmp_path / "out", dicom={"captures": True}))
+
+
+def test_outputs_change_no_table(model: Path, series: Path, tmp_path: Path) -> None:
+    plain = {"modality": "", "pictures": False, "page": False, "key_file": str(tmp_path / "key")}
+    run(config(model, series, tmp_path / "plain", **plain))
+    run(config(model, series, tmp_path / "all", **OBJECTS, key_file=str(tmp_path / "key")))
+    assert tables(tmp_path / "plain") == tables(tmp_path / "all")
+    assert not (tmp_path / "plain" / "predictions.html").exists()
+    names = {path.name for path in (tmp_path / "all" / "dicom").iterdir()}
+    for path in (tmp_path / "all" / "dicom").iterdir():
+        shutil.copy(path, tmp_path / "one.dcm")
+        assert str(dcmread(tmp_path / "one.dcm").PatientID) not in "".join(names)
