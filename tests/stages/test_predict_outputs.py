@@ -1,5 +1,6 @@
-"""What a case leaves beside the tables: pictures on the page, heatmaps on its own grid, objects in the PACS, each once."""
+"""What a case leaves beside the tables: pictures on the page, heatmaps on its own grid, objects in a PACS, once."""
 
+import base64
 import json
 import logging
 import shutil
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from phantoms.dicom_reports import dciodvfy
 from phantoms.dicom_series import Identity, make_voxels, write_series
-from phantoms.orthanc import running_orthanc
+from phantoms.orthanc import running as running_orthanc
 from phantoms.packages import make_package
 from pydicom import dcmread
 from stages.test_predict import config, conserved, rows, run, tables, write_scan
@@ -59,24 +60,27 @@ def test_pictures_and_heatmaps_of_every_case_lie_where_they_belong(model: Path, 
         nib.save(nib.Nifti1Image(nib.load(path).get_fdata(dtype=np.float32), affine), path)
     assert run(config(model, scans, out, **EXPLAINED)).exit_code == EXIT_OK
     cases = [row["case"] for row in rows(out / "predictions.csv")]
+    text = (out / "predictions.html").read_text(encoding="utf-8")
     for case in cases:
         strips = load_strips(out / "pictures", case)
         assert strips is not None
         assert {"lesion", "organ", "grade"} <= set(strips.overlays)
+        assert base64.b64encode(strips.slices).decode() in text
+        assert base64.b64encode(strips.overlays["lesion"]).decode() in text
         heat = nib.load(next((out / "heatmaps").glob(f"{case}.0-lesion.nii.gz")))
         assert heat.shape == (14, 12, 9)
         np.testing.assert_allclose(heat.affine, affine)
         assert heat.get_fdata().max() > 0
     page = embedded(out / "predictions.html")
     assert sorted(one["case"] for one in page["cases"]) == cases
-    assert (out / "predictions.html").read_text().count("data:image/png") + str(page).count("iVBORw0KGgo") >= 2
 
 
 def test_a_case_that_is_no_longer_answered_leaves_no_picture(model: Path, series: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(config(model, series, out, **OBJECTS))
     assert len(list((out / "dicom").glob("*_sr.dcm"))) == 2
-    assert dciodvfy(next((out / "dicom").glob("*_sr.dcm"))) == []
+    for path in (out / "dicom").iterdir():
+        assert not [line for line in dciodvfy(path) if line.startswith("Error")]
     kept = {path.name.split("_")[0].split(".")[0] for path in (out / "heatmaps").iterdir()}
     assert len(kept) == 2
     with pytest.MonkeyPatch.context() as patch:
