@@ -28,6 +28,7 @@ from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_page import PAGE
 from pipeline.stages.predict_pass import Batch, Passed, run_pass
 from pipeline.stages.predict_requests import LIMITS
+from pipeline.stages.predict_sharing import Retry
 from pipeline.stages.predict_tables import closing_lines
 from pipeline.stages.predict_watch import WatchSettings, watch
 from pipeline.stages.stopping import stopping_on_sigterm
@@ -161,7 +162,7 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
         package=package,
         engine=engine,
         select=config.select,
-        retry=config.retry,
+        retry=Retry.ALL if config.retry else Retry.PASSING,
         depends_on=depends_on,
         question=digest(depends_on),
         ledger=ledger,

@@ -24,7 +24,7 @@ from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_page import write_page
 from pipeline.stages.predict_requests import Request, refusal_of_case, requests_for
 from pipeline.stages.predict_sending import SendingResult, send_objects
-from pipeline.stages.predict_sharing import outstanding, rounds
+from pipeline.stages.predict_sharing import Retry, outstanding, rounds
 from pipeline.stages.predict_tables import SUMMARY, Summary, Timings, decisions, settle, write_superseded, write_tables
 from pipeline.stages.predict_units import cases_to_ask
 from pipeline.stages.stopping import finishing
@@ -51,7 +51,7 @@ class Batch:
     package: ModelPackage
     engine: Part
     select: Selection | None
-    retry: bool
+    retry: Retry
     depends_on: dict[str, object]
     question: str
     ledger: Ledger
@@ -68,6 +68,10 @@ class Passed:
 
     Attributes
     ----------
+    discovery : Discovery
+        What the tables account for.
+    revision : int
+        Of the ledger when they were written.
     predicted : int
         Cases that were outstanding when it began.
     arriving : int
@@ -76,6 +80,8 @@ class Passed:
         Outcomes in the ledger that no scan of the folder asked for.
     """
 
+    discovery: Discovery
+    revision: int
     summary: Summary
     ended: Account
     sent: SendingResult
@@ -84,8 +90,13 @@ class Passed:
     elsewhere: int
 
 
-def run_pass(batch: Batch) -> Passed:
+def run_pass(batch: Batch, before: Passed | None = None) -> Passed:
     """Find, predict what has no outcome yet, and write the tables.
+
+    Parameters
+    ----------
+    before : Passed, optional
+        The pass before this one: where nothing has changed since, nothing is written.
 
     Raises
     ------
@@ -101,7 +112,7 @@ def run_pass(batch: Batch) -> Passed:
     asked = cases_to_ask(found, batch.select or package.plan.select or Selection(), package.plan.modality)
     requests = requests_for(asked.candidates, batch.pseudonyms, batch.depends_on)
     after = batch.ledger.revision
-    todo = outstanding(requests, batch.ledger, retry=batch.retry)
+    todo = outstanding(requests, batch.ledger, batch.retry)
     restless = batch.restless(found)
     later = [one for one in todo if any(file.path in restless for file in one.files)]
     if later:
@@ -110,17 +121,19 @@ def run_pass(batch: Batch) -> Passed:
     arriving = len(found.files) - len(discovery.files)
     log.info("%d cases, %d of them to predict", len(requests), len(todo))
     predict_cases(todo, batch, after)
+    revision = batch.ledger.revision
+    if before is not None and (before.discovery, before.revision) == (discovery, revision):
+        return replace(before, predicted=0, arriving=arriving, sent=send(batch, requests, before.sent))
     with finishing():  # SIGTERM between two tables would leave them in disagreement
         summary, ended = write_results(batch, discovery, asked.refused, requests, started, clock)
     elsewhere = len(batch.ledger) - len(requests)
-    sent = send(batch, requests)
-    return Passed(summary, ended, sent, predicted=len(todo), arriving=arriving, elsewhere=elsewhere)
+    return Passed(discovery, revision, summary, ended, send(batch, requests), len(todo), arriving, elsewhere)
 
 
-def send(batch: Batch, requests: Sequence[Request]) -> SendingResult:
-    """Send the objects of the cases at hand that the PACS does not hold yet."""
+def send(batch: Batch, requests: Sequence[Request], before: SendingResult | None = None) -> SendingResult:
+    """Send the objects of the cases at hand that the PACS does not hold yet; none where all went out before."""
     destination = batch.outputs.settings.dicom.send
-    if destination is None:
+    if destination is None or (before is not None and not before.failed):
         return SendingResult()
     return send_objects(batch.out, destination, {request.case for request in requests})
 
@@ -164,12 +177,13 @@ def without(found: Discovery, later: Collection[Series], restless: Collection[Pa
     """Leave out series that are still arriving, and refused files that may be half of what they will be."""
     if not restless:
         return found
-    keys = {series.key for series in later}
-    keys |= {one.series for one in found.refusals if one.series and one.file.path in restless}
+    arriving = {series.key for series in later}
+    incomplete = arriving | {one.series for one in found.refusals if one.series and one.file.path in restless}
+    incomplete -= {series.key for series in found.series if series.key not in arriving}  # only a copy of it arrives
     return replace(
         found,
-        series=tuple(series for series in found.series if series.key not in keys),
-        refusals=tuple(one for one in found.refusals if one.file.path not in restless and one.series not in keys),
+        series=tuple(series for series in found.series if series.key not in arriving),
+        refusals=tuple(one for one in found.refusals if one.file.path not in restless and one.series not in incomplete),
     )
 
 

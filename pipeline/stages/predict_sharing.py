@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from itertools import islice
 
 from pipeline.domain.codes import Code
@@ -18,15 +19,26 @@ LOOK_SECONDS = 0.2
 """How often it is looked whether others are done."""
 
 
-def outstanding(requests: Iterable[Request], ledger: Ledger, *, retry: bool) -> tuple[Request, ...]:
-    """Cases that have no outcome yet, or a refusal that is worth another try (with `retry`: any refusal)."""
+class Retry(StrEnum):
+    """Which refused cases are tried again."""
+
+    NONE = "none"
+    PASSING = "passing"
+    """Those that :data:`PASSING` names."""
+    ALL = "all"
+
+
+def outstanding(requests: Iterable[Request], ledger: Ledger, retry: Retry) -> tuple[Request, ...]:
+    """Cases that have no outcome yet, or a refusal that is to be tried again."""
     return tuple(one for one in requests if _is_open(ledger.find(one.key), retry))
 
 
-def _is_open(outcome: CaseOutcome | None, retry: bool) -> bool:
+def _is_open(outcome: CaseOutcome | None, retry: Retry) -> bool:
     if outcome is None:
         return True
-    return outcome.refusal is not None and (retry or outcome.refusal.code in PASSING)
+    if outcome.refusal is None or retry is Retry.NONE:
+        return False
+    return retry is Retry.ALL or outcome.refusal.code in PASSING
 
 
 def rounds(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[Iterator[Request]]:

@@ -17,6 +17,7 @@ from pipeline.config import Settings
 from pipeline.domain.series import SourceFile
 from pipeline.errors import ScansGone
 from pipeline.stages.predict_pass import Batch, Passed, run_pass
+from pipeline.stages.predict_sharing import Retry
 
 log = logging.getLogger("resdx")
 
@@ -29,6 +30,9 @@ class WatchSettings(Settings):
         default=60.0, description="A series is taken when none of its files has changed for so long."
     )
     every_seconds: PositiveFloat = Field(default=10.0, description="How often the folder is looked at.")
+    retry_seconds: PositiveFloat = Field(
+        default=3600.0, description="How often cases are tried again that were refused for a passing reason."
+    )
     idle_seconds: PositiveFloat | None = Field(
         default=None, description="End when nothing has been waited for or predicted for so long; null never ends."
     )
@@ -70,23 +74,23 @@ def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] =
     """
     quiet = Quiet(settings.quiet_seconds)
     batch = replace(batch, restless=lambda found: quiet.restless(found.files))
-    last: object = None
-    busy = time.monotonic()
+    before: Passed | None = None
+    busy = tried = time.monotonic()
     while settings.idle_seconds is None or time.monotonic() - busy < settings.idle_seconds:
+        retry = batch.retry if before is None else Retry.NONE
+        if time.monotonic() - tried >= settings.retry_seconds:
+            retry, tried = Retry.PASSING, time.monotonic()
         try:
-            passed = run_pass(batch)
+            passed = run_pass(replace(batch, retry=retry), before)
         except ScansGone as error:
-            if last != str(error):
-                log.warning("%s", error)
-            last = str(error)
+            log.warning("%s", error)
             wait(settings.every_seconds)
             continue
-        state = passed.summary.model_dump(exclude={"started", "seconds", "timings"})
-        if passed.predicted or state != last:
+        if before is None or passed.summary is not before.summary:
             yield passed
-        if passed.predicted or passed.arriving or state != last:
             busy = time.monotonic()
-        last = state
         if passed.arriving:
             log.info("%d files are still arriving", passed.arriving)
+            busy = time.monotonic()
+        before = passed
         wait(settings.every_seconds)

@@ -16,8 +16,8 @@ from phantoms.predict_kills import begun, committed, predict_command
 from stages.test_predict import config, conserved, rows, summary, tables, write_scan
 
 from pipeline.domain.series import SourceFile
-from pipeline.errors import EXIT_OK, EXIT_SIGTERM, EXIT_SOME_REJECTED, StoppedBySignal, UsageError
-from pipeline.stages import predict, predict_watch
+from pipeline.errors import EXIT_OK, EXIT_SIGTERM, EXIT_SOME_REJECTED, RejectedInput, StoppedBySignal, UsageError
+from pipeline.stages import predict, predict_local, predict_watch
 from pipeline.stages.predict import run
 from pipeline.stages.predict_watch import Quiet
 
@@ -143,6 +143,38 @@ def test_a_scan_that_came_back_as_it_was_is_no_longer_superseded(model: Path, tm
     assert changed == before
 
 
+def test_a_copy_that_arrives_of_what_was_read_changes_nothing_until_it_is_quiet(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    (first, *_) = write_series(scans / "1", make_voxels((14, 12, 9), high=200), spacing=(2.0, 2.0, 2.0))
+    happenings = [nothing, nothing, partial(shutil.copy, first, scans / "copy.dcm"), nothing, nothing]
+    seen = follow(model, scans, out, happenings, monkeypatch)
+    assert [found["cases"] for found in seen] == [0, 0, 1, 1, 1, 1]
+    assert [found["skipped"] for found in seen] == [0, 0, 0, 0, 0, 1]
+
+
+def test_nothing_is_written_while_nothing_changes_and_passing_refusals_are_not_tried_at_every_look(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    write_scan(scans / "a.nii", 0)
+    tried, stamps = [], []
+
+    def busy(*_: Any, **__: Any) -> None:
+        tried.append(1)
+        raise RejectedInput("TIMEOUT", "said so")
+
+    def note() -> None:
+        stamps.append({path.name: path.stat().st_mtime_ns for path in out.iterdir() if "ledger" not in path.name})
+
+    monkeypatch.setattr(predict_local, "prepare_series", busy)
+    seen = follow(model, scans, out, [nothing, nothing, note, nothing, note], monkeypatch, modality="CT")
+    assert seen[-1]["codes"] == {"TIMEOUT": 1}
+    assert tried == [1]
+    assert stamps[0] == stamps[1] != {}
+
+
 def test_what_was_predicted_before_stays_in_the_tables_when_following_begins_again(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +212,7 @@ def test_a_share_that_comes_and_goes_is_waited_for(
     happenings = [nothing, nothing, unmount, nothing, mount, nothing, nothing]
     seen = follow(model, scans, tmp_path / "out", happenings, monkeypatch, modality="CT")
     assert [found["cases"] for found in seen] == [0, 0, 1, 1, 1, 1, 1, 1]
-    assert caplog.text.count("Is it mounted?") == 1
+    assert caplog.text.count("Is it mounted?") == 2
 
 
 def test_a_share_that_is_not_mounted_empties_no_table(model: Path, tmp_path: Path) -> None:
