@@ -12,6 +12,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput, ResdxError, UsageError, refusal_of
 from pipeline.progress import track
+from pipeline.readers.digest_memory import DigestMemory
 from pipeline.readers.index import FolderIndex
 from pipeline.readers.loading import Beginning, beginnings, load
 from pipeline.readers.opening import named_reader, reader_of, readers
@@ -39,7 +40,14 @@ OTHER_IMAGES = {
 """How images begin that no reader reads: they are rejected, not passed over as if they were none."""
 
 
-def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: FolderIndex | None = None) -> Discovery:
+def discover(
+    root: Path,
+    options: ReadOptions,
+    *,
+    digests: bool = True,
+    index: FolderIndex | None = None,
+    memory: DigestMemory | None = None,
+) -> Discovery:
     """Find every series below a folder.
 
     Files are visited in name order. Links to files inside the folder are read as copies; links that lead out of it, and
@@ -51,6 +59,8 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: F
         Whether to take the sha256 of every file. Without, only their headers are read.
     index : FolderIndex, optional
         Remembers what was found, and spares the headers of a folder in which nothing has changed.
+    memory : DigestMemory, optional
+        Of the process that looks at a folder again and again: spares the files that have not changed.
 
     Raises
     ------
@@ -65,16 +75,20 @@ def discover(root: Path, options: ReadOptions, *, digests: bool = True, index: F
     if index and (remembered := index.recall(root, entries, options, digests=digests)):
         log.info("nothing has changed in %d files since they were last looked at", len(entries))
         return remembered
-    found = _discover(root, entries, options, digests=digests)
+    if memory is not None:
+        memory.forget_others(entries)
+    found = _discover(root, entries, options, digests=digests, memory=memory)
     if index:
         index.remember(found, entries, options, began_ns)
     return found
 
 
-def _discover(root: Path, entries: Sequence[Entry], options: ReadOptions, *, digests: bool) -> Discovery:
+def _discover(
+    root: Path, entries: Sequence[Entry], options: ReadOptions, *, digests: bool, memory: DigestMemory | None
+) -> Discovery:
     headers: dict[str, list[Inspected]] = defaultdict(list)
     refusals: list[Refusal] = []
-    begun = beginnings(entries, root, options.max_bytes, digests=digests)
+    begun = beginnings(entries, root, options.max_bytes, digests=digests, memory=memory)
     for beginning in track(begun, "read headers", len(entries)):
         _inspect(beginning, options, headers, refusals)
     series: list[Series] = []

@@ -13,6 +13,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.archive import archive_of, member_size, open_member
+from pipeline.readers.digest_memory import DigestMemory
 from pipeline.readers.walking import Entry, Stamp
 
 BEGINNING_BYTES = 64 * 1024
@@ -34,14 +35,21 @@ class Beginning:
     error: RejectedInput | None = None
 
 
-def beginnings(entries: Sequence[Entry], root: Path, max_bytes: int, *, digests: bool) -> Iterator[Beginning]:
+def beginnings(
+    entries: Sequence[Entry], root: Path, max_bytes: int, *, digests: bool, memory: DigestMemory | None = None
+) -> Iterator[Beginning]:
     """Read the first :data:`BEGINNING_BYTES` bytes of each entry, in their order; for its sha256 also the rest.
 
     A file of more than `max_bytes` bytes is refused.
+
+    Parameters
+    ----------
+    memory : DigestMemory, optional
+        Digests of files that have not changed since they were taken are not taken again.
     """
 
     def read(part: Sequence[Entry]) -> list[Beginning]:
-        return [_begin(entry, root, max_bytes, digests=digests) for entry in part]
+        return [_begin(entry, root, max_bytes, digests=digests, memory=memory) for entry in part]
 
     waiting: deque[Future[list[Beginning]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="resdx-reading")
@@ -97,7 +105,7 @@ def _digest_of(file: SourceFile) -> str:
         return ""
 
 
-def _begin(entry: Entry, root: Path, max_bytes: int, *, digests: bool) -> Beginning:
+def _begin(entry: Entry, root: Path, max_bytes: int, *, digests: bool, memory: DigestMemory | None = None) -> Beginning:
     path = Path(entry.path)
     file = SourceFile(path, entry.relative, 0)
     try:
@@ -109,11 +117,15 @@ def _begin(entry: Entry, root: Path, max_bytes: int, *, digests: bool) -> Beginn
         if not stamp.is_regular:
             raise RejectedInput(Code.UNREADABLE, NOT_REGULAR)
         is_large = stamp.size > max_bytes
+        known = memory.recall(entry, stamp) if memory is not None and digests and not is_large else ""
         with _open(path) as stream:
             before = _stamp_of(stream)
-            content, digest = _beginning(stream, digests=digests and not is_large)
+            content, digest = _beginning(stream, digests=digests and not is_large and not known)
             if before != _stamp_of(stream) or before != stamp:
                 raise RejectedInput(Code.CHANGED, "the file was written to while it was read")
+        digest = known or digest
+        if memory is not None and not known:
+            memory.keep(entry, stamp, digest)
         file = replace(file, size=stamp.size, sha256=digest, modified_ns=stamp.modified_ns)
         message = f"the file has {stamp.size} bytes, the limit is {max_bytes}"
         return Beginning(file, content, RejectedInput(Code.TOO_LARGE, message) if is_large else None)

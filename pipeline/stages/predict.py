@@ -17,6 +17,7 @@ from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import ModelPackage, load_package
+from pipeline.readers.digest_memory import DigestMemory
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.walking import is_scans
@@ -169,7 +170,7 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
         pseudonyms=pseudonyms,
         executor=make_executor(config, job, package),
         outputs=CaseOutputs(config.out, package, engine.kind, config, ledger),
-        discover=partial(discover, config.scans, config.options, index=index),
+        discover=partial(discover, config.scans, config.options, index=index, memory=DigestMemory()),
     )
 
 
