@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config import AsText, Part
+from pipeline.config import AsText
+from pipeline.engines.settings import EngineSettings
 
 if TYPE_CHECKING:
     from pipeline.engines.engine import Engine
     from pipeline.package.package import ModelPackage
 
 
-class Config(Part):
+class Config(EngineSettings):
     """Settings of the PyTorch engine."""
 
     kind: Literal["torch"] = "torch"
@@ -33,6 +34,8 @@ class Config(Part):
         ------
         ConfigError
             If CUDA is asked for and there is none.
+        EngineError
+            If bf16 gives wrong answers on this machine.
         """
         from pipeline.engines.torch.eager import TorchEngine
 

@@ -1,0 +1,168 @@
+"""int8 by NNCF, accuracy-aware: layers that move a probability too far go back to higher precision.
+
+Every convolution is quantised after training, its ranges taken from calibration cases (NNCF, fast bias correction).
+Linear layers (heads, channel weights, attention over slices) stay as they are: they cost nothing and decide. Where the
+whole split then does not agree, layers are ranked by how much nearer the worst cases come when one alone is put back,
+and put back in that order, twice as many each time, until the split agrees or most of the network would be float32.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.engines.libraries import library
+from pipeline.engines.openvino.conversion import quiet
+from pipeline.progress import track
+
+log = logging.getLogger("resdx")
+
+Images = NDArray[np.float32]
+
+CALIBRATION_CASES = 300
+"""Most cases from which ranges are taken; more change them little."""
+
+LARGEST_SHARE = 0.5
+"""Of the quantised layers that may go back: beyond, int8 gains nothing worth its risk."""
+
+QUANTIZED = "FakeQuantize"
+
+
+class Quantized(NamedTuple):
+    """A quantised network.
+
+    Attributes
+    ----------
+    model : openvino.Model
+    kept : tuple of str
+        Layers that were put back to higher precision.
+    layers : int
+        Layers that are quantised where none is put back.
+    """
+
+    model: Any
+    kept: tuple[str, ...]
+    layers: int
+
+
+def quantize(model: Any, images: Sequence[Images]) -> Any:
+    """Quantise every convolution of a model.
+
+    Parameters
+    ----------
+    model : openvino.Model
+        In float32; it stays as it is.
+    images : sequence of ndarray, shape (c, *space)
+        Calibration cases.
+
+    Raises
+    ------
+    EngineError
+        If NNCF is not installed.
+    """
+    nncf = library("nncf", "int8")
+    chosen = [np.array(image, dtype=np.float32)[np.newaxis] for image in _spread(images, CALIBRATION_CASES)]
+    with quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(chosen),
+            subset_size=len(chosen),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),
+        )
+
+
+def put_back(quantized: Any, model: Any, names: Sequence[str]) -> Any:
+    """Copy a quantised model with some layers as they were in float32.
+
+    Parameters
+    ----------
+    model : openvino.Model
+        The one that was quantised.
+    names : sequence of str
+        Of :func:`quantized_layers`.
+    """
+    copy = quantized.clone()
+    before = {node.get_friendly_name(): node for node in model.get_ops()}
+    nodes = {node.get_friendly_name(): node for node in copy.get_ops()}
+    for name in names:
+        node, original = nodes[name], before[name]
+        for number in range(node.get_input_size()):
+            source = node.input_value(number).get_node()
+            if source.get_type_name() == QUANTIZED:
+                node.input(number).replace_source_output(source.input_value(0))
+        _restore_constants(node, original)
+        for target in node.output(0).get_target_inputs():
+            behind = target.get_node()
+            if behind.get_type_name() == "Add" and behind.get_friendly_name() in before:
+                _restore_constants(behind, before[behind.get_friendly_name()])  # the bias was corrected for int8
+    copy.validate_nodes_and_infer_types()
+    return copy
+
+
+def _restore_constants(node: Any, original: Any) -> None:
+    opset = library("openvino.opset13", "openvino")
+    for number in range(original.get_input_size()):
+        constant = original.input_value(number).get_node()
+        if constant.get_type_name() == "Constant":
+            node.input(number).replace_source_output(opset.constant(np.array(constant.data)).output(0))
+
+
+def quantized_layers(quantized: Any) -> tuple[str, ...]:
+    """Names of the layers that take quantised input, in the order of the network."""
+    return tuple(
+        node.get_friendly_name()
+        for node in quantized.get_ordered_ops()
+        if any(value.get_node().get_type_name() == QUANTIZED for value in node.input_values())
+    )
+
+
+def quantize_until(
+    model: Any,
+    images: Sequence[Images],
+    agrees: Callable[[Any], NDArray[np.float64]],
+    passes: Callable[[Any], bool],
+) -> Quantized | None:
+    """Quantise and put layers back until the whole split agrees.
+
+    Parameters
+    ----------
+    agrees : callable
+        Model to differences of the cases by which layers are ranked.
+    passes : callable
+        Whether a model agrees on the whole split, by the rule.
+
+    Returns
+    -------
+    Quantized or None
+        None if it does not agree with half of the layers put back.
+    """
+    quantized = quantize(model, images)
+    layers = quantized_layers(quantized)
+    if passes(quantized):
+        return Quantized(quantized, (), len(layers))
+    log.info("int8 does not agree as it is; ranking %d layers", len(layers))
+    order = rank(quantized, model, layers, agrees)
+    count = 1
+    while count <= max(1, int(LARGEST_SHARE * len(layers))):
+        tried = put_back(quantized, model, order[:count])
+        if passes(tried):
+            return Quantized(tried, tuple(order[:count]), len(layers))
+        count *= 2
+    return None
+
+
+def rank(quantized: Any, model: Any, layers: Sequence[str], agrees: Callable[[Any], NDArray[np.float64]]) -> list[str]:
+    """Order layers by how near the cases come to float32 when one alone is put back, the best first."""
+    left = [
+        float(np.mean(agrees(put_back(quantized, model, [name])))) for name in track(layers, "rank layers", len(layers))
+    ]
+    return [layers[number] for number in np.argsort(left, kind="stable")]
+
+
+def _spread(images: Sequence[Images], count: int) -> list[Images]:
+    """At most so many, evenly over all."""
+    wanted = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    return [images[number] for number in wanted]
