@@ -58,7 +58,7 @@ class Judge:
 
     def compare(self, logits: NDArray[np.float32]) -> Agreement:
         """Compare logits of shape (n, outputs)."""
-        sound = np.isfinite(logits).all(axis=1)
+        sound: NDArray[np.bool_] = np.asarray(np.isfinite(logits).all(axis=1))
         filled = np.where(sound[:, np.newaxis], logits, self._reference)
         chances = self._probabilities(filled)
         apart = [np.abs(mine - true).max(axis=1) for mine, true in zip(chances, self._chances, strict=True)]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.engines.engine import Answer
 from pipeline.engines.flips import average_over_flips
 from pipeline.engines.members import average_over_members
+from pipeline.package.package import ModelPackage
 
 Rows = NDArray[np.float32]
 
@@ -31,3 +32,9 @@ def answer_each(
     rows = [average_over_flips(run, image[np.newaxis], flips) for image in images]
     empty = np.empty((0, outputs + features), dtype=np.float32)
     return Answer.of(np.concatenate(rows) if rows else empty, outputs)
+
+
+def count_features(run: Callable[[Rows], Rows], package: ModelPackage) -> int:
+    """Run an empty image, as a first turn, and see how many columns stand behind the logits."""
+    empty = np.zeros((1, package.plan.channels, *package.plan.size), dtype=np.float32)
+    return int(run(empty).shape[1]) - package.outputs

@@ -74,7 +74,7 @@ def fastest(report: ParityReport) -> tuple[ParityRow | None, list[str]]:
     list of str
         Faster ones, and why each is passed over.
     """
-    passed_over = []
+    passed_over: list[str] = []
     for row in sorted(report.rows, key=lambda one: one.seconds):
         obstacle = row.obstacle or _other_libraries(row)
         if not obstacle:

@@ -16,6 +16,12 @@ FOLDER = "pipeline.engines"
 class EngineSettings(Part, ABC):
     """Base of the ``Config`` of an engine."""
 
+    @property
+    def title(self) -> str:
+        """Kind and, where it is not float32, precision."""
+        precision = getattr(self, "precision", "32")
+        return self.kind if precision == "32" else f"{self.kind} {precision}"
+
     def resolve(self, package: "ModelPackage") -> "EngineSettings":
         """Return settings that leave nothing open: what `auto` chose, and which export is meant.
 

@@ -27,6 +27,8 @@ class Traceable(nn.Module):
                 WithoutCumulative(module)
             elif isinstance(module, BlurPool):
                 WithFixedKernel(module)
+            elif isinstance(module, nn.AvgPool2d | nn.AvgPool3d):
+                WithinMap(module)
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,3 +63,16 @@ class WithFixedKernel(Rerouted):
         kernel = nn.Parameter(blur.kernel.to(x.dtype).expand(channels, *blur.kernel.shape[1:]).contiguous(), False)
         convolve = F.conv2d if len(blur.stride) == 2 else F.conv3d
         return convolve(padded, kernel, stride=blur.stride, groups=channels)
+
+
+class WithinMap(Rerouted):
+    """Mean pooling whose window is no larger than the map, where PyTorch cuts it off and others refuse it."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Pool; the mean over a window that is cut off is that over what is left of it."""
+        pool = self.module
+        assert isinstance(pool, nn.AvgPool2d | nn.AvgPool3d) and isinstance(pool.kernel_size, tuple)
+        window = [min(size, int(length)) for size, length in zip(pool.kernel_size, x.shape[2:], strict=True)]
+        mean = F.avg_pool2d if isinstance(pool, nn.AvgPool2d) else F.avg_pool3d
+        pooled: Tensor = mean(x, window, pool.stride, pool.padding, pool.ceil_mode, pool.count_include_pad)
+        return pooled

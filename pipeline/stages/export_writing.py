@@ -12,7 +12,8 @@ from pipeline.engines.agreement import Judge, run_alone
 from pipeline.engines.averaging import answer_each
 from pipeline.engines.exports import member_names
 from pipeline.engines.libraries import library
-from pipeline.engines.onnx import conversion as onnx
+from pipeline.engines.onnx.session import STEM as ONNX_STEM
+from pipeline.engines.onnx_graph import to_onnx
 from pipeline.engines.openvino import conversion as openvino
 from pipeline.engines.openvino.compiled import runner
 from pipeline.engines.openvino.quantization import Quantized, quantize_until
@@ -33,10 +34,9 @@ def check_libraries(formats: Sequence[Format], *, int8: bool) -> None:
     ------
     EngineError
     """
-    wanted = {"openvino": [("openvino", "openvino")], "onnx": [("onnx", "onnx"), ("onnxruntime", "onnx")]}
     for name in formats:
-        for module, extra in wanted[name]:
-            library(module, extra)
+        for module in ("onnx", "openvino" if name == "openvino" else "onnxruntime"):
+            library(module, name)
     if int8 and "openvino" in formats:
         library("nncf", "int8")
 
@@ -53,9 +53,9 @@ def write_networks(
     """
     if "onnx" in formats:
         log.info("converting to ONNX")
-        names = member_names(onnx.STEM, package.members)
+        names = member_names(ONNX_STEM, package.members)
         for name, classifier in zip(names, package.build_classifiers(), strict=True):
-            (folder / f"{name}.onnx").write_bytes(onnx.convert(classifier, package))
+            (folder / f"{name}.onnx").write_bytes(to_onnx(classifier, package, "onnx"))
     if "openvino" not in formats:
         return Written(formats)
     log.info("converting to OpenVINO")

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.averaging import answer_each
+from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
 from pipeline.engines.exports import member_names, read_files
 from pipeline.engines.libraries import library
-from pipeline.engines.onnx import conversion
+from pipeline.engines.onnx_graph import to_onnx
 from pipeline.package.package import ModelPackage
+
+STEM = "network"
+"""Of the names of exported files."""
 
 Rows = NDArray[np.float32]
 
@@ -43,14 +46,14 @@ class OnnxEngine:
         self, package: ModelPackage, *, threads: int = 0, exported: Path | None = None, sealed: str = ""
     ) -> None:
         if exported is None:
-            models = [conversion.convert(classifier, package) for classifier in package.build_classifiers()]
+            models = [to_onnx(classifier, package, "onnx") for classifier in package.build_classifiers()]
         else:
-            names = [f"{name}.onnx" for name in member_names(conversion.STEM, package.members)]
+            names = [f"{name}.onnx" for name in member_names(STEM, package.members)]
             _, models = read_files(exported, names, package, sealed=sealed)
         self._flips, self._outputs = package.tta_flips, package.outputs
         sessions = [_session(model, threads) for model in models]
         self._members: list[Callable[[Rows], Rows]] = [partial(_run, session) for session in sessions]
-        self._features = int(sessions[0].get_outputs()[0].shape[1]) - package.outputs
+        self._features = count_features(self._members[0], package)
 
     def answer(self, images: NDArray[np.float32]) -> Answer:
         """See :meth:`pipeline.engines.engine.Engine.answer`."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.averaging import answer_each
+from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
 from pipeline.engines.exports import AGAIN, member_names, read_files
 from pipeline.engines.half import check_half
@@ -64,8 +64,8 @@ class OpenvinoEngine:
             models, report = read_models(exported, package, precision, sealed)
             measured = check_measured(report, precision, exported)
         self._flips, self._outputs = package.tta_flips, package.outputs
-        self._features = int(models[0].output(0).partial_shape[1].get_length()) - package.outputs
         self._members = [runner(model, precision, threads) for model in models]
+        self._features = count_features(self._members[0], package)
         if precision == "bf16" and not measured:
             for model, half in zip(models, self._members, strict=True):
                 shape = (package.plan.channels, *package.plan.size)

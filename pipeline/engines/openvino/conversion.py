@@ -1,17 +1,11 @@
 """From a classifier to OpenVINO's representation, and to and from its two files."""
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.engines.libraries import library
+from pipeline.engines.onnx_graph import to_onnx
 from pipeline.networks.classifier import Classifier
-from pipeline.networks.exporting import Traceable
 from pipeline.package.package import ModelPackage
 
 STEM = "openvino"
@@ -24,16 +18,10 @@ def convert(classifier: Classifier, package: ModelPackage) -> Any:
     Raises
     ------
     EngineError
-        If OpenVINO is not installed.
+        If OpenVINO or onnx is not installed.
     """
     openvino = library("openvino", "openvino")
-    shape = (package.plan.channels, *package.plan.size)
-    with quiet(), torch.inference_mode(False), torch.no_grad():
-        return openvino.convert_model(
-            Traceable(classifier).eval(),
-            example_input=torch.zeros((1, *shape)),
-            input=[openvino.PartialShape([-1, *shape])],
-        )
+    return openvino.Core().read_model(model=to_onnx(classifier, package, "openvino"))
 
 
 def save(model: Any, folder: Path, name: str) -> None:
@@ -44,19 +32,3 @@ def save(model: Any, folder: Path, name: str) -> None:
 def read(graph: bytes, weights: bytes) -> Any:
     """Make a model of the bytes of its two files."""
     return library("openvino", "openvino").Core().read_model(model=graph, weights=weights)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the warnings of tracing and the chatter of converters from the user: shapes are fixed by the plan."""
-    loggers = [logging.getLogger(name) for name in ("nncf", "openvino", "torch.onnx")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -1,20 +1,24 @@
 """int8 by NNCF, accuracy-aware: layers that move a probability too far go back to higher precision.
 
 Every convolution is quantised after training, its ranges taken from calibration cases (NNCF, fast bias correction).
-Linear layers (heads, channel weights, attention over slices) stay as they are: they cost nothing and decide. Where the
-whole split then does not agree, layers are ranked by how much nearer the worst cases come when one alone is put back,
-and put back in that order, twice as many each time, until the split agrees or most of the network would be float32.
+Linear layers (heads, channel weights, attention over slices) and the pooling before them stay as they are: they cost
+nothing and decide. Where the whole split then does not agree, layers are ranked by how much nearer the worst cases come
+when one alone is put back, and put back in that order, twice as many each time, until the split agrees or half of the
+network would be float32.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engines.libraries import library
-from pipeline.engines.openvino.conversion import quiet
 from pipeline.progress import track
 
 log = logging.getLogger("resdx")
@@ -26,6 +30,9 @@ CALIBRATION_CASES = 300
 
 LARGEST_SHARE = 0.5
 """Of the quantised layers that may go back: beyond, int8 gains nothing worth its risk."""
+
+NEVER = ("MatMul", "ReduceMean")
+"""Operations that stay in float32: linear layers and the pooling before them."""
 
 QUANTIZED = "FakeQuantize"
 
@@ -64,13 +71,13 @@ def quantize(model: Any, images: Sequence[Images]) -> Any:
     """
     nncf = library("nncf", "int8")
     chosen = [np.array(image, dtype=np.float32)[np.newaxis] for image in _spread(images, CALIBRATION_CASES)]
-    with quiet():
+    with _quiet():
         return nncf.quantize(
             model,
             nncf.Dataset(chosen),
             subset_size=len(chosen),
             preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),
+            ignored_scope=nncf.IgnoredScope(types=list(NEVER), validate=False),
         )
 
 
@@ -166,3 +173,17 @@ def _spread(images: Sequence[Images], count: int) -> list[Images]:
     """At most so many, evenly over all."""
     wanted = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
     return [images[number] for number in wanted]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the chatter of NNCF from the user: it prints bars and remarks of its own."""
+    chatter = logging.getLogger("nncf")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        chatter.setLevel(level)

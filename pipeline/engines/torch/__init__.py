@@ -21,7 +21,8 @@ class Config(EngineSettings):
     )
     precision: Annotated[Literal["32", "bf16"], AsText] = Field(
         default="32",
-        description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit.",
+        description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit; "
+        "kernels that are wrong are found when it is built.",
     )
     threads: int = Field(
         default=0, ge=0, description="CPU threads; 0 leaves PyTorch's own choice. Equal threads give equal bits."
