@@ -43,9 +43,12 @@ class Written(NamedTuple):
     int8 : bool
         Whether the quantised networks are written.
     note : str
-        What int8 took, or why there is none.
+        What int8 took.
+    int8_failure : str
+        Why there is none where it was tried; empty otherwise.
     """
 
     formats: tuple[Format, ...]
     int8: bool = False
     note: str = ""
+    int8_failure: str = ""

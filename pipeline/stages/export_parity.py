@@ -66,6 +66,9 @@ def measure(
         _compared(fields, judge, answers, median, written)
         for fields, answers, median in zip(kept, logits, seconds, strict=True)
     ]
+    if written.int8_failure:
+        fields = {"kind": "openvino", "precision": "int8"}
+        failed.append(_row(fields, largest=1.0, most=1.0, seconds=0.0, failure=written.int8_failure))
     return (*rows, *failed)
 
 

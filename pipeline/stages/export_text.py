@@ -13,12 +13,12 @@ def cells(report: ParityReport) -> Iterator[tuple[str, ...]]:
     for row in report.rows:
         yield (
             row.title,
-            f"{row.largest:.1e}",
-            f"{row.most:.1e}",
+            "" if row.failure else f"{row.largest:.1e}",
+            "" if row.failure else f"{row.most:.1e}",
             "" if row.auroc_change is None else f"{row.auroc_change:.4f}",
-            str(row.flipped),
-            f"{1000 * row.seconds:.1f}",
-            f"{row.seconds / report.reference.seconds:.2f}",
+            "" if row.failure else str(row.flipped),
+            "" if row.failure else f"{1000 * row.seconds:.1f}",
+            "" if row.failure else f"{row.seconds / report.reference.seconds:.2f}",
             verdict(row),
         )
 

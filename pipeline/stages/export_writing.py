@@ -16,7 +16,7 @@ from pipeline.engines.onnx.session import STEM as ONNX_STEM
 from pipeline.engines.onnx_graph import to_onnx
 from pipeline.engines.openvino import conversion as openvino
 from pipeline.engines.openvino.compiled import runner
-from pipeline.engines.openvino.quantization import Quantized, quantize_until
+from pipeline.engines.openvino.quantization import Quantized, Verdict, quantize_until
 from pipeline.engines.parity import ParityRow
 from pipeline.package.package import ModelPackage
 from pipeline.stages.export_content import Format, Prepared, Written
@@ -67,7 +67,7 @@ def write_networks(
     quantized = [_quantize(model, package, prepared, threads) for model in models]
     found = [one for one in quantized if one is not None]
     if len(found) < len(quantized):
-        return Written(formats, note="int8 does not agree even with half of its layers in float32: not written")
+        return Written(formats, int8_failure="int8 does not agree even with half of its layers in float32")
     for name, one in zip(member_names(openvino.INT8_STEM, package.members), found, strict=True):
         openvino.save(one.model, folder, name)
     return Written(formats, int8=True, note=_note(found))
@@ -80,7 +80,7 @@ def _quantize(model: Any, package: ModelPackage, prepared: Prepared, threads: in
     judge = Judge(package, prepared.cases, own)
     hardest: list[int] = []
 
-    def passes(tried: Any) -> bool:
+    def verdict(tried: Any) -> Verdict:
         agreement = judge.compare(_answers(tried, "int8", package, images, threads))
         if not hardest:
             hardest.extend(np.argsort(-agreement.by_case, kind="stable")[:HARDEST_CASES].tolist())
@@ -95,14 +95,14 @@ def _quantize(model: Any, package: ModelPackage, prepared: Prepared, threads: in
             seconds=0.0,
         )
         log.info("int8: largest difference %.3g, 95%% %.3g, %s", row.largest, row.most, row.obstacle or "agrees")
-        return not row.obstacle
+        return Verdict.WRONG if row.problem else Verdict.AGREES if row.flipped else Verdict.SOUND
 
     def differences(tried: Any) -> NDArray[np.float64]:
         few = Judge(package, [prepared.cases[number] for number in hardest], own[hardest])
         answers = _answers(tried, "int8", package, [images[number] for number in hardest], threads)
         return few.compare(answers).by_case
 
-    return quantize_until(model, images, differences, passes)
+    return quantize_until(model, images, differences, verdict)
 
 
 def _answers(

@@ -12,6 +12,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,14 @@ NEVER = ("MatMul", "ReduceMean")
 """Operations that stay in float32: linear layers and the pooling before them."""
 
 QUANTIZED = "FakeQuantize"
+
+
+class Verdict(Enum):
+    """How a quantised network does on a split: SOUND agrees by the rule and flips no decision."""
+
+    WRONG = 0
+    AGREES = 1
+    SOUND = 2
 
 
 class Quantized(NamedTuple):
@@ -129,42 +138,51 @@ def quantized_layers(quantized: Any) -> tuple[str, ...]:
 def quantize_until(
     model: Any,
     images: Sequence[Images],
-    agrees: Callable[[Any], NDArray[np.float64]],
-    passes: Callable[[Any], bool],
+    differences: Callable[[Any], NDArray[np.float64]],
+    judge: Callable[[Any], Verdict],
 ) -> Quantized | None:
     """Quantise and put layers back until the whole split agrees.
 
     Parameters
     ----------
-    agrees : callable
+    differences : callable
         Model to differences of the cases by which layers are ranked.
-    passes : callable
-        Whether a model agrees on the whole split, by the rule.
+    judge : callable
+        How a model does on the whole split.
 
     Returns
     -------
     Quantized or None
+        The one with fewest layers put back that agrees and flips no decision; if there is none, the first that agrees;
         None if it does not agree with half of the layers put back.
     """
     quantized = quantize(model, images)
     layers = quantized_layers(quantized)
-    if passes(quantized):
-        return Quantized(quantized, (), len(layers))
-    log.info("int8 does not agree as it is; ranking %d layers", len(layers))
-    order = rank(quantized, model, layers, agrees)
+    whole = Quantized(quantized, (), len(layers))
+    verdict = judge(quantized)
+    if verdict is Verdict.SOUND:
+        return whole
+    second = whole if verdict is Verdict.AGREES else None
+    log.info("int8 is not sound as it is; ranking %d layers", len(layers))
+    order = rank(quantized, model, layers, differences)
     count = 1
     while count <= max(1, int(LARGEST_SHARE * len(layers))):
-        tried = put_back(quantized, model, order[:count])
-        if passes(tried):
-            return Quantized(tried, tuple(order[:count]), len(layers))
+        tried = Quantized(put_back(quantized, model, order[:count]), tuple(order[:count]), len(layers))
+        verdict = judge(tried.model)
+        if verdict is Verdict.SOUND:
+            return tried
+        second = second or (tried if verdict is Verdict.AGREES else None)
         count *= 2
-    return None
+    return second
 
 
-def rank(quantized: Any, model: Any, layers: Sequence[str], agrees: Callable[[Any], NDArray[np.float64]]) -> list[str]:
+def rank(
+    quantized: Any, model: Any, layers: Sequence[str], differences: Callable[[Any], NDArray[np.float64]]
+) -> list[str]:
     """Order layers by how near the cases come to float32 when one alone is put back, the best first."""
     left = [
-        float(np.mean(agrees(put_back(quantized, model, [name])))) for name in track(layers, "rank layers", len(layers))
+        float(np.mean(differences(put_back(quantized, model, [name]))))
+        for name in track(layers, "rank layers", len(layers))
     ]
     return [layers[number] for number in np.argsort(left, kind="stable")]
 
