@@ -180,10 +180,8 @@ def rank(
     quantized: Any, model: Any, layers: Sequence[str], differences: Callable[[Any], NDArray[np.float64]]
 ) -> list[str]:
     """Order layers by how near the cases come to float32 when one alone is put back, the best first."""
-    left = [
-        float(np.mean(differences(put_back(quantized, model, [name]))))
-        for name in track(layers, "rank layers", len(layers))
-    ]
+    turns = track(layers, "rank layers", len(layers))
+    left = [float(np.mean(differences(put_back(quantized, model, [name])))) for name in turns]
     return [layers[number] for number in np.argsort(left, kind="stable")]
 
 
