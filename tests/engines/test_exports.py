@@ -1,6 +1,9 @@
 """OpenVINO and ONNX Runtime: every network there is, exports that are read again, and those that are refused."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from pipeline.engines.exports import PARITY, check_model, read_report
 from pipeline.engines.half import check_half
 from pipeline.engines.onnx import Config as OnnxConfig
 from pipeline.engines.openvino import Config as OpenvinoConfig
-from pipeline.engines.openvino.compiled import HINTS, runner
+from pipeline.engines.openvino.compiled import runner
 from pipeline.engines.openvino.conversion import convert
 from pipeline.engines.openvino.quantization import put_back, quantize, quantized_layers
 from pipeline.engines.settings import engine_settings
@@ -23,6 +26,8 @@ from pipeline.networks.classifier import build_classifier
 from pipeline.networks.exporting import Traceable
 from pipeline.networks.settings import NetworkSettings
 from pipeline.package.package import ModelPackage, save_package
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
     "groups and channel weights": (3, {"backbone": {"norm": "group", "squeeze_excitation": 4}}),
@@ -89,11 +94,16 @@ def test_a_traceable_network_answers_as_before(tmp_path: Path) -> None:
         np.testing.assert_allclose(Traceable(package.build_classifier())(batch), true, atol=1e-6, rtol=1e-6)
 
 
-def test_float32_is_asked_for_where_the_processor_would_take_less() -> None:
-    assert HINTS["32"] == "f32" and HINTS["int8"] == "f32"
+def test_float32_is_asked_for_where_the_processor_would_take_less(tmp_path: Path) -> None:
+    package = make_package(tmp_path / "package", ndim=2)
+    model = convert(package.build_classifier(), package)
+    for precision, hint in (("32", "f32"), ("bf16", "bf16"), ("int8", "f32")):
+        (request,) = runner(model, precision, 1).args  # type: ignore[attr-defined]
+        found = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
+        assert found.to_string() == hint
 
 
-def test_half_precision_is_near_and_is_another(tmp_path: Path) -> None:
+def test_half_precision_is_near(tmp_path: Path) -> None:
     package = make_package(tmp_path / "package", ndim=3)
     batch = images(package)
     true = TorchConfig(device="cpu").build(package).answer(batch).features
@@ -117,9 +127,22 @@ def test_a_faulty_kernel_of_half_precision_is_found(wrong: float) -> None:
 @pytest.mark.parametrize("kind", ["openvino", "onnx"])
 def test_a_missing_library_names_its_extra(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = make_package(tmp_path / "package", ndim=2)
-    monkeypatch.setitem(__import__("sys").modules, kind, None)
+    monkeypatch.setitem(sys.modules, kind, None)
     with pytest.raises(EngineError, match=rf'pip install "resdx\[{kind}\]"'):
         engine_settings({"kind": kind}).build(package)
+
+
+def test_no_library_reports_home(tmp_path: Path) -> None:
+    """NNCF sends usage statistics unless its telemetry cannot be imported; a client id in the home is its trace."""
+    code = (
+        "from pipeline.engines.libraries import library\n"
+        "library('openvino', 'openvino'), library('nncf', 'int8')\n"
+        "from nncf.telemetry.wrapper import NNCFTelemetry, telemetry\n"
+        "assert not isinstance(telemetry, NNCFTelemetry)\n"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=os.environ | home)
+    assert not (tmp_path / "intel").exists()
 
 
 def test_int8_is_made_by_an_export_alone() -> None:

@@ -1,6 +1,7 @@
 """``resdx export``: what it leaves, what it refuses, and what int8 has to prove."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_a_folder_of_other_things_is_not_replaced(package: ModelPackage, tmp_pat
 def test_a_missing_library_is_named_before_anything_is_read(
     package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "nncf", None)
+    monkeypatch.setitem(sys.modules, "nncf", None)
     monkeypatch.setattr(stage, "load_manifest", lambda path: pytest.fail("read"))
     with pytest.raises(EngineError, match=r"resdx\[int8\]"):
         run(package, out=str(tmp_path / "out"), int8=True)

@@ -1,5 +1,6 @@
 """Runs the networks of a package with OpenVINO on the CPU."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from pipeline.engines.openvino import conversion
 from pipeline.engines.parity import ParityReport, Processor
 from pipeline.errors import EngineError
 from pipeline.package.package import ModelPackage
+
+log = logging.getLogger("resdx")
 
 Rows = NDArray[np.float32]
 
@@ -117,4 +120,6 @@ def check_measured(report: ParityReport, precision: str, folder: Path) -> bool:
     if row.problem:
         message = f"openvino in {precision} does not agree with float32 by the report in {folder}: {row.problem}."
         raise EngineError(message, "Give engine.precision=32.")
+    if row.flipped:
+        log.warning("openvino in %s: by the report in %s %s.", precision, folder, row.obstacle)
     return True

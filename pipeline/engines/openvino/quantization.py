@@ -165,14 +165,13 @@ def quantize_until(
     second = whole if verdict is Verdict.AGREES else None
     log.info("int8 is not sound as it is; ranking %d layers", len(layers))
     order = rank(quantized, model, layers, differences)
-    count = 1
-    while count <= max(1, int(LARGEST_SHARE * len(layers))):
+    most = max(1, int(LARGEST_SHARE * len(layers)))
+    for count in sorted({min(2**step, most) for step in range(most.bit_length() + 1)}):
         tried = Quantized(put_back(quantized, model, order[:count]), tuple(order[:count]), len(layers))
         verdict = judge(tried.model)
         if verdict is Verdict.SOUND:
             return tried
         second = second or (tried if verdict is Verdict.AGREES else None)
-        count *= 2
     return second
 
 

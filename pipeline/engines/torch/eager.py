@@ -48,6 +48,7 @@ class TorchEngine:
         self._half = precision == "bf16"
         self._flips = package.tta_flips
         self._outputs = package.outputs
+        # volumes gain by it in bfloat16 (a third of the time) and lose nothing in float32; for pictures it is a toss-up
         self._layout = torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format
         self._classifiers = [classifier.to(self._device) for classifier in package.build_classifiers()]
         self._features = self._classifiers[0].backbone.features
