@@ -150,13 +150,14 @@ def test_int8_is_made_by_an_export_alone() -> None:
         OpenvinoConfig.from_mapping({"precision": "int8"})
 
 
-def test_layers_that_are_put_back_are_as_they_were(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["plain", "groups and channel weights", "bottlenecks of groups", "slices"])
+def test_layers_that_are_put_back_are_as_they_were(name: str, tmp_path: Path) -> None:
     """All of them: the network of before, to the last bit; some: something between."""
-    package = package_of(tmp_path / "package", 3, {})
+    package = package_of(tmp_path / "package", *NETWORKS.get(name, (3, {})))
     model, batch = convert(package.build_classifier(), package), images(package, 6)
     true = runner(model, "32", 1)(batch)
     quantized = quantize(model, list(batch))
-    layers = quantized_layers(quantized)
+    layers = quantized_layers(quantized, model)
 
     def error(names: tuple[str, ...]) -> float:
         return float(np.abs(runner(put_back(quantized, model, names), "int8", 1)(batch) - true).max())

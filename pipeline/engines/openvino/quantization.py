@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,9 @@ NEVER = ("MatMul", "ReduceMean")
 """Operations that stay in float32: linear layers and the pooling before them."""
 
 QUANTIZED = "FakeQuantize"
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+"""Their weights are rounded even where another operation stands between them and the rounding of their input."""
 
 
 class Verdict(Enum):
@@ -101,38 +104,55 @@ def put_back(quantized: Any, model: Any, names: Sequence[str]) -> Any:
         Of :func:`quantized_layers`.
     """
     copy = quantized.clone()
-    before = {node.get_friendly_name(): node for node in model.get_ops()}
+    before = {node.get_friendly_name(): node for node in model.clone().get_ops()}
     nodes = {node.get_friendly_name(): node for node in copy.get_ops()}
     for name in names:
-        node, original = nodes[name], before[name]
+        node = nodes[name]
         for number in range(node.get_input_size()):
             source = node.input_value(number).get_node()
             if source.get_type_name() == QUANTIZED:
                 node.input(number).replace_source_output(source.input_value(0))
-        _restore_constants(node, original)
+        _restore_constants(node, before[name])
         for target in node.output(0).get_target_inputs():
-            behind = target.get_node()
-            if behind.get_type_name() == "Add" and behind.get_friendly_name() in before:
-                _restore_constants(behind, before[behind.get_friendly_name()])  # the bias was corrected for int8
+            _restore_bias(target.get_node(), node, before)
     copy.validate_nodes_and_infer_types()
     return copy
 
 
 def _restore_constants(node: Any, original: Any) -> None:
-    opset = library("openvino.opset13", "openvino")
     for number in range(original.get_input_size()):
-        constant = original.input_value(number).get_node()
-        if constant.get_type_name() == "Constant":
-            node.input(number).replace_source_output(opset.constant(np.array(constant.data)).output(0))
+        if _is_constant(original.input_value(number).get_node()):
+            node.input(number).replace_source_output(original.input_value(number))
 
 
-def quantized_layers(quantized: Any) -> tuple[str, ...]:
-    """Names of the layers that take quantised input, in the order of the network."""
-    return tuple(
-        node.get_friendly_name()
-        for node in quantized.get_ordered_ops()
-        if any(value.get_node().get_type_name() == QUANTIZED for value in node.input_values())
-    )
+def _restore_bias(behind: Any, node: Any, before: Mapping[str, Any]) -> None:
+    """Undo what was corrected for int8: a bias of the layer's own, or one that stands there for that alone."""
+    if behind.get_type_name() != "Add":
+        return
+    if behind.get_friendly_name() in before:
+        _restore_constants(behind, before[behind.get_friendly_name()])
+    elif any(_is_constant(value.get_node()) for value in behind.input_values()):
+        for target in behind.output(0).get_target_inputs():
+            target.replace_source_output(node.output(0))
+
+
+def _is_constant(node: Any) -> bool:
+    if node.get_type_name() == "Constant":
+        return True
+    sources = [value.get_node() for value in node.input_values()]
+    return bool(sources) and all(map(_is_constant, sources))
+
+
+def quantized_layers(quantized: Any, model: Any) -> tuple[str, ...]:
+    """Names of the layers of a model whose input or weights its quantised twin rounds, in the order of the network."""
+    own = {node.get_friendly_name() for node in model.get_ops()}
+
+    def is_rounded(node: Any) -> bool:
+        sources = [value.get_node().get_type_name() for value in node.input_values()]
+        return node.get_type_name() in CONVOLUTIONS or QUANTIZED in sources
+
+    nodes = [node for node in quantized.get_ordered_ops() if is_rounded(node)]
+    return tuple(node.get_friendly_name() for node in nodes if node.get_friendly_name() in own)
 
 
 def quantize_until(
@@ -157,7 +177,7 @@ def quantize_until(
         None if it does not agree with half of the layers put back.
     """
     quantized = quantize(model, images)
-    layers = quantized_layers(quantized)
+    layers = quantized_layers(quantized, model)
     whole = Quantized(quantized, (), len(layers))
     verdict = judge(quantized)
     if verdict is Verdict.SOUND:
