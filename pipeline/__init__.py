@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.config import Part
+    from pipeline.engines.settings import EngineSettings
     from pipeline.stages.loaded_model import LoadedModel
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(model: "str | Path", *, engine: "Part | None" = None, tracking_uri: str = "") -> "LoadedModel":
+def load(model: "str | Path", *, engine: "EngineSettings | None" = None, tracking_uri: str = "") -> "LoadedModel":
     """Load a model: ``load(MODEL).predict(paths)``.
 
     Parameters
     ----------
     model : str or Path
         Package folder, training run folder, ``runs:/RUN/model`` or ``models:/NAME@ALIAS``.
-    engine : Part, optional
+    engine : EngineSettings, optional
         What runs the network, a ``Config`` of :mod:`pipeline.engines`; by default torch in float32.
     tracking_uri : str
         MLflow store of the model; empty takes ``mlflow.db`` in this folder.

@@ -29,6 +29,7 @@ VERBS = {
     "depth-study": "depth_study",
     "evaluate": "evaluate",
     "predict": "predict",
+    "export": "export",
     "sync": "sync",
     "ui": "ui",
     "info": "info",
@@ -243,6 +244,19 @@ def predict(
         "executor": executor,
     }
     _run("predict", config, values, overrides)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Package or run folder, runs:/... or models:/name@alias.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest of the training; its validation split is run.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: beside the package.")] = None,
+    to: Annotated[list[str] | None, typer.Option(help="openvino or onnx; may be given twice. Default: both.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write a model for other runtimes, and measure how each agrees with PyTorch."""
+    _run("export", config, {"model": model, "manifest": manifest, "out": out, "to": to}, overrides)
 
 
 @app.command()

@@ -132,6 +132,10 @@ class PackageError(ResdxError):
     """A model package is damaged, edited or from an incompatible version."""
 
 
+class EngineError(ResdxError):
+    """An engine cannot run here: its library is missing, or its files are not those that were exported and measured."""
+
+
 class DiskFull(ResdxError):  # noqa: N818 - a state of the machine, not of the run
     """A file cannot be written for want of space: a full disk, a quota, or a limit on the size of files."""
 

@@ -1,6 +1,7 @@
 """What the machine has that a process may use."""
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,27 @@ WORKERS_SHARE = 0.8
 
 SMALLEST_SHARE = 1024**3
 """A worker may take this much in any case: less would refuse ordinary volumes."""
+
+
+PROCESSOR = Path("/proc/cpuinfo")
+
+ARITHMETIC = frozenset(
+    {"avx2", "fma", "avx_vnni", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_bf16", "amx_int8"}
+    | {"asimd", "asimddp", "asimdhp", "bf16", "i8mm", "sve", "sve2"}
+)
+"""Flags of /proc/cpuinfo that tell in which instructions a network is computed, and so how its results are rounded."""
+
+
+def processor() -> tuple[str, tuple[str, ...]]:
+    """Name of the processor as it calls itself, and which of ARITHMETIC it has, in order; none where nobody tells."""
+    try:
+        lines = PROCESSOR.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    flags = told.get("flags") or told.get("Features") or ""
+    return name, tuple(sorted(ARITHMETIC & set(flags.split())))
 
 
 def cores() -> int:

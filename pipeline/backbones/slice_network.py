@@ -94,4 +94,4 @@ class SliceNetwork(Backbone):
 
     def _volumes(self, maps: Tensor, x: Tensor) -> Tensor:
         """Put the maps of slices back where they lay in x."""
-        return maps.reshape(len(x), x.shape[self.axis + 2], *maps.shape[1:]).movedim(1, self.axis + 2)
+        return maps.reshape(x.shape[0], x.shape[self.axis + 2], *maps.shape[1:]).movedim(1, self.axis + 2)

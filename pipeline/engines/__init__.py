@@ -1,1 +1,5 @@
-"""How a package runs. A part's ``Config.build(package)`` returns an Engine."""
+"""How a package runs.
+
+A part's ``Config`` is a :class:`pipeline.engines.settings.EngineSettings`; its ``build(package)`` returns an
+:class:`pipeline.engines.engine.Engine`.
+"""

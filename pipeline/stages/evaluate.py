@@ -14,13 +14,14 @@ from pipeline import __version__, atomic
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.openings import Opening, describe_openings, record_opening
 from pipeline.cohort.tables import load_files, load_manifest
-from pipeline.config import KindOf, Part
+from pipeline.config import KindOf
 from pipeline.domain.case import Case, Split
 from pipeline.domain.codes import Code
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.score import Report
 from pipeline.engines.engine import Engine
+from pipeline.engines.settings import EngineSettings
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, TrackingError
 from pipeline.evaluation.html import render
@@ -57,7 +58,7 @@ class Config(EvaluationSettings, WorkerSettings):
     split: Literal["train", "validation", "test", "all"] = Field(
         default="test", description="Cases to score; all takes every case, for external sets."
     )
-    engine: Annotated[Part, KindOf("pipeline.engines")] = Field(
+    engine: Annotated[EngineSettings, KindOf("pipeline.engines", default="torch")] = Field(
         default=TorchConfig(), description="What runs the network."
     )
     cache: Path | None = Field(
@@ -85,6 +86,7 @@ def run(config: Config) -> Outcome:
         manifest = load_manifest(config.manifest)
         check_findings(package.findings, manifest.findings)
         cases = cases_to_score(manifest, config.split, package.findings)
+        config = config.model_copy(update={"engine": config.engine.resolve(package)})
         looks = count_looks(config, package, manifest, cases)
         scored, logits, rejections = answer(config, package, cases, Path(scratch) / "prepared")
         atomic.write_text(config.out / "rejections.csv", rejection_table(rejections))
@@ -102,7 +104,7 @@ def run(config: Config) -> Outcome:
             manifest=manifest.digest,
             trained_on=package.cohort if manifest.digest == package.cohort else package.manifest_digest,
             split="all" if config.split == "all" else Split(config.split),
-            engine=config.engine.kind,
+            engine=config.engine.title,
             acknowledged_leaks=max(manifest.acknowledged_leaks, package.card.acknowledged_leaks),
             rejected=len(rejections),
             opened_for=len({look.model for look in looks}),
@@ -134,7 +136,7 @@ def answer(
         cases, processes=processes, timeout_seconds=config.seconds_per_case, memory_bytes=config.memory_bytes
     )
     unread = {rejection.path for rejection in refused}
-    engine: Engine = config.engine.build(package)  # type: ignore[attr-defined]
+    engine = config.engine.build(package)
     ready = [case for case in cases if case.case not in unread]
     answered, logits, odd = run_network(ready, cache, engine, package.outputs)
     return answered, logits, (*refused, *odd)

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.config import Part
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
+from pipeline.engines.settings import EngineSettings
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.scans import prepare_series
@@ -55,7 +55,7 @@ class LoadedModel:
     Parameters
     ----------
     folder : Path
-    engine : Part, optional
+    engine : EngineSettings, optional
         What runs the network, a ``Config`` of :mod:`pipeline.engines`; by default torch in float32.
     key_file : Path, optional
         Key of the pseudonyms; see :meth:`pipeline.cohort.pseudonyms.Pseudonyms.open`.
@@ -66,7 +66,7 @@ class LoadedModel:
         The package was changed.
     """
 
-    def __init__(self, folder: Path, engine: Part | None = None, key_file: Path | None = None) -> None:
+    def __init__(self, folder: Path, engine: EngineSettings | None = None, key_file: Path | None = None) -> None:
         self.package: ModelPackage = load_package(folder)
         limits = Limits(0, SECONDS_PER_CASE, None)
         self._job = Job(folder, engine or TorchConfig(), ReadOptions(), limits)

@@ -1,5 +1,6 @@
 """``resdx predict``: a model over a folder of scans, unattended; killed anywhere, the same command goes on."""
 
+import json
 import logging
 import tempfile
 from functools import partial
@@ -10,10 +11,11 @@ from pydantic import Field
 
 from pipeline import __version__
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.config import KindOf, Part
+from pipeline.config import KindOf
 from pipeline.domain.frozen import digest
 from pipeline.domain.selection import Selection
-from pipeline.engines.torch import Config as TorchConfig
+from pipeline.engines.auto import Config as AutoConfig
+from pipeline.engines.settings import EngineSettings, engine_settings
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import ModelPackage, load_package
@@ -68,8 +70,10 @@ class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
         description="Which series of a study is read. Default: the rules of the ingest that the model was trained on, "
         "which travel with it. The modality follows from the model.",
     )
-    engine: Annotated[Part, KindOf("pipeline.engines")] = Field(
-        default=TorchConfig(), description="What runs the network."
+    engine: Annotated[EngineSettings, KindOf("pipeline.engines", default="torch")] = Field(
+        default=AutoConfig(),
+        description="What runs the network. auto takes the fastest engine that `resdx export` measured to agree on "
+        "this kind of processor, else PyTorch in float32. A folder of predictions keeps to what was chosen first.",
     )
     key_file: Path | None = Field(
         default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
@@ -154,7 +158,7 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
     """Gather what stays the same from pass to pass."""
     pseudonyms = Pseudonyms.open(config.key_file, outside=config.scans)
     pseudonyms.check_map()
-    engine = config.engine
+    engine = chosen_engine(config.engine, package, ledger)
     depends_on = _depends_on(config, package, engine)
     job = Job(package.folder, engine, config.options, config.limits, config.explain)
     index = config.folder_index(pseudonyms)
@@ -174,6 +178,19 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
     )
 
 
+def chosen_engine(asked: EngineSettings, package: ModelPackage, ledger: Ledger) -> EngineSettings:
+    """Resolve what is asked for, once for a folder and a model: another engine gives other last digits.
+
+    Raises
+    ------
+    EngineError
+        An export that is asked for is absent, damaged or of another model.
+    """
+    name = f"engine {package.digest} {asked.model_dump_json()}"
+    kept = ledger.kept(name) or ledger.keep(name, asked.resolve(package).model_dump_json())
+    return engine_settings(json.loads(kept))
+
+
 def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:
     lines = [*closing_lines(config.out, passed.summary, passed.ended, passed.predicted, passed.elsewhere)]
     if config.page:
@@ -188,11 +205,11 @@ def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:
     return Outcome(tuple(lines), EXIT_OK if is_whole else EXIT_SOME_REJECTED)
 
 
-def _depends_on(config: Config, package: ModelPackage, engine: Part) -> dict[str, object]:
+def _depends_on(config: Config, package: ModelPackage, engine: EngineSettings) -> dict[str, object]:
     """Name what an outcome depends on beside the scan; another version may read a scan that this one refuses."""
     return {
         "model": package.digest,
-        "engine": engine.model_dump(mode="json"),
+        "engine": engine.model_dump(mode="json", exclude={"exported"}),  # wherever it lies, its seal names it
         "read": config.read.model_dump(mode="json", exclude=LIMITS),
         "outputs": config.model_dump(mode="json", include={"pictures": True, "explain": True, "dicom": OBJECTS}),
         "resdx": __version__,

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Part
 from pipeline.domain.codes import Code
 from pipeline.domain.prediction import Prediction
 from pipeline.engines.engine import Engine
 from pipeline.engines.inference import predict_prepared
+from pipeline.engines.settings import EngineSettings
 from pipeline.errors import RejectedInput
 from pipeline.explanations.answers import explain
 from pipeline.explanations.explainer import Explainer
@@ -51,7 +51,7 @@ class Job:
     ----------
     package : Path
         The model.
-    engine : Part
+    engine : EngineSettings
         What runs it; a choice that is made, never ``auto``.
     options : ReadOptions
         How scans are read.
@@ -60,7 +60,7 @@ class Job:
     """
 
     package: Path
-    engine: Part
+    engine: EngineSettings
     options: ReadOptions
     limits: Limits
     explain: ExplainSettings = NO_HEATMAPS
@@ -112,7 +112,7 @@ class Predictor:
         """
         method = job.explain.method
         explainer = None if method is None else method.build(package)
-        return cls(package, job.engine.build(package), job.explain, explainer)  # type: ignore[attr-defined]
+        return cls(package, job.engine.build(package), job.explain, explainer)
 
     def __call__(self, request: Request, read: Outcome[PreparedScan]) -> CaseResult:
         """Predict one prepared case, or keep why it is refused; an error that nobody foresaw costs this case alone.

@@ -37,7 +37,7 @@ def write_page(
         findings=package.findings,
         counts=ended.counts,
         codes=summary.codes,
-        engine={key: value for key, value in summary.engine.items() if key != "exported"},  # a path says who we are
+        engine=summary.engine,
         versions=summary.versions,
         started=summary.started,
         cases=cases,

@@ -11,10 +11,10 @@ from pathlib import Path
 from pipeline import atomic
 from pipeline.cohort.accounting import Account, RefusedSeries, files_by_code
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.config import Part
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series
+from pipeline.engines.settings import EngineSettings
 from pipeline.errors import RejectedInput, ScansGone
 from pipeline.ledger import CaseOutcome, Ledger
 from pipeline.package.package import ModelPackage
@@ -49,7 +49,7 @@ class Batch:
 
     out: Path
     package: ModelPackage
-    engine: Part
+    engine: EngineSettings
     select: Selection | None
     retry: Retry
     depends_on: dict[str, object]
@@ -157,7 +157,7 @@ def write_results(
         **ended.counts.model_dump(),
         superseded=len(superseded),
         model=batch.package.digest,
-        engine=batch.engine.model_dump(mode="json"),
+        engine=batch.engine.model_dump(mode="json", exclude={"exported"}),
         decisions={finding.name: decisions(finding, predictions) for finding in findings},
         scope=_verdicts(predictions),
         codes=files_by_code(ended),

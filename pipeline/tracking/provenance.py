@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pipeline
 
-PACKAGES = ("torch", "monai", "pytorch-lightning", "mlflow", "numpy", "pydicom", "nibabel", "scikit-learn")
+PACKAGES = (
+    *("torch", "monai", "pytorch-lightning", "mlflow", "numpy", "pydicom", "nibabel", "scikit-learn"),
+    *("openvino", "onnxruntime"),
+)
 """Distributions that a result may depend on."""
 
 SOURCES = (".py", ".jinja")

@@ -271,3 +271,14 @@ def test_a_member_of_folds_is_no_stranger_to_the_cohort_it_was_dealt_from(
     assert not report_in(tmp_path / "out").external
     learned = any(line.startswith("WARNING: The model was trained on these cases") for line in outcome.lines)
     assert learned == (split == "validation")
+
+
+def test_the_report_names_the_engine_that_answered_and_not_the_question(
+    training: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run(config(training, tmp_path / "a", engine={"kind": "auto", "threads": 1}))
+    assert report_in(tmp_path / "a").engine == "torch"
+    assert "`resdx export` measures" in caplog.text
+    run(config(training, tmp_path / "b", engine={"precision": "bf16", "device": "cpu"}))
+    assert report_in(tmp_path / "b").engine == "torch bf16"

@@ -4,14 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config import AsText, Part
+from pipeline.config import AsText
+from pipeline.engines.settings import EngineSettings
 
 if TYPE_CHECKING:
     from pipeline.engines.engine import Engine
     from pipeline.package.package import ModelPackage
 
 
-class Config(Part):
+class Config(EngineSettings):
     """Settings of the PyTorch engine."""
 
     kind: Literal["torch"] = "torch"
@@ -20,7 +21,8 @@ class Config(Part):
     )
     precision: Annotated[Literal["32", "bf16"], AsText] = Field(
         default="32",
-        description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit.",
+        description="32 is the reference; bf16 is faster on some machines, its logits differ in the third digit; "
+        "kernels that are wrong are found when it is built.",
     )
     threads: int = Field(
         default=0, ge=0, description="CPU threads; 0 leaves PyTorch's own choice. Equal threads give equal bits."
@@ -33,6 +35,8 @@ class Config(Part):
         ------
         ConfigError
             If CUDA is asked for and there is none.
+        EngineError
+            If bf16 gives wrong answers on this machine.
         """
         from pipeline.engines.torch.eager import TorchEngine
 

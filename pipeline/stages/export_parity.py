@@ -1,0 +1,120 @@
+"""Every engine of an export against PyTorch in float32, on every validation case, in turns."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+import pipeline
+from pipeline.engines.agreement import Judge, run_in_turns
+from pipeline.engines.engine import Engine
+from pipeline.engines.exports import PARITY
+from pipeline.engines.parity import ParityReport, ParityRow
+from pipeline.engines.settings import engine_settings
+from pipeline.errors import EngineError
+from pipeline.package.package import ModelPackage
+from pipeline.progress import track
+from pipeline.stages.export_content import Prepared, Written
+
+LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "openvino": ("openvino",),
+    "onnx": ("onnxruntime",),
+}
+"""Distributions that compute an engine's answers."""
+
+CONVERTERS = ("onnx", "nncf", "numpy")
+
+
+def measure(
+    package: ModelPackage,
+    prepared: Prepared,
+    written: Written,
+    draft: ParityReport,
+    folder: Path,
+    *,
+    threads: int,
+) -> tuple[ParityRow, ...]:
+    """Build every engine from the files as they are written and compare it with the reference.
+
+    Parameters
+    ----------
+    draft : ParityReport
+        Without rows. It lies in `folder` while engines are built, which verify their files by it.
+    """
+    (folder / PARITY).write_text(draft.sealed().model_dump_json(), encoding="utf-8")
+    engines: list[Engine] = []
+    kept: list[dict[str, JsonValue]] = []
+    failed: list[ParityRow] = []
+    for fields in candidates(written):
+        exported = {} if fields["kind"] == "torch" else {"exported": str(folder)}
+        try:
+            engine = engine_settings({**fields, "threads": threads, **exported}).build(package)
+        except EngineError as error:
+            failed.append(_row(fields, largest=1.0, most=1.0, seconds=0.0, failure=error.message))
+            continue
+        engines.append(engine)
+        kept.append(fields)
+    cases = track(prepared.cases, "compare engines", len(prepared.cases))
+    logits, seconds = run_in_turns(engines, (prepared.image(case) for case in cases))
+    judge = Judge(package, prepared.cases, prepared.reference)
+    rows = [
+        _compared(fields, judge, answers, median, written)
+        for fields, answers, median in zip(kept, logits, seconds, strict=True)
+    ]
+    if written.int8_failure:
+        fields = {"kind": "openvino", "precision": "int8"}
+        failed.append(_row(fields, largest=1.0, most=1.0, seconds=0.0, failure=written.int8_failure))
+    return (*rows, *failed)
+
+
+def candidates(written: Written) -> list[dict[str, JsonValue]]:
+    """List the settings of every engine that is measured, PyTorch in float32 first."""
+    found: list[dict[str, JsonValue]] = [
+        {"kind": "torch", "precision": precision, "device": device}
+        for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]
+        for precision in ("32", "bf16")
+    ]
+    if "openvino" in written.formats:
+        precisions = ("32", "bf16", "int8") if written.int8 else ("32", "bf16")
+        found += [{"kind": "openvino", "precision": precision} for precision in precisions]
+    if "onnx" in written.formats:
+        found.append({"kind": "onnx"})
+    return found
+
+
+def _compared(
+    fields: dict[str, JsonValue], judge: Judge, logits: NDArray[np.float32], seconds: float, written: Written
+) -> ParityRow:
+    agreement = judge.compare(logits)
+    return _row(
+        fields,
+        largest=agreement.largest,
+        most=agreement.most,
+        auroc_change=agreement.auroc_change,
+        flipped=agreement.flipped,
+        not_finite=agreement.not_finite,
+        seconds=seconds,
+        note=written.note if fields.get("precision") == "int8" else "",
+    )
+
+
+def _row(fields: dict[str, JsonValue], **measured: object) -> ParityRow:
+    versions = versions_of(LIBRARIES[str(fields["kind"])])
+    row = {"engine": fields, "precision": fields.get("precision", "32"), "versions": versions, **measured}
+    return ParityRow.model_validate(row)
+
+
+def versions_of(names: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of distributions; without names, of all that an export rests on."""
+    found = {} if names else {"resdx": pipeline.__version__}
+    for name in names or (*(name for group in LIBRARIES.values() for name in group), *CONVERTERS):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
