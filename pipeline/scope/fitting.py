@@ -1,0 +1,212 @@
+"""Fit a reference to training scans, with limits from scans that were held out.
+
+Everything but the features is measured on images, so that scans of the training split count as held out where a
+reference was fitted without them: they are dealt into :data:`FOLDS` folds, no patient into two. The network has seen the
+training split, and features of scans that a network was trained on lie closer together than those of others; their
+limits therefore rest on the validation split alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.domain.frozen import digest
+from pipeline.domain.scope import Detector, Limit, ScopeReference
+from pipeline.preprocessing.appearance import Appearance
+from pipeline.scope.gate import Gate, Scan, fingerprint, ranges_of
+from pipeline.scope.inversion import fit_inversion, vector
+from pipeline.scope.limits import REFUSED_BY_FEATURES, joint_limits, limit_of
+from pipeline.scope.orientations import TOLD, all_turns, fit_orientation, margins_of, orientation_of, words
+from pipeline.scope.spaces import fit_space
+
+FOLDS = 5
+FEWEST = 20
+"""Training scans below which nothing is fitted: they do not show what is usual."""
+
+FEWEST_FEATURES = 10
+"""Validation scans below which features are not compared."""
+
+MULTIPLES = {Detector.ORIENTATION: 3, Detector.INVERSION: 3}
+"""Detectors of errors that are known beforehand get the larger part of what may be refused."""
+
+NAMED = 0.9
+"""Share of the training scans that must name a body part for it to be compared."""
+
+AXES = {2: ("columns", "rows"), 3: ("left-right", "front-back", "up-down")}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One case to fit to.
+
+    Attributes
+    ----------
+    patient : str
+        Pseudonym; decides the fold.
+    negative : Appearance
+        Of its image turned over.
+    """
+
+    patient: str
+    scan: Scan
+    negative: Appearance
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Scores of one case by what was fitted without it, of its negative, and its margins of all turns."""
+
+    scores: dict[Detector, float]
+    other_header: bool
+    negative: float
+    margins: NDArray[np.float64]
+
+
+def fit_reference(training: Sequence[Sample], validation: Sequence[Sample]) -> ScopeReference | None:
+    """Fit a reference; None where there are fewer than :data:`FEWEST` training cases.
+
+    Parameters
+    ----------
+    training, validation : sequence of Sample
+        No patient in both. Without validation cases features are not compared, and the limits of all else rest on the
+        folds.
+    """
+    if len({sample.patient for sample in training}) < FEWEST:
+        return None
+    held_out = [*_across_folds(training)]
+    draft = _fit(training)
+    weights = fit_orientation(_layouts(training))
+    held_out += [*_held_out(draft, weights, validation)]
+    orientation = orientation_of(weights, np.stack([one.margins for one in held_out]))
+    draft = draft.model_copy(update={"orientation": orientation})
+    has_features = len(validation) >= FEWEST_FEATURES and all(one.scan.features is not None for one in training)
+    if not has_features:
+        draft = draft.model_copy(update={"features": None})
+    reference = _with_limits(draft, held_out, validation)
+    return _with_shares(reference, held_out, validation)
+
+
+def _fit(training: Sequence[Sample]) -> ScopeReference:
+    """All but orientation, limits and shares."""
+    scans = [sample.scan for sample in training]
+    facts = [scan.facts for scan in scans]
+    features = [scan.features for scan in scans if scan.features is not None]
+    parts = [one.body_part for one in facts if one.body_part]
+    return ScopeReference(
+        modality=facts[0].modality,
+        unit=facts[0].unit,
+        body_parts=tuple(sorted(set(parts))) if len(parts) >= NAMED * len(facts) else (),
+        ranges=ranges_of(facts),
+        intensity=fit_space(np.stack([fingerprint(one) for one in facts])),
+        texture=fit_space(np.stack([scan.look.texture for scan in scans])),
+        layout=fit_space(_layouts(training).reshape(len(scans), -1)),
+        features=fit_space(np.stack(features).astype(np.float64)) if len(features) == len(scans) else None,
+        orientation=None,
+        inversion=fit_inversion(
+            np.stack([vector(scan.look) for scan in scans]), np.stack([vector(sample.negative) for sample in training])
+        ),
+        limits=(),
+        cases=len(training),
+        validation=0,
+        validation_refused=0,
+        held_out=0,
+        held_out_refused=0,
+    )
+
+
+def _layouts(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    return np.stack([sample.scan.look.layout for sample in samples])
+
+
+def _across_folds(training: Sequence[Sample]) -> Iterator[HeldOut]:
+    """Yield each training case as held out, without its features."""
+    fold_of = {sample.patient: int(digest(sample.patient)[:8], 16) for sample in training}
+    ranked = {patient: rank % FOLDS for rank, patient in enumerate(sorted(fold_of, key=lambda name: fold_of[name]))}
+    for fold in range(FOLDS):
+        others = [_without_features(sample) for sample in training if ranked[sample.patient] != fold]
+        own = [_without_features(sample) for sample in training if ranked[sample.patient] == fold]
+        yield from _held_out(_fit(others), fit_orientation(_layouts(others)), own)
+
+
+def _without_features(sample: Sample) -> Sample:
+    return Sample(sample.patient, Scan(sample.scan.facts, sample.scan.look), sample.negative)
+
+
+def _held_out(draft: ScopeReference, weights: NDArray[np.float64], samples: Sequence[Sample]) -> Iterator[HeldOut]:
+    gate = Gate(draft)
+    for sample in samples:
+        turned_over = Scan(sample.scan.facts, sample.negative)
+        yield HeldOut(
+            scores=gate.scores(sample.scan),
+            other_header=gate.has_other_header(sample.scan.facts),
+            negative=gate.scores(turned_over)[Detector.INVERSION],
+            margins=margins_of(weights, sample.scan.look.layout[np.newaxis])[0],
+        )
+
+
+def _told(reference: ScopeReference) -> NDArray[np.bool_]:
+    """Which of all turns can be told."""
+    assert reference.orientation is not None
+    return np.array([turn.told >= TOLD for turn in reference.orientation.turns])
+
+
+def _scores_of(reference: ScopeReference, one: HeldOut) -> dict[Detector, float]:
+    """Scores of a held-out case, with orientation by the turns that can be told."""
+    told = _told(reference)
+    return one.scores | ({Detector.ORIENTATION: float(one.margins[told].max())} if told.any() else {})
+
+
+def _with_limits(draft: ScopeReference, held_out: Sequence[HeldOut], validation: Sequence[Sample]) -> ScopeReference:
+    """Limits of all detectors: those of images jointly, that of the features by itself."""
+    rows = [_scores_of(draft, one) for one in held_out]
+    scores = {name: [row[name] for row in rows] for name in Detector if all(name in row for row in rows)}
+    limits = joint_limits(scores, MULTIPLES)
+    limits[Detector.GEOMETRY] = max(limits[Detector.GEOMETRY], 1.0)
+    seen = dict.fromkeys(limits, len(held_out))
+    if draft.features is not None:
+        own = [row[Detector.FEATURES] for row in rows if Detector.FEATURES in row]
+        limits[Detector.FEATURES] = limit_of(own, REFUSED_BY_FEATURES)
+        seen[Detector.FEATURES] = len(own)
+    known = {*draft.body_parts, ""}
+    is_known = all(sample.scan.facts.body_part in known for sample in validation)
+    kept = tuple(Limit(detector=name, value=value, held_out=seen[name]) for name, value in limits.items())
+    return draft.model_copy(update={"limits": kept, "body_parts": draft.body_parts if is_known else ()})
+
+
+def _with_shares(
+    reference: ScopeReference, held_out: Sequence[HeldOut], validation: Sequence[Sample]
+) -> ScopeReference:
+    """Count what is refused among the held-out cases, and what is caught of spoiled ones."""
+    limits = {limit.detector: limit.value for limit in reference.limits}
+    rows = [_scores_of(reference, one) for one in held_out]
+    refused = [any(row[name] > limits[name] for name in row if name in limits) for row in rows]
+    told = _told(reference)
+    caught = {"negative": float(np.mean([one.negative > limits[Detector.INVERSION] for one in held_out]))}
+    assert reference.orientation is not None
+    names = AXES[reference.orientation.weights.array.ndim - 1]
+    notes: list[str] = []
+    unseen: list[str] = []
+    for (order, flips), turn, is_told in zip(all_turns(len(names)), reference.orientation.turns, told, strict=True):
+        assert (order, flips) == (turn.order, turn.flipped)
+        if not is_told:
+            unseen.append(words(order, flips, names))
+    if unseen:
+        several = f"{'; '.join(unseen[:8])}{f' and {len(unseen) - 8} more' if len(unseen) > 8 else ''}"
+        notes.append(f"Axes mistaken in these ways cannot be told in this data: {several}.")
+    if reference.features is None:
+        notes.append(
+            "The features of the network are not compared: no case was held out from all that trained it, or too few."
+        )
+    gate = Gate(reference)
+    return reference.model_copy(
+        update={
+            "validation": len(validation),
+            "validation_refused": sum(gate.refuses(sample.scan) for sample in validation),
+            "held_out": len(held_out),
+            "held_out_refused": sum(refused),
+            "caught": caught,
+            "notes": tuple(notes),
+        }
+    )
