@@ -215,13 +215,19 @@ class ScopeReference(Frozen):
     notes: tuple[str, ...] = ()
 
     @property
-    def summary(self) -> str:
-        """One line for the model card."""
-        checked = (
-            f"{self.validation_refused} of {self.validation} validation cases are refused "
-            f"({self.validation_refused / self.validation:.1%})"
-            if self.validation
-            else f"{self.held_out_refused} of {self.held_out} cases are refused when judged by references fitted "
-            f"without them ({self.held_out_refused / max(self.held_out, 1):.1%})"
+    def lines(self) -> tuple[str, ...]:
+        """What the model card says."""
+        refused, of, how = self.validation_refused, self.validation, "validation cases"
+        if not of:
+            refused, of, how = (
+                self.held_out_refused,
+                self.held_out,
+                "cases, by references that were fitted without them",
+            )
+        told = ", ".join(f"{share:.1%} of {kind}" for kind, share in self.caught.items())
+        return (
+            f"Scans are compared with {self.cases} training cases; {refused} of {of} {how}, are refused "
+            f"({refused / max(of, 1):.1%}).",
+            f"Of spoiled held-out images it catches {told}, by the detector made for them alone.",
+            *self.notes,
         )
-        return f"Scope: scans are compared with {self.cases} training cases; {checked}."

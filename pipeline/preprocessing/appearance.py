@@ -121,7 +121,7 @@ def _layout(image: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _averaged(image: NDArray[np.floating], cells: int, *, exact: bool = False) -> NDArray[np.float64]:
     """Mean over equal parts of each axis; voxels on a border count in part on either side. Never finer than it is."""
-    out = image.astype(np.float64) if image.dtype != np.float64 else image
+    out: NDArray[np.float64] = image.astype(np.float64, copy=False)
     for axis, count in enumerate(image.shape):
         parts = cells if exact else min(cells, count)
         if parts == count:

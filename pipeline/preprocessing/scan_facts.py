@@ -8,7 +8,7 @@ from pipeline.domain.volume import Volume
 from pipeline.preprocessing.thinning import thinned
 
 FACTS_VERSION = 1
-"""Raise it whenever :func:`measure_facts` would say other things of the same scan; what is kept is then measured anew."""
+"""Raise it whenever :func:`measure_facts` would say other things of the same scan; what is kept is measured anew."""
 
 VOXELS = 2**17
 """Voxels of each channel that are looked at."""
@@ -39,7 +39,7 @@ def measure_facts(volume: Volume) -> ScanFacts:
 
 
 def _values(volume: Volume) -> NDArray[np.float64]:
-    """Some of the valid voxels, flat."""
+    """Take some of the valid voxels, flat."""
     valid = volume.valid
     found: list[NDArray[np.float32]] = []
     for number, channel in enumerate(volume.voxels):

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.plan import Plan
+from pipeline.domain.scope import ScanFacts
 from pipeline.domain.series import Series
+from pipeline.preprocessing.appearance import Appearance, appearance
+from pipeline.preprocessing.scan_facts import measure_facts
 from pipeline.preprocessing.transforms import prepare
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.stacking import read_slots
@@ -29,11 +32,17 @@ class PreparedScan:
         Of the scan itself, in stored order: where a heatmap must lie.
     notes : tuple of str
         What a reviewer should know about how it was read.
+    facts : ScanFacts
+        What was measured on it as it was read.
+    look : Appearance
+        Of the image.
     """
 
     image: NDArray[np.float32]
     geometry: Geometry
     notes: tuple[str, ...]
+    facts: ScanFacts
+    look: Appearance
 
 
 def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOptions) -> PreparedScan:
@@ -50,4 +59,5 @@ def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOpti
         See :func:`pipeline.readers.stacking.read_slots` and :func:`pipeline.preprocessing.transforms.prepare`.
     """
     volume = read_slots(slots, options)
-    return PreparedScan(prepare(volume, plan), volume.geometry, volume.notes)
+    image = prepare(volume, plan)
+    return PreparedScan(image, volume.geometry, volume.notes, measure_facts(volume), appearance(image))

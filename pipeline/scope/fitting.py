@@ -1,12 +1,12 @@
 """Fit a reference to training scans, with limits from scans that were held out.
 
 Everything but the features is measured on images, so that scans of the training split count as held out where a
-reference was fitted without them: they are dealt into :data:`FOLDS` folds, no patient into two. The network has seen the
-training split, and features of scans that a network was trained on lie closer together than those of others; their
-limits therefore rest on the validation split alone.
+reference was fitted without them: they are dealt into :data:`FOLDS` folds, no patient into two. The network has seen
+the training split, and features of scans that a network was trained on lie closer together than those of others; their
+limit therefore rests on the validation split alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,16 @@ from pipeline.preprocessing.appearance import Appearance
 from pipeline.scope.gate import Gate, Scan, fingerprint, ranges_of
 from pipeline.scope.inversion import fit_inversion, vector
 from pipeline.scope.limits import REFUSED_BY_FEATURES, joint_limits, limit_of
-from pipeline.scope.orientations import TOLD, all_turns, fit_orientation, margins_of, orientation_of, words
+from pipeline.scope.orientations import (
+    TOLD,
+    after,
+    all_turns,
+    fit_orientation,
+    margins_of,
+    orientation_of,
+    place_of,
+    words,
+)
 from pipeline.scope.spaces import fit_space
 
 FOLDS = 5
@@ -81,8 +90,7 @@ def fit_reference(training: Sequence[Sample], validation: Sequence[Sample]) -> S
     held_out += [*_held_out(draft, weights, validation)]
     orientation = orientation_of(weights, np.stack([one.margins for one in held_out]))
     draft = draft.model_copy(update={"orientation": orientation})
-    has_features = len(validation) >= FEWEST_FEATURES and all(one.scan.features is not None for one in training)
-    if not has_features:
+    if sum(one.scan.features is not None for one in validation) < FEWEST_FEATURES:
         draft = draft.model_copy(update={"features": None})
     reference = _with_limits(draft, held_out, validation)
     return _with_shares(reference, held_out, validation)
@@ -102,7 +110,7 @@ def _fit(training: Sequence[Sample]) -> ScopeReference:
         intensity=fit_space(np.stack([fingerprint(one) for one in facts])),
         texture=fit_space(np.stack([scan.look.texture for scan in scans])),
         layout=fit_space(_layouts(training).reshape(len(scans), -1)),
-        features=fit_space(np.stack(features).astype(np.float64)) if len(features) == len(scans) else None,
+        features=fit_space(np.stack(features).astype(np.float64)) if len(features) >= FEWEST else None,
         orientation=None,
         inversion=fit_inversion(
             np.stack([vector(scan.look) for scan in scans]), np.stack([vector(sample.negative) for sample in training])
@@ -182,23 +190,11 @@ def _with_shares(
     limits = {limit.detector: limit.value for limit in reference.limits}
     rows = [_scores_of(reference, one) for one in held_out]
     refused = [any(row[name] > limits[name] for name in row if name in limits) for row in rows]
+    over = limits[Detector.INVERSION]
+    caught = {"negatives": float(np.mean([one.negative > over for one in held_out]))}
     told = _told(reference)
-    caught = {"negative": float(np.mean([one.negative > limits[Detector.INVERSION] for one in held_out]))}
-    assert reference.orientation is not None
-    names = AXES[reference.orientation.weights.array.ndim - 1]
-    notes: list[str] = []
-    unseen: list[str] = []
-    for (order, flips), turn, is_told in zip(all_turns(len(names)), reference.orientation.turns, told, strict=True):
-        assert (order, flips) == (turn.order, turn.flipped)
-        if not is_told:
-            unseen.append(words(order, flips, names))
-    if unseen:
-        several = f"{'; '.join(unseen[:8])}{f' and {len(unseen) - 8} more' if len(unseen) > 8 else ''}"
-        notes.append(f"Axes mistaken in these ways cannot be told in this data: {several}.")
-    if reference.features is None:
-        notes.append(
-            "The features of the network are not compared: no case was held out from all that trained it, or too few."
-        )
+    if told.any():
+        caught["images with mistaken axes"] = float(np.mean(_turns_caught(reference, held_out, limits)))
     gate = Gate(reference)
     return reference.model_copy(
         update={
@@ -207,6 +203,40 @@ def _with_shares(
             "held_out": len(held_out),
             "held_out_refused": sum(refused),
             "caught": caught,
-            "notes": tuple(notes),
+            "notes": tuple(_notes(reference)),
         }
     )
+
+
+def _turns_caught(
+    reference: ScopeReference, held_out: Sequence[HeldOut], limits: Mapping[Detector, float]
+) -> list[float]:
+    """Of each turn that can be told, the share of held-out images, turned so, that orientation refuses."""
+    told = _told(reference)
+    turns = [turn for turn, is_told in zip(all_turns(_ndim(reference)), told, strict=True) if is_told]
+    margins = np.stack([one.margins for one in held_out])
+    shares = []
+    for turn in turns:
+        again = [place_of(after(other, turn)) for other in turns]
+        scores = np.column_stack([margins, np.zeros(len(margins))])
+        own = scores[:, place_of(turn)]
+        best = np.max([scores[:, place] for place in again], axis=0)
+        shares.append(float((best - own > limits[Detector.ORIENTATION]).mean()))
+    return shares
+
+
+def _ndim(reference: ScopeReference) -> int:
+    assert reference.orientation is not None
+    return len(reference.orientation.turns[0].order)
+
+
+def _notes(reference: ScopeReference) -> Iterator[str]:
+    """Yield what cannot be checked with these training scans."""
+    names = AXES[_ndim(reference)]
+    told = _told(reference)
+    unseen = [words(*turn, names) for turn, is_told in zip(all_turns(len(names)), told, strict=True) if not is_told]
+    if unseen:
+        more = f" and {len(unseen) - 8} more" if len(unseen) > 8 else ""
+        yield f"Axes mistaken in these ways cannot be told in this data: {'; '.join(unseen[:8])}{more}."
+    if reference.features is None:
+        yield "The network's features are not compared: too few cases were held out from all that trained it."

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.geometry import Unit
-from pipeline.domain.scope import Detector, Range, ScanFacts, ScopeReference, Space
+from pipeline.domain.scope import Detector, Range, ScanFacts, ScopeReference
 from pipeline.preprocessing.appearance import Appearance
 from pipeline.scope.inversion import inversion_scores, vector
 from pipeline.scope.orientations import Turner
@@ -68,11 +68,15 @@ class Gate:
             if name in self.limits and not value <= self.limits[name]
         }
 
+    def is_other_part(self, facts: ScanFacts) -> bool:
+        """Whether the header names a body part, and none of those that were trained on."""
+        known = self.reference.body_parts
+        return bool(known) and bool(facts.body_part) and facts.body_part not in known
+
     def has_other_header(self, facts: ScanFacts) -> bool:
         """Whether modality, unit or the named body part is none that was trained on."""
-        known = self.reference.body_parts
-        is_other_part = bool(known) and bool(facts.body_part) and facts.body_part not in known
-        return facts.modality != self.reference.modality or facts.unit is not self.reference.unit or is_other_part
+        is_other = facts.modality != self.reference.modality or facts.unit is not self.reference.unit
+        return is_other or self.is_other_part(facts)
 
     def refuses(self, scan: Scan) -> bool:
         """Whether a scan is out of scope."""
@@ -108,12 +112,14 @@ def ranges_of(facts: Sequence[ScanFacts]) -> tuple[Range, ...]:
     rows = [geometry_of(one) for one in facts]
     return tuple(
         Range(name=name, unit=unit, low=min(values), high=max(values))
-        for (name, unit, _), values in zip(rows[0], zip(*([v for *_, v in row] for row in rows), strict=True), strict=True)
+        for (name, unit, _), values in zip(
+            rows[0], zip(*([v for *_, v in row] for row in rows), strict=True), strict=True
+        )
     )
 
 
 def excesses(ranges: Sequence[Range], facts: ScanFacts) -> list[float]:
-    """Steps by which each fact lies beyond its range (negative: within); infinite for another kind of grid."""
+    """Measure by how many steps each fact lies beyond its range (negative: within); 1e6 for another kind of grid."""
     measured = {(name, unit): value for name, unit, value in geometry_of(facts)}
     found = []
     for one in ranges:

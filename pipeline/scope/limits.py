@@ -1,9 +1,9 @@
 """Limits of scores, from scans that were held out of whatever scored them.
 
-Detectors that score the same held-out scans share one allowance: each gets as limit its r-th largest held-out score (or,
-if it looks for an error of a known kind, a multiple of r), and r is the largest number with which all of them together
-refuse at most the allowance. If the held-out scans are exchangeable with those to come, the latter are refused as often
-(split conformal prediction: Vovk et al. 2005, of the joint rank; choosing r on the same scans costs little).
+Detectors that score the same held-out scans share one allowance: each gets as limit its r-th largest held-out score
+(or, if it looks for an error of a known kind, a multiple of r), and r is the largest number with which all of them
+together refuse at most the allowance. If the held-out scans are exchangeable with those to come, the latter are refused
+as often (split conformal prediction: Vovk et al. 2005, of the joint rank; choosing r on the same scans costs little).
 
 Where they are too few for any r, and for the features, whose held-out scans are fewer, the limit is the one-sided
 prediction bound of a normal distribution, mean + t(m - 1) * sd * sqrt(1 + 1 / m), at an equal part of the allowance

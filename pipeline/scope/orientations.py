@@ -1,13 +1,16 @@
 """Are the axes of an image as those of the training images are: fit a score, and find out which turns it can tell.
 
 A header that names its axes wrongly turns the image by one of the 7 symmetries of the square, or the 47 of the cube.
-The score f is linear in the coarse layout x of an image, and is learned as a conditional logit (McFadden 1974): among an
-image and all its turns, the image itself should have the highest score. What cannot be told (left and right where the
-training scans show both) is found on held-out scans and left out, so that it refuses nobody.
+The score f is linear in the coarse layout x of an image, and is learned as a conditional logit (McFadden 1974): among
+an image and all its turns, the image itself should have the highest score. What cannot be told (left and right where
+the training scans show both) is found on held-out scans and left out, so that it refuses nobody.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations, product
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +25,37 @@ TOLD = 0.9
 PENALTY = 1e-3
 """Of squared weights, for layouts of norm 1."""
 
+Number = TypeVar("Number", bound=np.generic)
 Layouts = NDArray[np.float64]
 Which = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def all_turns(ndim: int) -> list[Which]:
+@cache
+def all_turns(ndim: int) -> tuple[Which, ...]:
     """All (order, flipped) but the identity: 7 in 2D, 47 in 3D."""
     found = [
         (order, tuple(axis for axis, is_flipped in enumerate(flips) if is_flipped))
         for order in permutations(range(ndim))
         for flips in product((False, True), repeat=ndim)
     ]
-    return found[1:]
+    return tuple(found[1:])
 
 
-def turned(image: NDArray[np.float32], order: tuple[int, ...], flipped: tuple[int, ...]) -> NDArray[np.float32]:
-    """Turn an image, shape (c, *space): axis a of what comes out is axis ``order[a]``, then those `flipped` reversed."""
+def place_of(turn: Which) -> int:
+    """Place of a turn in :func:`all_turns`; -1 for the identity."""
+    order, flipped = turn
+    return -1 if order == tuple(range(len(order))) and not flipped else all_turns(len(order)).index(turn)
+
+
+def after(second: Which, first: Which) -> Which:
+    """Join two turns into the one that does the same as `first` and then `second`."""
+    order = tuple(first[0][axis] for axis in second[0])
+    flipped = tuple(axis for axis, source in enumerate(second[0]) if (axis in second[1]) is not (source in first[1]))
+    return order, flipped
+
+
+def turned(image: NDArray[Number], order: tuple[int, ...], flipped: tuple[int, ...]) -> NDArray[Number]:
+    """Turn an image, shape (c, *space): axis a of what comes out is axis ``order[a]``; then `flipped` are reversed."""
     moved = np.transpose(image, (0, *(axis + 1 for axis in order)))
     return np.flip(moved, tuple(axis + 1 for axis in flipped))
 
@@ -119,10 +137,11 @@ def margins_of(weights: Layouts, layouts: Layouts) -> Layouts:
 
 def _flat(layouts: Layouts) -> Layouts:
     flat: Layouts = layouts.reshape(len(layouts), -1)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    norms: Layouts = np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return flat / norms
 
 
-def _places(turns: list[Which], maps: int, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+def _places(turns: Sequence[Which], maps: int, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
     """Of the identity and each turn: which cell of a layout comes to each place of the turned one."""
     cells = np.arange(maps * int(np.prod(shape))).reshape(maps, *shape)
     return [cells.ravel(), *(np.ascontiguousarray(turned(cells, *turn)).ravel() for turn in turns)]
