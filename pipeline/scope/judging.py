@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.prediction import ScopeVerdict
+from pipeline.domain.prediction import FindingPrediction, ScopeVerdict
 from pipeline.domain.scope import Detector, ScanFacts, ScopeReference
 from pipeline.preprocessing.appearance import Appearance
 from pipeline.scope.fitting import AXES
 from pipeline.scope.gate import Gate, Scan, excesses, geometry_of
 from pipeline.scope.orientations import words
+from pipeline.scope.settings import ScopeSettings
 
 MOST_RANGES = 3
 """Facts of geometry that are named; one cause often moves several."""
@@ -93,3 +94,11 @@ def _turn(gate: Gate, scan: Scan) -> str:
     said = words(turn.order, turn.flipped, AXES[len(turn.order)])
     limit = gate.limits[Detector.ORIENTATION]
     return f"it would be more like the training images with {said}: margin {margins.max():.1f}, limit {limit:.1f}"
+
+
+def released(
+    findings: tuple[FindingPrediction, ...], verdict: ScopeVerdict, settings: ScopeSettings
+) -> tuple[FindingPrediction, ...]:
+    """Return the findings that may be written: none where the scan is out of scope and they are to be withheld."""
+    is_withheld = verdict is ScopeVerdict.OUT_OF_SCOPE and settings.out_of_scope == "withhold"
+    return () if is_withheld else findings

@@ -1,4 +1,4 @@
-"""Three cohorts of public data, and a package trained on each, for the measurement of the scope gate."""
+"""Cohorts of public data, and a package trained on each, for the measurement of the scope gate."""
 
 import csv
 import hashlib
@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -18,7 +19,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 OWN_SPLITS = (60, 75)
 """Percent of the names, by their digest, below which a case is for training, and for validation; the rest is test."""
 
-CT_FOLDERS = ("AbdomenCT", "ChestCT", "HeadCT")
+CT_FOLDERS = ("AbdomenCT", "ChestCT")
 A_FOLDER = 500
 """Pictures taken of each folder of MedNIST."""
 
@@ -53,8 +54,9 @@ class Cohort:
 COHORTS = (
     Cohort("hippocampus", "hippocampus, MR crops (3D)", "hippocampus", ("training.epochs=15",)),
     Cohort("breast", "breast ultrasound, BreastMNIST (2D)", "breast2d", ("folds=0", "training.epochs=20")),
-    Cohort("ct", "CT slices of three parts of the body, MedNIST (2D)", "mednist2d", ("training.epochs=4",)),
+    Cohort("ct", "CT slices of chest and abdomen, MedNIST (2D)", "mednist2d", ("training.epochs=6",)),
     Cohort("folds", "breast ultrasound, an ensemble of folds", "breast2d", ("folds=4", "training.epochs=12")),
+    Cohort("retina", "fundus photographs, RetinaMNIST (2D, colour)", "retina2d", ("folds=0", "training.epochs=8")),
 )
 
 
@@ -96,7 +98,13 @@ def ingest_hippocampus(folder: Path, data: Path, manifest: Path) -> None:
 
 def ingest_ct(folder: Path, data: Path, manifest: Path) -> None:
     """Label: which part of the body a CT slice shows, as its folder says."""
-    _ingest(folder, data / "mednist", manifest, list(_ct_rows(data / "mednist")), ("part", "kind: multiclass"))
+    _ingest(
+        folder,
+        data / "mednist",
+        manifest,
+        list(_ct_rows(data / "mednist")),
+        ("part", "kind: binary, positive: AbdomenCT"),
+    )
 
 
 def _ct_rows(pictures: Path) -> Iterator[tuple[str, str, str, str]]:
@@ -106,16 +114,22 @@ def _ct_rows(pictures: Path) -> Iterator[tuple[str, str, str, str]]:
             yield relative, split_of(relative), "CT", name
 
 
-def ingest_breast(folder: Path, data: Path, manifest: Path) -> None:
-    """Keep the official split of BreastMNIST."""
+def ingest_medmnist(name: str, folder: Path, data: Path, manifest: Path) -> None:
+    """Keep the official split of a set of MedMNIST."""
     scans = folder / "import"
     if not scans.exists():
-        import_medmnist.run(import_medmnist.Config(file=data / "medmnist" / "breastmnist.npz", out=scans))
+        import_medmnist.run(import_medmnist.Config(file=data / "medmnist" / f"{name}.npz", out=scans))
     given = [f"scans={scans / 'scans'}", f"out={manifest}", f"labels.file={scans / 'labels.csv'}"]
     ingest.run(ingest.Config.load(scans / "ingest.yaml", given))
 
 
-INGESTS = {"hippocampus": ingest_hippocampus, "breast": ingest_breast, "ct": ingest_ct, "folds": ingest_breast}
+INGESTS = {
+    "hippocampus": ingest_hippocampus,
+    "breast": partial(ingest_medmnist, "breastmnist"),
+    "ct": ingest_ct,
+    "folds": partial(ingest_medmnist, "breastmnist"),
+    "retina": partial(ingest_medmnist, "retinamnist"),
+}
 
 
 def _ingest(
