@@ -2,8 +2,8 @@
 
 Everything but the features is measured on images, so that scans of the training split count as held out where a
 reference was fitted without them: they are dealt into :data:`FOLDS` folds, no patient into two. The network has seen
-the training split, and features of scans that a network was trained on lie closer together than those of others; their
-limit therefore rests on the validation split alone.
+the training split, and features of scans that a network was trained on lie closer together than those of others: their
+limit rests on the validation split, and the training split only says how far the rarest scores lie from the middle.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from pipeline.domain.scope import Detector, Limit, ScopeReference
 from pipeline.preprocessing.appearance import Appearance
 from pipeline.scope.gate import Gate, Scan, fingerprint, ranges_of
 from pipeline.scope.inversion import fit_inversion, vector
-from pipeline.scope.limits import REFUSED_BY_FEATURES, joint_limits, limit_of
+from pipeline.scope.limits import REFUSED_BY_FEATURES, joint_limits, limit_beside
 from pipeline.scope.orientations import (
     TOLD,
     after,
@@ -37,8 +37,11 @@ FEWEST = 20
 FEWEST_FEATURES = 10
 """Validation scans below which features are not compared."""
 
-MULTIPLES = {Detector.ORIENTATION: 3, Detector.INVERSION: 3}
+MULTIPLES = {Detector.ORIENTATION: 6, Detector.INVERSION: 3}
 """Detectors of errors that are known beforehand get the larger part of what may be refused."""
+
+NEGLIGIBLE = 0.01
+"""Difference of intensities, texture and layout that means nothing: they have no unit, and are about 1."""
 
 NAMED = 0.9
 """Share of the training scans that must name a body part for it to be compared."""
@@ -65,10 +68,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Scores of one case by what was fitted without it, of its negative, and its margins of all turns."""
+    """Scores of one case by what was fitted without it, of its negative, and its margins of all turns.
+
+    Attributes
+    ----------
+    seen : float or None
+        Score of its features where the network was trained on it; it then stands not among `scores`.
+    """
 
     scores: dict[Detector, float]
-    other_header: bool
+    seen: float | None
     negative: float
     margins: NDArray[np.float64]
 
@@ -107,9 +116,9 @@ def _fit(training: Sequence[Sample]) -> ScopeReference:
         unit=facts[0].unit,
         body_parts=tuple(sorted(set(parts))) if len(parts) >= NAMED * len(facts) else (),
         ranges=ranges_of(facts),
-        intensity=fit_space(np.stack([fingerprint(one) for one in facts])),
-        texture=fit_space(np.stack([scan.look.texture for scan in scans])),
-        layout=fit_space(_layouts(training).reshape(len(scans), -1)),
+        intensity=fit_space(np.stack([fingerprint(one) for one in facts]), NEGLIGIBLE),
+        texture=fit_space(np.stack([scan.look.texture for scan in scans]), NEGLIGIBLE),
+        layout=fit_space(_layouts(training).reshape(len(scans), -1), NEGLIGIBLE),
         features=fit_space(np.stack(features).astype(np.float64)) if len(features) >= FEWEST else None,
         orientation=None,
         inversion=fit_inversion(
@@ -129,26 +138,25 @@ def _layouts(samples: Sequence[Sample]) -> NDArray[np.float64]:
 
 
 def _across_folds(training: Sequence[Sample]) -> Iterator[HeldOut]:
-    """Yield each training case as held out, without its features."""
+    """Yield each training case as held out; the network has seen it all the same."""
     fold_of = {sample.patient: int(digest(sample.patient)[:8], 16) for sample in training}
     ranked = {patient: rank % FOLDS for rank, patient in enumerate(sorted(fold_of, key=lambda name: fold_of[name]))}
     for fold in range(FOLDS):
-        others = [_without_features(sample) for sample in training if ranked[sample.patient] != fold]
-        own = [_without_features(sample) for sample in training if ranked[sample.patient] == fold]
-        yield from _held_out(_fit(others), fit_orientation(_layouts(others)), own)
+        others = [sample for sample in training if ranked[sample.patient] != fold]
+        own = [sample for sample in training if ranked[sample.patient] == fold]
+        yield from _held_out(_fit(others), fit_orientation(_layouts(others)), own, seen=True)
 
 
-def _without_features(sample: Sample) -> Sample:
-    return Sample(sample.patient, Scan(sample.scan.facts, sample.scan.look), sample.negative)
-
-
-def _held_out(draft: ScopeReference, weights: NDArray[np.float64], samples: Sequence[Sample]) -> Iterator[HeldOut]:
+def _held_out(
+    draft: ScopeReference, weights: NDArray[np.float64], samples: Sequence[Sample], *, seen: bool = False
+) -> Iterator[HeldOut]:
     gate = Gate(draft)
     for sample in samples:
         turned_over = Scan(sample.scan.facts, sample.negative)
+        scores = gate.scores(sample.scan)
         yield HeldOut(
-            scores=gate.scores(sample.scan),
-            other_header=gate.has_other_header(sample.scan.facts),
+            seen=scores.pop(Detector.FEATURES, None) if seen else None,
+            scores=scores,
             negative=gate.scores(turned_over)[Detector.INVERSION],
             margins=margins_of(weights, sample.scan.look.layout[np.newaxis])[0],
         )
@@ -175,7 +183,8 @@ def _with_limits(draft: ScopeReference, held_out: Sequence[HeldOut], validation:
     seen = dict.fromkeys(limits, len(held_out))
     if draft.features is not None:
         own = [row[Detector.FEATURES] for row in rows if Detector.FEATURES in row]
-        limits[Detector.FEATURES] = limit_of(own, REFUSED_BY_FEATURES)
+        trained_on = [one.seen for one in held_out if one.seen is not None]
+        limits[Detector.FEATURES] = limit_beside(own, trained_on, REFUSED_BY_FEATURES)
         seen[Detector.FEATURES] = len(own)
     known = {*draft.body_parts, ""}
     is_known = all(sample.scan.facts.body_part in known for sample in validation)

@@ -1,14 +1,15 @@
 """Limits of scores, from scans that were held out of whatever scored them.
 
 Detectors that score the same held-out scans share one allowance: each gets as limit its r-th largest held-out score
-(or, if it looks for an error of a known kind, a multiple of r), and r is the largest number with which all of them
-together refuse at most the allowance. If the held-out scans are exchangeable with those to come, the latter are refused
-as often (split conformal prediction: Vovk et al. 2005, of the joint rank; choosing r on the same scans costs little).
+(or, if it looks for an error of a known kind, some multiple of r), and r is the largest number with which no more than
+the allowed share of held-out scans reaches any of the limits. A further scan that is exchangeable with them is then
+refused as often, for it is one of m + 1 of which each is equally likely to be the new one (conformal prediction: Vovk
+et al. 2005); detectors that refuse the same scans do not count twice.
 
-Where they are too few for any r, and for the features, whose held-out scans are fewer, the limit is the one-sided
-prediction bound of a normal distribution, mean + t(m - 1) * sd * sqrt(1 + 1 / m), at an equal part of the allowance
-each (Bonferroni), or the largest held-out score if that is higher. Distances enter as logarithms, which are near to
-normal.
+Where they are too few for any r, and for the features, whose held-out scans are fewer, the limit is at least the
+one-sided prediction bound of a normal distribution, mean + t(m - 1) * sd * sqrt(1 + 1 / m), at an equal part of the
+allowance each (Bonferroni), or the largest held-out score if that is higher. Distances enter as logarithms, which are
+near to normal.
 """
 
 import math
@@ -18,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import stats
 
-REFUSED = 0.02
+REFUSED = 0.025
 """Share of scans in scope that all detectors of images together may refuse."""
 
 REFUSED_BY_FEATURES = 0.005
@@ -41,15 +42,17 @@ def joint_limits(
     """
     names = list(scores)
     table = np.array([scores[name] for name in names], dtype=np.float64)
-    ordered = np.sort(table, axis=1)[:, ::-1]
+    order = np.argsort(-table, axis=1, kind="stable")
+    ordered = np.take_along_axis(table, order, axis=1)
+    places = np.argsort(order, axis=1, kind="stable")
     count = table.shape[1]
+    steps = max(multiples.get(name, 1) for name in names)
     best: list[float] | None = None
-    for rank in range(1, count + 1):
-        limits = [
-            float(row[min(multiples.get(name, 1) * rank, count) - 1]) for name, row in zip(names, ordered, strict=True)
-        ]
-        refused = int((table > np.array(limits)[:, np.newaxis]).any(axis=0).sum())
-        if (refused + 1) / (count + 1) > allowance:
+    for step in range(1, steps * count + 1):
+        ranks = [min(max(1, multiples.get(name, 1) * step // steps), count) for name in names]
+        limits = [float(row[rank - 1]) for row, rank in zip(ordered, ranks, strict=True)]
+        reached = int((places < np.array(ranks)[:, np.newaxis]).any(axis=0).sum())  # of equal scores, one is enough
+        if reached > allowance * (count + 1):
             break
         best = limits
     if best is None:
@@ -75,3 +78,24 @@ def limit_of(scores: Sequence[float], part: float) -> float:
     quantile = float(stats.t.ppf(1 - part, count - 1))
     bound = float(ordered.mean()) + quantile * float(ordered.std(ddof=1)) * math.sqrt(1 + 1 / count)
     return max(bound, float(ordered[-1]))
+
+
+def limit_beside(scores: Sequence[float], others: Sequence[float], part: float) -> float:
+    """Limit of few held-out scores, no lower than the shape of many other scores asks for.
+
+    A normal distribution falls off faster than the distances of features do. So the distance of the limit from the
+    median is at least what it is among `others`, scaled up where the held-out scores spread more.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        Held-out scores, at least 2.
+    others : sequence of float
+        Scores of cases that the network was trained on, which are too small as they are.
+    """
+    alone = limit_of(scores, part)
+    if len(others) < 2:
+        return alone
+    spread, usual = (float(np.subtract(*np.percentile(row, [75, 25]))) for row in (scores, others))
+    reach = limit_of(others, part) - float(np.median(others))
+    return max(alone, float(np.median(scores)) + reach * max(1.0, spread / max(usual, 1e-12)))

@@ -22,7 +22,7 @@ from pipeline.domain.scope import Numbers, Orientation, Turn
 TOLD = 0.9
 """Share of held-out images that must have a higher score than their turned image, for that turn to be looked for."""
 
-PENALTY = 1e-3
+PENALTY = 1e-4
 """Of squared weights, for layouts of norm 1."""
 
 Number = TypeVar("Number", bound=np.generic)

@@ -24,6 +24,9 @@ NEIGHBOURS = 300
 NEAREST = 3
 """Which of the nearest counts."""
 
+STILL = 0.1
+"""Smallest scale of a column, as part of the median scale."""
+
 Vectors = NDArray[np.float64]
 
 
@@ -68,10 +71,17 @@ class Measure:
         return distances
 
 
-def fit_space(vectors: Vectors, seed: int = 0) -> Space:
-    """Fit to training vectors, shape (n, d), n at least 2."""
+def fit_space(vectors: Vectors, least: float = 0.0, seed: int = 0) -> Space:
+    """Fit to training vectors, shape (n, d), n at least 2.
+
+    Parameters
+    ----------
+    least : float
+        Difference that means nothing, in the unit of the vectors. Columns that vary less in training are scaled by it,
+        and by no less than a part of what the others vary: one that never moved must not decide alone.
+    """
     mean, scale = vectors.mean(axis=0), vectors.std(axis=0)
-    scale = np.maximum(scale, np.maximum(1e-6, 1e-3 * float(np.median(scale))))
+    scale = np.maximum(scale, max(least, STILL * float(np.median(scale)), 1e-6))
     z = (vectors - mean) / scale
     count, columns = z.shape
     shrinkage = float(ledoit_wolf_shrinkage(z, assume_centered=True))
