@@ -222,11 +222,11 @@ class ScopeReference(Frozen):
             refused, of, how = (
                 self.held_out_refused,
                 self.held_out,
-                "cases, by references that were fitted without them",
+                "cases, judged by references that were fitted without them,",
             )
         told = ", ".join(f"{share:.1%} of {kind}" for kind, share in self.caught.items())
         return (
-            f"Scans are compared with {self.cases} training cases; {refused} of {of} {how}, are refused "
+            f"Scans are compared with {self.cases} training cases; {refused} of {of} {how} are refused "
             f"({refused / max(of, 1):.1%}).",
             f"Of spoiled held-out images it catches {told}, by the detector made for them alone.",
             *self.notes,

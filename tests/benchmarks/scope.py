@@ -50,7 +50,7 @@ from pipeline.scope.gate import Gate
 from pipeline.scope.judging import judge
 from pipeline.scope.orientations import turned
 
-MOST = 200
+MOST = 120
 """Scans of a kind that are judged."""
 
 CROPS = 60
@@ -285,7 +285,7 @@ ABOUT = (
     "`python tests/benchmarks/scope.py --out DIR`: packages trained by the shipped configurations with fewer epochs. "
     "The first row of each table is the untouched test split, which should be refused in less than 5%; of each other "
     "row at least 95% should be. Scans are spoiled before they are prepared, and their header stays as it was. At most "
-    "200 scans a row. Crops of one series are of one patient, so that their interval is too narrow."
+    "120 scans a row. Crops of one series are of one patient, so that their interval is too narrow."
 )
 
 
