@@ -23,6 +23,24 @@ VIEWS = (
 )
 """Defined terms of ViewPosition (PS3.3 C.8.1.2); views of mammography (PS3.16 CID 4014) and their modifiers (4015)."""
 
+BODY_PARTS = (
+    frozenset({"ABDOMEN", "ABDOMENPELVIS", "ADRENAL", "ANKLE", "AORTA", "ARM", "AXILLA", "BACK", "BLADDER"})
+    | frozenset({"BRAIN", "BREAST", "BRONCHUS", "BUTTOCK", "CALCANEUS", "CALF", "CAROTID", "CEREBELLUM"})
+    | frozenset({"CERVIX", "CHEEK", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CIRCLEOFWILLIS", "CLAVICLE"})
+    | frozenset({"COCCYX", "COLON", "CORNEA", "CORONARYARTERY", "CSPINE", "CTSPINE", "DUODENUM", "EAR"})
+    | frozenset({"ELBOW", "ESOPHAGUS", "EXTREMITY", "EYE", "EYELID", "FACE", "FEMUR", "FINGER", "FOOT"})
+    | frozenset({"GALLBLADDER", "HAND", "HEAD", "HEADNECK", "HEART", "HIP", "HUMERUS", "IAC", "ILEUM", "ILIUM"})
+    | frozenset({"JAW", "JEJUNUM", "KIDNEY", "KNEE", "LARYNX", "LEG", "LIVER", "LSPINE", "LSSPINE", "LUNG"})
+    | frozenset({"MAXILLA", "MEDIASTINUM", "MOUTH", "NECK", "NECKCHEST", "NECKCHESTABDOMEN"})
+    | frozenset({"NECKCHESTABDPELV", "NOSE", "ORBIT", "OVARY", "PANCREAS", "PAROTID", "PATELLA", "PELVIS"})
+    | frozenset({"PENIS", "PHARYNX", "PROSTATE", "RADIUS", "RADIUSULNA", "RECTUM", "RIB", "SACRUM", "SCALP"})
+    | frozenset({"SCAPULA", "SCLERA", "SCROTUM", "SHOULDER", "SKULL", "SPINE", "SPLEEN", "SSPINE", "STERNUM"})
+    | frozenset({"STOMACH", "SUBMANDIBULAR", "THIGH", "THYMUS", "THYROID", "TIBIA", "TIBIAFIBULA", "TLSPINE"})
+    | frozenset({"TMJ", "TOE", "TONGUE", "TRACHEA", "TSPINE", "ULNA", "URETER", "URETHRA", "UTERUS", "VAGINA"})
+    | frozenset({"VULVA", "WHOLEBODY", "WRIST", "ZYGOMA"})
+)
+"""Defined terms of Body Part Examined for human beings (PS3.16 Annex L)."""
+
 MEANINGS = {
     "antero-posterior": "AP",
     "postero-anterior": "PA",
@@ -59,6 +77,12 @@ DATE = re.compile(
 def known_modality(text: str) -> str:
     """Return a modality that is a defined term of an image, else an empty string."""
     return text if text in MODALITIES else ""
+
+
+def known_body_part(text: str) -> str:
+    """Return a body part that is a defined term of the standard, else an empty string."""
+    plain = "".join(character for character in text.upper() if character.isalpha())
+    return plain if plain in BODY_PARTS else ""
 
 
 def known_view(text: str) -> str:

@@ -29,6 +29,8 @@ class Volume:
         channel. A channel without any valid voxel is empty: no series fills it.
     notes : tuple of str
         What a reviewer should know about how this volume was read. No patient data.
+    body_part : str
+        BodyPartExamined (0018,0015), where the header has a defined term of the standard; else empty.
     """
 
     voxels: NDArray[np.float32]
@@ -36,6 +38,7 @@ class Volume:
     modality: str
     valid: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    body_part: str = ""
 
     def __post_init__(self) -> None:
         assert self.voxels.ndim == 4, f"voxels must be 4D (c, i, j, k), got shape {self.voxels.shape}"

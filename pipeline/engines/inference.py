@@ -10,7 +10,7 @@ from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.domain.volume import Volume
-from pipeline.engines.engine import Engine
+from pipeline.engines.engine import Answer, Engine
 from pipeline.errors import RejectedInput
 from pipeline.evaluation.operating_points import decide
 from pipeline.package.package import ModelPackage
@@ -34,11 +34,27 @@ def predict_prepared(
     image: NDArray[np.float32], package: ModelPackage, engine: Engine
 ) -> tuple[FindingPrediction, ...]:
     """Run one prepared image, shape (c, *space); see :func:`predict_volume`."""
-    logits = engine.answer(image[np.newaxis]).logits
-    if not np.isfinite(logits).all():
+    return interpret_one(run_prepared(image, engine), package)
+
+
+def run_prepared(image: NDArray[np.float32], engine: Engine) -> Answer:
+    """Run one prepared image, shape (c, *space).
+
+    Raises
+    ------
+    RejectedInput
+        NOT_FINITE if the network answers with NaN or infinity.
+    """
+    answer = engine.answer(image[np.newaxis])
+    if not (np.isfinite(answer.logits).all() and np.isfinite(answer.features).all()):
         message = "the network's output for this scan is not a finite number"
         raise RejectedInput("NOT_FINITE", message, stage="predict", remedy="Check the scan's intensities.")
-    return interpret(logits, package.findings, package.calibration, package.operating_points)[0]
+    return answer
+
+
+def interpret_one(answer: Answer, package: ModelPackage) -> tuple[FindingPrediction, ...]:
+    """Calibrate and decide the answer to one image."""
+    return interpret(answer.logits, package.findings, package.calibration, package.operating_points)[0]
 
 
 def interpret(

@@ -79,6 +79,8 @@ class ModelCard(Frozen):
         Patients, images or near copies that stand in two splits and were acknowledged.
     members : tuple of Member
         Networks of an ensemble, in the order of their weights; empty where there is one network.
+    scope : tuple of str
+        What scans are compared with, and how many in scope that refuses.
     """
 
     name: str
@@ -93,6 +95,7 @@ class ModelCard(Frozen):
     acknowledged_leaks: int = Field(default=0, ge=0)
     notes: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
+    scope: tuple[str, ...] = ()
 
     def markdown(self) -> str:
         """Render as MODEL_CARD.md."""
@@ -104,6 +107,7 @@ class ModelCard(Frozen):
             _leak_warning(self.acknowledged_leaks),
             *(_score_table(entry) for entry in self.scores),
             _section("Members", _member_lines(self.members)),
+            _section("Scope", [f"- {_plain(line)}" for line in self.scope]),
             _section("Limits", [f"- {_plain(line)}" for line in self.limits]),
             _section("Notes", [f"- {_plain(line)}" for line in self.notes]),
             _section("Made with", _made_lines(self)),

@@ -4,14 +4,22 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.domain.finding import Finding
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.plan import Plan
+from pipeline.domain.scope import ScopeReference
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.errors import PackageError
 from pipeline.networks.settings import NetworkSettings
@@ -57,6 +65,8 @@ class Content(Frozen):
         Version of the code that turned scans into network inputs; another one may give other voxels.
     tta_flips : tuple of int
         Spatial axes over whose flips the logits are averaged; see :mod:`pipeline.engines.flips`.
+    scope : ScopeReference or None
+        What scans are compared with; None: whether a scan is in scope is not checked.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -69,6 +79,7 @@ class Content(Frozen):
     manifest_digest: str
     preparation_version: int
     tta_flips: tuple[int, ...] = ()
+    scope: ScopeReference | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -82,6 +93,12 @@ class Content(Frozen):
         if any(entry.temperature <= 0 for entry in self.calibration):
             raise ValueError("calibration temperatures must be positive")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_scope(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave a reference out that is not there: packages of before there were any keep their bytes and name."""
+        content: dict[str, Any] = dump(self)
+        return content if self.scope is not None else {name: one for name, one in content.items() if name != "scope"}
 
 
 def _at_most_one_each(field: str, named: Sequence[str], findings: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from pipeline.domain.finding import Finding
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.plan import Plan
+from pipeline.domain.scope import ScopeReference
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.errors import PackageError
 from pipeline.networks.classifier import Classifier, build_classifier
@@ -100,6 +101,11 @@ class ModelPackage:
         """Spatial axes over whose flips logits are averaged."""
         return self.content.tta_flips
 
+    @property
+    def scope(self) -> ScopeReference | None:
+        """What scans are compared with, if anything."""
+        return self.content.scope
+
     @cached_property
     def outputs(self) -> int:
         """Number of logits."""
@@ -152,6 +158,7 @@ def save_package(
     manifest_digest: str,
     card: ModelCard,
     tta_flips: Sequence[int] = (),
+    scope: ScopeReference | None = None,
 ) -> ModelPackage:
     """Write a package in one step (a crash leaves the old folder or the new one) and load it again.
 
@@ -175,6 +182,7 @@ def save_package(
         manifest_digest=manifest_digest,
         preparation_version=PREPARATION_VERSION,
         tta_flips=tuple(sorted(set(tta_flips))),
+        scope=scope,
     )
     states = [classifier_state] if isinstance(classifier_state, Mapping) else list(classifier_state)
     assert states, "a package needs a network"

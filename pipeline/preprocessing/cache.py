@@ -8,6 +8,9 @@ The name of an entry is a digest over what its voxels depend on: reader, stack, 
 each series (these know whether they were read in another unit, or mended), the plan's preparation, and the versions of
 this format, of :func:`prepare`, numpy and scipy. A changed scan, plan or version is a miss, never a stale hit. Writers
 write to a temporary file and rename; as content follows from the name, any number of them may write one entry at once.
+
+Beside an entry stands what was measured on its scan as it was read (:mod:`pipeline.preprocessing.scan_facts`), so
+that no scan is read once more for it.
 """
 
 import functools
@@ -21,15 +24,18 @@ from pathlib import Path
 import numpy as np
 import scipy
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from pipeline.atomic import write_bytes
+from pipeline.atomic import write_bytes, write_text
 from pipeline.domain.case import Case
 from pipeline.domain.codes import Code
 from pipeline.domain.frozen import digest
 from pipeline.domain.plan import Plan
 from pipeline.domain.rejection import Rejection
+from pipeline.domain.scope import ScanFacts
 from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput, TrainingError
+from pipeline.preprocessing.scan_facts import FACTS_VERSION, measure_facts
 from pipeline.preprocessing.transforms import PREPARATION_VERSION, prepare
 from pipeline.progress import track
 from pipeline.workers import SECONDS_PER_CASE, imap
@@ -130,6 +136,29 @@ class PreparedCache:
         path = self._ready(case)
         return np.memmap(path, dtype=np.float32, mode="r", offset=len(self._header), shape=self.shape)
 
+    def facts(self, case: Case) -> ScanFacts:
+        """Return what was measured on the scan of a case; where an older cache lacks it, the case is read once more.
+
+        Raises
+        ------
+        TrainingError
+            It is missing and there is no way to read the case.
+        RejectedInput
+            The case cannot be read any more.
+        """
+        path = self._facts_path(case)
+        try:
+            return ScanFacts.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            if self._read is None:
+                raise _not_prepared(case) from None
+        found = measure_facts(self._read(case))
+        write_text(path, found.model_dump_json() + "\n")
+        return found
+
+    def _facts_path(self, case: Case) -> Path:
+        return self.path(case).with_suffix(f".facts{FACTS_VERSION}.json")
+
     def load_into(self, cases: Iterable[Case], out: NDArray[np.float32]) -> None:
         """Copy prepared cases into the rows of `out`, shape (n, c, *size), one read a case, without a temporary."""
         for case, row in zip(cases, out, strict=True):
@@ -155,10 +184,7 @@ class PreparedCache:
         if not known_damaged and self.looks_sound(path):
             return path
         if self._read is None:
-            raise TrainingError(
-                f"The prepared voxels of case {case.case} are missing or damaged.",
-                "Run `resdx prepare` again: it verifies every entry and makes those that are not right.",
-            )
+            raise _not_prepared(case)
         self._make(case, read=self._read)
         return path
 
@@ -188,8 +214,17 @@ class PreparedCache:
         return self._is_sound(count, bytes(head), bytes(trailer))
 
     def _make(self, case: Case, *, read: Read) -> None:
-        body = self._header + prepare(read(case), self.plan).tobytes()
+        volume = read(case)
+        body = self._header + prepare(volume, self.plan).tobytes()
+        write_text(self._facts_path(case), measure_facts(volume).model_dump_json() + "\n")
         write_bytes(self.path(case), body + _trailer(body))
+
+
+def _not_prepared(case: Case) -> TrainingError:
+    return TrainingError(
+        f"The prepared voxels of case {case.case} are missing or damaged.",
+        "Run `resdx prepare` again: it verifies every entry and makes those that are not right.",
+    )
 
 
 def _header(shape: tuple[int, ...]) -> bytes:

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.plan import Plan
+from pipeline.domain.scope import ScanFacts
 from pipeline.domain.series import Series
+from pipeline.preprocessing.appearance import Appearance, appearance
+from pipeline.preprocessing.scan_facts import measure_facts
 from pipeline.preprocessing.transforms import prepare
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.stacking import read_slots
@@ -30,6 +33,10 @@ class PreparedScan:
         Of the scan itself, in stored order: where a heatmap must lie.
     notes : tuple of str
         What a reviewer should know about how it was read.
+    facts : ScanFacts
+        What was measured on it as it was read.
+    look : Appearance
+        Of the image.
     seconds : float
         How long reading and preparing took.
     """
@@ -37,6 +44,8 @@ class PreparedScan:
     image: NDArray[np.float32]
     geometry: Geometry
     notes: tuple[str, ...]
+    facts: ScanFacts
+    look: Appearance
     seconds: float = 0.0
 
 
@@ -56,4 +65,5 @@ def prepare_series(slots: Sequence[Series | None], plan: Plan, options: ReadOpti
     began = time.perf_counter()
     volume = read_slots(slots, options)
     image = prepare(volume, plan)
-    return PreparedScan(image, volume.geometry, volume.notes, time.perf_counter() - began)
+    facts, look = measure_facts(volume), appearance(image)
+    return PreparedScan(image, volume.geometry, volume.notes, facts, look, time.perf_counter() - began)

@@ -75,7 +75,7 @@ def stack(parts: Sequence[Volume | None]) -> Volume:
         if not valid[number].any():
             raise _refuse(f"channel {number + 1} of {len(parts)} has no valid voxel on the grid of the first")
     notes = [*(note for part in present for note in part.notes), *stacking_notes([part is not None for part in parts])]
-    return Volume(voxels, grid, first.modality, valid, tuple(dict.fromkeys(notes)))
+    return Volume(voxels, grid, first.modality, valid, tuple(dict.fromkeys(notes)), first.body_part)
 
 
 def check_fit(parts: Sequence[tuple[Geometry, int] | None]) -> None:

@@ -1,1 +1,1 @@
-"""Whether a scan is like the training data."""
+"""Is this scan like the training data: fit a reference at the end of training, and judge scans by it."""

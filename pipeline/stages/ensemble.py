@@ -80,6 +80,11 @@ class Ensemble:
         return tuple(case for case in member.manifest.of(Split.VALIDATION) if case.case not in self.refused)
 
     @property
+    def training(self) -> tuple[Case, ...]:
+        """Readable cases of the training split."""
+        return tuple(case for case in self.manifest.of(Split.TRAIN) if case.case not in self.refused)
+
+    @property
     def folds(self) -> tuple[int, ...]:
         """Numbers of the folds; empty where there are none."""
         return tuple(sorted({member.fold for member in self.members if member.fold is not None}))
@@ -115,6 +120,7 @@ def pack_ensemble(
         plan=ensemble.plan,
         fingerprint=ensemble.fingerprint,
         manifest=ensemble.manifest,
+        training=cases if ensemble.folds else ensemble.training,
         validation=cases,
         tta_flips=config.tta_flips,
         seed=config.seed,

@@ -17,7 +17,9 @@ from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan
+from pipeline.domain.scope import ScopeReference
 from pipeline.domain.score import Calibration, OperatingPoint
+from pipeline.engines.engine import Answer
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.evaluation.operating_points import OperatingRule, choose
@@ -28,6 +30,7 @@ from pipeline.package.card import FindingScores, Member, ModelCard, TrainingData
 from pipeline.package.package import ModelPackage, save_package
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.progress import track
+from pipeline.stages.scope_reference import SAMPLED_FEATURES, make_reference, sampled
 from pipeline.tracking.provenance import versions
 
 Look = Callable[[NDArray[np.float32], tuple[Calibration, ...], tuple[OperatingPoint, ...]], None]
@@ -49,6 +52,8 @@ class Trained:
     ----------
     state : mapping of str to Tensor, or sequence of mappings
         Weights of the best epoch; of an ensemble those of each member.
+    training : sequence of Case
+        Prepared cases that the scope of the package is measured on.
     validation : sequence of Case
         Prepared cases of the validation split, or of all folds.
     members : tuple of Member
@@ -64,6 +69,7 @@ class Trained:
     plan: Plan
     fingerprint: Fingerprint
     manifest: Manifest
+    training: Sequence[Case]
     validation: Sequence[Case]
     tta_flips: tuple[int, ...]
     seed: int
@@ -80,7 +86,7 @@ def make_package(
     logits: NDArray[np.float32] | None = None,
     look: Look | None = None,
 ) -> ModelPackage:
-    """Calibrate on validation and write the package.
+    """Calibrate on validation, measure the scope, and write the package.
 
     Parameters
     ----------
@@ -95,10 +101,18 @@ def make_package(
     PackageError
         If a weight is not finite.
     """
+    features: dict[str, NDArray[np.float32]] = {}
+    held_out: Sequence[Case] = ()
     if logits is None:
         draft = folder.with_name(f"{folder.name}.draft")
-        logits = logits_of(_save(draft, trained, (), (), _card(trained, ())), trained.validation, cache)
+        package = _save(draft, trained, (), (), _card(trained, ()))
+        answer = answers_of(package, trained.validation, cache)
+        logits, held_out = answer.logits, trained.validation
+        features = _named(trained.validation, answer)
+        seen = sampled(trained.training, SAMPLED_FEATURES)
+        features |= _named(seen, answers_of(package, seen, cache, "compare features"))
         shutil.rmtree(draft)
+    scope = make_reference(trained.training, held_out, features, cache)
     calibration, points = calibrate(trained, logits, rule)
     if look is not None:
         look(logits, calibration, points)
@@ -118,7 +132,7 @@ def make_package(
     scores = tuple(
         FindingScores(finding=entry.finding, split=trained.scored_on, scores=entry.scores) for entry in report.findings
     )
-    return _save(folder, trained, calibration, points, _card(trained, scores))
+    return _save(folder, trained, calibration, points, _card(trained, scores, scope), scope)
 
 
 def calibrate(
@@ -140,9 +154,19 @@ def calibrate(
 
 def logits_of(package: ModelPackage, cases: Sequence[Case], cache: PreparedCache) -> NDArray[np.float32]:
     """Logits (cases, outputs) of prepared cases, by the engine that is the reference."""
+    return answers_of(package, cases, cache).logits
+
+
+def answers_of(package: ModelPackage, cases: Sequence[Case], cache: PreparedCache, doing: str = "validate") -> Answer:
+    """Logits and features of prepared cases, at least one, by the engine that is the reference."""
     engine = TorchConfig().build(package)
-    images = (np.asarray(cache.load(case))[np.newaxis] for case in track(cases, "validate", len(cases)))
-    return np.concatenate([engine.answer(image).logits for image in images])
+    images = (np.asarray(cache.load(case))[np.newaxis] for case in track(cases, doing, len(cases)))
+    answers = [engine.answer(image) for image in images]
+    return Answer(*(np.concatenate(rows) for rows in zip(*answers, strict=True)))
+
+
+def _named(cases: Sequence[Case], answer: Answer) -> dict[str, NDArray[np.float32]]:
+    return {case.case: row for case, row in zip(cases, answer.features, strict=True)}
 
 
 def _save(
@@ -151,6 +175,7 @@ def _save(
     calibration: Sequence[Calibration],
     points: Sequence[OperatingPoint],
     card: ModelCard,
+    scope: ScopeReference | None = None,
 ) -> ModelPackage:
     return save_package(
         folder,
@@ -164,10 +189,11 @@ def _save(
         manifest_digest=trained.manifest.digest,
         card=card,
         tta_flips=trained.tta_flips,
+        scope=scope,
     )
 
 
-def _card(trained: Trained, scores: tuple[FindingScores, ...]) -> ModelCard:
+def _card(trained: Trained, scores: tuple[FindingScores, ...], scope: ScopeReference | None = None) -> ModelCard:
     manifest = trained.manifest
     splits = {split: manifest.of(split) for split in Split}
     data = TrainingData(
@@ -194,6 +220,7 @@ def _card(trained: Trained, scores: tuple[FindingScores, ...]) -> ModelCard:
         acknowledged_leaks=manifest.acknowledged_leaks,
         notes=trained.notes,
         members=trained.members,
+        scope=("Scans are not compared with the training cases: too few.",) if scope is None else scope.lines,
     )
 
 

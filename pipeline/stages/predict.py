@@ -23,6 +23,7 @@ from pipeline.readers.digest_memory import DigestMemory
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.walking import is_scans
+from pipeline.scope.settings import ScopeSettings
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict_answer import Job, Limits
 from pipeline.stages.predict_executors import ExecutorSettings, make_executor
@@ -79,6 +80,9 @@ class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
         default=None, description="Key of the pseudonyms. Default: $RESDX_KEY_FILE, else ~/.config/resdx/key."
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
+    scope: ScopeSettings = Field(
+        default=ScopeSettings(), description="Whether a scan is like those that the model was trained on."
+    )
     retry: bool = Field(
         default=False,
         description="Try every refused case again. By default only those are that another try may mend: TIMEOUT, "
@@ -160,7 +164,7 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
     pseudonyms.check_map()
     engine = chosen_engine(config.engine, package, ledger)
     depends_on = _depends_on(config, package, engine)
-    job = Job(package.folder, engine, config.options, config.limits, config.explain)
+    job = Job(package.folder, engine, config.options, config.limits, config.explain, config.scope)
     index = config.folder_index(pseudonyms)
     return Batch(
         out=config.out,
@@ -211,6 +215,7 @@ def _depends_on(config: Config, package: ModelPackage, engine: EngineSettings) -
         "model": package.digest,
         "engine": engine.model_dump(mode="json", exclude={"exported"}),  # wherever it lies, its seal names it
         "read": config.read.model_dump(mode="json", exclude=LIMITS),
+        "scope": config.scope.model_dump(mode="json"),
         "outputs": config.model_dump(mode="json", include={"pictures": True, "explain": True, "dicom": OBJECTS}),
         "resdx": __version__,
     }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.domain.codes import Code
 from pipeline.domain.prediction import Prediction
 from pipeline.engines.engine import Engine
-from pipeline.engines.inference import predict_prepared
+from pipeline.engines.inference import interpret_one, run_prepared
 from pipeline.engines.settings import EngineSettings
 from pipeline.errors import RejectedInput
 from pipeline.explanations.answers import explain
@@ -24,6 +24,9 @@ from pipeline.networks.shortage import free_memory, is_out_of_memory
 from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.scans import PreparedScan
 from pipeline.readers.options import ReadOptions
+from pipeline.scope.gate import Gate
+from pipeline.scope.judging import judge, released
+from pipeline.scope.settings import ScopeSettings
 from pipeline.stages.predict_requests import Request, refusal_of_case
 from pipeline.workers import Outcome, attempt, outcome_of
 
@@ -31,7 +34,7 @@ log = logging.getLogger("resdx")
 
 Heatmaps = Mapping[str, NDArray[np.float32]]
 
-NO_HEATMAPS = ExplainSettings()
+NO_HEATMAPS, CHECKED = ExplainSettings(), ScopeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Job:
         How scans are read.
     explain : ExplainSettings
         Which heatmaps are made.
+    scope : ScopeSettings
+        What becomes of a scan that is unlike the training data.
     """
 
     package: Path
@@ -64,6 +69,7 @@ class Job:
     options: ReadOptions
     limits: Limits
     explain: ExplainSettings = NO_HEATMAPS
+    scope: ScopeSettings = CHECKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,8 @@ class Predictor:
     engine: Engine
     explain: ExplainSettings = NO_HEATMAPS
     explainer: Explainer | None = None
+    scope: ScopeSettings = CHECKED
+    gate: Gate | None = None
 
     @classmethod
     def of(cls, package: ModelPackage, job: Job) -> "Predictor":
@@ -112,7 +120,8 @@ class Predictor:
         """
         method = job.explain.method
         explainer = None if method is None else method.build(package)
-        return cls(package, job.engine.build(package), job.explain, explainer)
+        gate = Gate(package.scope) if job.scope.check and package.scope is not None else None
+        return cls(package, job.engine.build(package), job.explain, explainer, job.scope, gate)
 
     def __call__(self, request: Request, read: Outcome[PreparedScan]) -> CaseResult:
         """Predict one prepared case, or keep why it is refused; an error that nobody foresaw costs this case alone.
@@ -152,13 +161,14 @@ class Predictor:
         assert read.value is not None
         scan = read.value
         try:
-            findings = predict_prepared(scan.image, self.package, self.engine)
+            answer = run_prepared(scan.image, self.engine)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             free_memory()
             message = "memory did not hold what the network makes of this scan"
             raise RejectedInput(Code.TOO_LARGE, message, stage="predict") from error
+        verdict, reasons = judge(self.gate, scan.facts, scan.look, answer.features[0])
         return Prediction(
             case=request.case,
             patient=request.patient,
@@ -166,6 +176,8 @@ class Predictor:
             series=request.name,
             digest=request.digest,
             model=self.package.digest,
-            findings=findings,
+            findings=released(interpret_one(answer, self.package), verdict, self.scope),
+            scope=verdict,
+            scope_reasons=reasons,
             notes=scan.notes,
         )

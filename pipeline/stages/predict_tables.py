@@ -11,7 +11,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.manifest import Counts
-from pipeline.domain.prediction import Prediction
+from pipeline.domain.prediction import Prediction, ScopeVerdict
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.series import Discovery
 from pipeline.ledger import CaseRefusal, Ledger
@@ -176,6 +176,8 @@ def closing_lines(out: Path, summary: Summary, ended: Account, predicted: int, e
         yield f"{summary.superseded} earlier predictions are superseded, their scans have changed: {out / SUPERSEDED}"
     if elsewhere := elsewhere - summary.superseded:
         yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."
+    if unlike := summary.scope.get(ScopeVerdict.OUT_OF_SCOPE.value):
+        yield f"{unlike} of them are unlike the scans that the model was trained on; `scope_reasons` says why."
     for name, said in summary.decisions.items():
         if said:
             counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())

@@ -257,6 +257,7 @@ def pack(
         plan=experiment.plan,
         fingerprint=experiment.fingerprint,
         manifest=experiment.manifest,
+        training=experiment.data.datasets[Split.TRAIN].cases,
         validation=experiment.data.datasets[Split.VALIDATION].cases,
         tta_flips=config.tta_flips,
         seed=config.seed,

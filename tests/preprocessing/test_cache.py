@@ -14,6 +14,7 @@ from pipeline.domain.plan import Plan, Window
 from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput, TrainingError
 from pipeline.preprocessing.cache import PreparedCache
+from pipeline.preprocessing.scan_facts import measure_facts
 from pipeline.preprocessing.transforms import prepare
 
 PLAN = Plan(
@@ -197,3 +198,19 @@ def test_moved_cache_still_serves(tmp_path: Path) -> None:
     fill(tmp_path / "a")
     shutil.move(tmp_path / "a", tmp_path / "b")
     assert PreparedCache(tmp_path / "b", PLAN).fill(CASES, must_not_read) == ()
+
+
+def test_facts_of_the_scan_stand_beside_its_voxels(tmp_path: Path) -> None:
+    fill(tmp_path)
+    case = CASES[1]
+    expected = measure_facts(read(case))
+    assert PreparedCache(tmp_path, PLAN, must_not_read).facts(case) == expected
+    (kept,) = (
+        PreparedCache(tmp_path, PLAN).path(case).parent.glob(f"{PreparedCache(tmp_path, PLAN).path(case).stem}.f*")
+    )
+    for spoil in (kept.unlink, lambda: kept.write_text(kept.read_text()[:-9])):
+        spoil()
+        with pytest.raises(TrainingError, match="missing or damaged"):
+            PreparedCache(tmp_path, PLAN).facts(case)
+        assert PreparedCache(tmp_path, PLAN, read).facts(case) == expected
+        assert PreparedCache(tmp_path, PLAN, must_not_read).facts(case) == expected

@@ -71,6 +71,10 @@ def test_package_holds_what_was_decided(trained: Path) -> None:
     assert {entry.finding for entry in package.card.scores} == {"lesion", "size"}
     assert all(score.low is not None for score in package.card.scores[0].scores if score.metric == "auroc")
     assert not (trained / "package.draft").exists()
+    assert package.scope is not None
+    assert (package.scope.cases, package.scope.validation, package.scope.modality) == (36, 18, "CT")
+    assert package.scope.features is not None and package.scope.validation_refused <= 1
+    assert package.card.scope == package.scope.lines
 
 
 def test_operating_point_fits_what_the_engine_says(trained: Path) -> None:

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
 from pipeline.domain.series import Series, SourceFile
+from pipeline.domain.terms import known_body_part
 from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.assembly import Placed, stacks_in
@@ -161,6 +162,7 @@ def _volume(series: Series, placed: Placed, filling: Filling, uptakes: Sequence[
         modality=series.modality,
         valid=mask,
         notes=(*placed.notes, *of_values, *constant_note(voxels)),
+        body_part=known_body_part(series.attributes.get("body_part", "")),
     )
 
 
@@ -184,6 +186,7 @@ def _planar(series: Series, opened: Opened) -> Volume:
             *table_notes(rescale_attributes(dataset)),
             *constant_note(voxels),
         ),
+        body_part=known_body_part(series.attributes.get("body_part", "")),
     )
 
 
