@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from phantoms.packages import make_package
 from stages.test_predict import codes, config, conserved, summary, tables, write_scan
 
+from pipeline.engines.engine import Answer
 from pipeline.engines.torch.eager import TorchEngine
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED
 from pipeline.stages.predict import run
@@ -57,15 +58,15 @@ def test_a_network_that_memory_does_not_hold_costs_its_case(
     for number in range(3):
         write_scan(scans / f"{number}.nii", number)
     left = [2]
-    real = TorchEngine._run
+    real = TorchEngine.answer
 
-    def short(self: TorchEngine, *rest: NDArray[np.float32]) -> NDArray[np.float32]:
+    def short(self: TorchEngine, images: NDArray[np.float32]) -> Answer:
         left[0] -= 1
         if left[0] == 0:
             raise error
-        return real(self, *rest)
+        return real(self, images)
 
-    monkeypatch.setattr(TorchEngine, "_run", short)
+    monkeypatch.setattr(TorchEngine, "answer", short)
     outcome = run(config(model, scans, tmp_path / "out"))
     assert outcome.exit_code == EXIT_SOME_REJECTED
     assert (
@@ -81,16 +82,16 @@ def test_an_error_that_nobody_foresaw_costs_its_case_and_is_shown_to_who_debugs(
     for number in range(2):
         write_scan(tmp_path / "scans" / f"{number}.nii", number)
     left = [1]
-    real = TorchEngine._run
+    real = TorchEngine.answer
 
-    def broken(self: TorchEngine, *rest: NDArray[np.float32]) -> NDArray[np.float32]:
+    def broken(self: TorchEngine, images: NDArray[np.float32]) -> Answer:
         left[0] -= 1
         if left[0] < 0:
-            return real(self, *rest)
+            return real(self, images)
         raise RuntimeError("shapes of Doe^Jane do not fit")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TorchEngine, "_run", broken)
+        patch.setattr(TorchEngine, "answer", broken)
         assert run(config(model, tmp_path / "scans", tmp_path / "out")).exit_code == EXIT_SOME_REJECTED
         assert list(codes(tmp_path / "out", "retry.csv").values()) == ["INTERNAL"]
         assert "Doe" not in (tmp_path / "out" / "rejections.csv").read_text()

@@ -16,6 +16,7 @@ from phantoms.predict_kills import begun, committed, predict_command
 from stages.test_predict import config, conserved, rows, summary, tables, write_scan
 
 from pipeline.domain.series import SourceFile
+from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SIGTERM, EXIT_SOME_REJECTED, RejectedInput, StoppedBySignal, UsageError
 from pipeline.stages import predict, predict_local, predict_watch
 from pipeline.stages.predict import run
@@ -263,7 +264,7 @@ def _rejected(out: Path) -> int:
 
 def test_the_model_is_loaded_once_for_all_passes(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    kind = type(predict.Config.model_fields["engine"].default)
+    kind = TorchConfig
     real = kind.build
     monkeypatch.setattr(kind, "build", lambda self, package: built.append(1) or real(self, package))
     scans = tmp_path / "scans"
