@@ -239,7 +239,8 @@ def _open_lines(config: Config) -> list[str]:
         "Open next:",
         f"  {out}/reports/unseen/report.html   how good the model is, and how sure we are",
         f"  {out}/manifests/cohort.html        what happened to every file",
-        f"  {out}/predictions/predictions.csv  one row a new patient",
+        f"  {out}/predictions/predictions.html every new patient on one page, with pictures",
+        f"  {out}/predictions/predictions.csv  the same as a table",
         f"  resdx ui {out}/runs                 the experiment in MLflow",
         "  resdx info GAP                      what a code means",
     ]
