@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from pipeline.domain.scope import Inversion, Numbers
 from pipeline.preprocessing.appearance import Appearance
@@ -20,6 +19,8 @@ def vector(look: Appearance) -> Vectors:
 
 def fit_inversion(images: Vectors, negatives: Vectors) -> Inversion:
     """Fit to vectors of training images and of their negatives, each (n, d)."""
+    from sklearn.linear_model import LogisticRegression
+
     both = np.concatenate([images, negatives])
     mean, scale = both.mean(axis=0), np.maximum(both.std(axis=0), 1e-3)
     truth = np.repeat([0, 1], [len(images), len(negatives)])

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
 
 REFUSED = 0.025
 """Share of scans in scope that all detectors of images together may refuse."""
@@ -70,6 +69,8 @@ def limit_of(scores: Sequence[float], part: float) -> float:
     part : float
         Between 0 and 1. Where it allows to refuse a held-out scan, the limit is the held-out score of that rank.
     """
+    from scipy import stats
+
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     count = len(ordered)
     rank = math.ceil((count + 1) * (1 - part) - 1e-9)

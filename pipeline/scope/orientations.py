@@ -14,8 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
 
 from pipeline.domain.scope import Numbers, Orientation, Turn
 
@@ -98,6 +96,9 @@ class Turner:
 
 def fit_orientation(layouts: Layouts) -> Layouts:
     """Fit weights, shape (maps, *cells), to training layouts, shape (n, maps, *cells)."""
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
     maps, shape = layouts.shape[1], layouts.shape[2:]
     places = _places(all_turns(len(shape)), maps, shape)
     flat = _flat(layouts)

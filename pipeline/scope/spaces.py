@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from pipeline.domain.scope import Numbers, Space
 
@@ -80,6 +79,8 @@ def fit_space(vectors: Vectors, least: float = 0.0, seed: int = 0) -> Space:
         Difference that means nothing, in the unit of the vectors. Columns that vary less in training are scaled by it,
         and by no less than a part of what the others vary: one that never moved must not decide alone.
     """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     mean, scale = vectors.mean(axis=0), vectors.std(axis=0)
     scale = np.maximum(scale, max(least, STILL * float(np.median(scale)), 1e-6))
     z = (vectors - mean) / scale

@@ -177,7 +177,7 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
         ledger=ledger,
         pseudonyms=pseudonyms,
         executor=make_executor(config, job, package),
-        outputs=CaseOutputs(config.out, package, engine.kind, config, ledger),
+        outputs=CaseOutputs(config.out, package, engine.kind, config),
         discover=partial(discover, config.scans, config.options, index=index, memory=DigestMemory()),
     )
 

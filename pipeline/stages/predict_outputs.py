@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pipeline import __version__
 from pipeline.errors import UsageError
-from pipeline.ledger import Ledger
 from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.scan_grid import onto_scan_grid, prepared_spacing
 from pipeline.preprocessing.scans import PreparedScan
@@ -56,7 +55,6 @@ class CaseOutputs:
     package: ModelPackage
     engine: str
     settings: OutputSettings
-    ledger: Ledger
 
     def __post_init__(self) -> None:
         if self.settings.dicom.captures and self.settings.explain.method is None:
@@ -72,8 +70,13 @@ class CaseOutputs:
             *([CaptureConfig().build()] if dicom.captures else []),
         )
 
-    def write(self, result: CaseResult) -> None:
+    def write(self, result: CaseResult, made: str) -> None:
         """Write all files of a case that was predicted, and remove those of an earlier answer.
+
+        Parameters
+        ----------
+        made : str
+            When the case was first predicted (ISO 8601, with a time zone), for its DICOM objects.
 
         Raises
         ------
@@ -85,7 +88,7 @@ class CaseOutputs:
         kept = set()
         if result.outcome.prediction is not None and result.scan is not None:
             kept |= set(self._heatmaps(case, result.scan, result.heatmaps))
-            kept |= set(self._objects(result, result.scan))
+            kept |= set(self._objects(result, result.scan, datetime.fromisoformat(made)))
             if self.settings.pictures:
                 save_strips(self.out / PICTURES, case, self._strips(result.scan, result.heatmaps))
         elif self.settings.pictures:
@@ -106,13 +109,12 @@ class CaseOutputs:
             write_heatmap(path, onto_scan_grid(heat, scan.geometry, self.package.plan), scan.geometry)
             yield path
 
-    def _objects(self, result: CaseResult, scan: PreparedScan) -> Iterator[Path]:
+    def _objects(self, result: CaseResult, scan: PreparedScan, made: datetime) -> Iterator[Path]:
         if not self.writers:
             return
         assert result.outcome.prediction is not None
         plan, package, method = self.package.plan, self.package, self.settings.explain.method
         spacing = prepared_spacing(scan.geometry, plan)
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
         report = CaseReport(
             prediction=result.outcome.prediction,
             findings=package.findings,
@@ -120,7 +122,7 @@ class CaseOutputs:
                 name=package.card.name, digest=package.digest, software=__version__, engine=self.engine
             ),
             sources=list(result.request.files),
-            made=datetime.fromisoformat(self.ledger.keep(f"made {result.request.key}", now)),
+            made=made,
             sheets={
                 finding: contact_sheet(scan.image, spacing, plan.ndim, heat)
                 for finding, heat in result.heatmaps.items()

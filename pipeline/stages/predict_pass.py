@@ -3,7 +3,9 @@
 import logging
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from pipeline.errors import RejectedInput, ScansGone
 from pipeline.ledger import CaseOutcome, Ledger
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
+from pipeline.stages.predict_answer import CaseResult
 from pipeline.stages.predict_executors import Executor
 from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_page import write_page
@@ -31,6 +34,9 @@ from pipeline.stages.stopping import finishing
 from pipeline.tracking.provenance import versions
 
 log = logging.getLogger("resdx")
+
+BEHIND = 3
+"""Cases whose files may still be written while the network goes on: bounds memory, and what a crash repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +210,35 @@ def check_mounted(discovery: Discovery, ledger: Ledger) -> None:
 
 
 def predict_cases(requests: Sequence[Request], batch: Batch, after: int) -> None:
-    """Predict cases, whoever else works on them, and commit one by one."""
-    for some in rounds(requests, batch.ledger, after):
-        for result in track(batch.executor.results(some), "predict cases", len(requests)):
-            asked, outcome = result.request, result.outcome
-            try:
-                batch.outputs.write(result)
-            except RejectedInput as error:
-                outcome = CaseOutcome(refusal=refusal_of_case(asked, error))
-            batch.ledger.commit(asked.key, asked.case, outcome, question=batch.question, seconds=result.seconds)
+    """Predict cases, whoever else works on them, and commit one by one.
+
+    The files of a case are written behind the back of the network, which runs the next one meanwhile.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="resdx-writing") as behind:
+        for some in rounds(requests, batch.ledger, after):
+            writing: deque[tuple[CaseResult, Future[None]]] = deque()
+            for result in track(batch.executor.results(some), "predict cases", len(requests)):
+                writing.append((result, behind.submit(batch.outputs.write, result, _moment(batch, result))))
+                while len(writing) > BEHIND:
+                    _commit(batch, *writing.popleft())
+            for one in writing:
+                _commit(batch, *one)
+
+
+def _moment(batch: Batch, result: CaseResult) -> str:
+    """When a case was first predicted: what is made again after a crash bears the same time."""
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    return batch.ledger.keep(f"made {result.request.key}", now) if batch.outputs.writers else now
+
+
+def _commit(batch: Batch, result: CaseResult, written: "Future[None]") -> None:
+    """Keep an outcome once its files are written."""
+    asked, outcome = result.request, result.outcome
+    try:
+        written.result()
+    except RejectedInput as error:
+        outcome = CaseOutcome(refusal=refusal_of_case(asked, error))
+    batch.ledger.commit(asked.key, asked.case, outcome, question=batch.question, seconds=result.seconds)
 
 
 def _verdicts(predictions: Sequence[Prediction]) -> dict[str, int]:

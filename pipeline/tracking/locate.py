@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import mlflow.artifacts
 import yaml
 
 from pipeline.errors import TrackingError
-from pipeline.tracking.client import connect, reporting
 from pipeline.tracking.settings import Store
 
 SCHEMES = ("runs:/", "models:/")
@@ -34,6 +32,10 @@ def resolve(model: str, store: Store, cache: Path) -> Path:
     """
     if not model.startswith(SCHEMES):
         return _inside(Path(model), model)
+    import mlflow.artifacts  # takes a second, which nobody waits for whose model is a folder
+
+    from pipeline.tracking.client import connect, reporting
+
     remedy = "Check the name and the tracking URI, or give the package's folder."
     with reporting(store, remedy):
         connect(store)

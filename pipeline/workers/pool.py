@@ -3,12 +3,13 @@
 import errno
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
@@ -39,6 +40,9 @@ DYING_SECONDS = 5.0
 MOST_RESTARTS = 3
 """How often an item is given to another worker because its worker ended before it began; and how often in a row a
 worker may end while it starts."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that tell libraries how many threads to take."""
 
 STARTING = -1
 """Index of no item: what a worker holds until it has started."""
@@ -149,7 +153,7 @@ class _Pool(Generic[Item, Value]):
             name="resdx-worker",
             daemon=True,
         )
-        with _importable_main():
+        with _importable_main(), _one_thread():
             process.start()
         theirs.close()
         return _Worker(process, ours, index=STARTING, deadline=time.monotonic() + START_SECONDS)
@@ -250,6 +254,24 @@ def _ending(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         return signal.Signals(-exitcode).name
     return f"exit status {exitcode}"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let libraries of linear algebra take one thread in the process that is started: there is one for each processor.
+
+    Theirs wait for each other by spinning, which takes the processors from everybody else.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _importable_main:  # noqa: N801 - used as a statement
