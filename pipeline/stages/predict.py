@@ -127,7 +127,7 @@ def run(config: Config) -> Outcome:
         package = load_package(resolve(config.model, store, Path(scratch)))
         with open_ledger(config.out / LEDGER) as ledger:
             if ledger.is_alone:
-                for path in config.out.glob(LEFT_BEHIND):
+                for path in config.out.rglob(LEFT_BEHIND):
                     path.unlink()
             return predict(config, package, ledger)
 

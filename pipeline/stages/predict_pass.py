@@ -121,8 +121,8 @@ def run_pass(batch: Batch, before: Passed | None = None) -> Passed:
     todo = outstanding(requests, batch.ledger, batch.retry)
     restless = batch.restless(found)
     later = [one for one in todo if any(file.path in restless for file in one.files)]
-    if later:
-        todo, requests = (tuple(one for one in some if one not in later) for some in (todo, requests))
+    left_out = {one.key for one in later}
+    todo, requests = (tuple(one for one in some if one.key not in left_out) for some in (todo, requests))
     discovery = without(found, [series for one in later for series in one.series], restless)
     arriving = len(found.files) - len(discovery.files)
     log.info("%d cases, %d of them to predict", len(requests), len(todo))

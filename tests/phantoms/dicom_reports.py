@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 from phantoms.dicom_enhanced import make_frames, write_enhanced
 from phantoms.dicom_objects import ultrasound_region, write_radiograph
 from phantoms.dicom_series import Identity, make_image, make_voxels, save, write_series
@@ -186,6 +187,7 @@ def withheld(report: CaseReport) -> CaseReport:
 def dciodvfy(path: Path) -> list[str]:
     """What the verifier of dicom3tools says of a file, a line each."""
     program = shutil.which("dciodvfy")
-    assert program, "dciodvfy is not installed: apt-get install dicom3tools"
+    if not program:
+        pytest.skip("dicom3tools: dciodvfy is not installed (Debian: apt-get install dicom3tools)")
     done = subprocess.run([program, str(path)], capture_output=True, text=True, errors="replace", check=False)
     return (done.stdout + done.stderr).splitlines()

@@ -493,6 +493,7 @@ def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path
     assert 0 < done < CASES
     assert not (out / "predictions.csv").exists()
     (out / ".tmp-abc.csv").write_text("half of a table")
+    (out / "pictures" / ".tmp-abc.png").write_text("half of a picture")
 
     with begun(command) as one, begun(command) as other:
         said = [process.communicate() for process in (one, other)]
@@ -500,7 +501,7 @@ def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path
     shares = [predicted_by(err) for _, err in said]
     assert sum(shares) == CASES - done
     assert committed(out) == commits(out) == CASES, "a case was predicted twice"
-    assert not list(out.glob(".tmp-*"))
+    assert not list(out.rglob(".tmp-*"))
     assert not list(out.glob("*.lock"))
 
     whole = tmp_path / "whole"

@@ -46,7 +46,7 @@ def test_fifty_kills_over_two_hundred_cases(tmp_path: Path, processes: int) -> N
     print(f"{kills} kills, cases between them: {steps}; {committed(out)} cases, {commits(out)} commits")
     assert committed(out) == commits(out) == CASES + 1
     assert tables(out) == tables(whole)
-    assert not list(out.glob(".tmp-*")) and not list(out.glob("*.lock"))
+    assert not list(out.rglob(".tmp-*")) and not list(out.glob("*.lock"))
 
 
 @pytest.mark.long
