@@ -43,7 +43,7 @@ def test_the_closing_screen_names_every_piece_of_mess(short: tuple[Path, Outcome
         (line,) = [line for line in outcome.lines if line.strip().startswith(f"{what}  ")]
         assert line.endswith(verdict), line
     named = [line.split()[0] for line in outcome.lines if line.startswith(f"  {folder}/")]
-    assert len(named) == 3 and all(Path(name).is_file() for name in named)
+    assert len(named) == 4 and all(Path(name).is_file() for name in named)
 
 
 def test_every_file_and_every_new_patient_is_accounted_for(short: tuple[Path, Outcome]) -> None:
