@@ -2,8 +2,6 @@
 
 import importlib.util
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,7 @@ ALLOWED_SKIPS = ("gpu: ", "shared_data: ")
 SKIPPED: list[tuple[str, str]] = []
 
 
-LAST = ("tests/contracts/test_engines.py", "tests/engines/", "tests/stages/test_export.py")
-"""Tests that load OpenVINO and NNCF: in one process with them, a signal was seen to end later tests by SIGSEGV."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.nodeid.startswith(LAST))
     cuda = False
     if importlib.util.find_spec("torch") and any("gpu" in item.keywords for item in items):
         import torch
@@ -57,14 +50,3 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """No test reads or writes the user's pseudonym key or tracking store."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("RESDX_KEY_FILE", str(home / "key"))
-
-
-@pytest.fixture(autouse=True)
-def no_handler_of_ended_children() -> Iterator[None]:
-    """Take back the handler that a DataLoader with workers leaves for SIGCHLD.
-
-    On a processor with AMX the end of a child, after bfloat16 in the main thread, was seen to end the whole run by
-    SIGSEGV while that handler stood; without it, it was not.
-    """
-    yield
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -145,6 +145,25 @@ def test_no_library_reports_home(tmp_path: Path) -> None:
     assert not (tmp_path / "intel").exists()
 
 
+def test_a_signal_is_handled_after_engines_have_come_and_gone(tmp_path: Path) -> None:
+    """OpenVINO's Cores that overlap leave a stack for signals that is freed: the next signal would be SIGSEGV."""
+    package = make_package(tmp_path / "package", ndim=2)
+    code = (
+        "import gc, os, signal\n"
+        "from pathlib import Path\n"
+        "from pipeline.engines.openvino import Config\n"
+        "from pipeline.package.package import load_package\n"
+        f"package = load_package(Path({str(package.folder)!r}))\n"
+        "one, other = Config().build(package), Config().build(package)\n"
+        "del one; gc.collect()\n"
+        "del other; gc.collect()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_int8_is_made_by_an_export_alone() -> None:
     with pytest.raises(ConfigError, match="resdx export"):
         OpenvinoConfig.from_mapping({"precision": "int8"})

@@ -13,7 +13,6 @@ from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
 from pipeline.engines.exports import AGAIN, member_names, read_files
 from pipeline.engines.half import check_half
-from pipeline.engines.libraries import library
 from pipeline.engines.openvino import conversion
 from pipeline.engines.parity import ParityReport, Processor
 from pipeline.errors import EngineError
@@ -87,7 +86,7 @@ def runner(model: Any, precision: str, threads: int) -> Callable[[Rows], Rows]:
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
     }
-    compiled = library("openvino", "openvino").Core().compile_model(model, "CPU", settings)
+    compiled = conversion.core().compile_model(model, "CPU", settings)
     return partial(_run, compiled.create_infer_request())
 
 

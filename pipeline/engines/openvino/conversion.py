@@ -1,6 +1,8 @@
 """From a classifier to OpenVINO's representation, and to and from its two files."""
 
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pipeline.engines.libraries import library
@@ -12,6 +14,28 @@ STEM = "openvino"
 INT8_STEM = "openvino_int8"
 
 
+def core() -> Any:
+    """Return the one Core of this process, which lives as long as it.
+
+    OpenVINO's CPU plugin sets aside a stack for signals when a Core loads it, and puts the one before back when the
+    Core goes. Of two Cores that overlap, the last puts back a stack that is freed already, and the next signal to which
+    Python has a handler (SIGTERM, SIGINT, a child's end) ends the process by SIGSEGV (seen with openvino 2026.4.1).
+
+    Raises
+    ------
+    EngineError
+        If OpenVINO is not installed.
+    """
+    return _core(library("openvino", "openvino"))
+
+
+@cache
+def _core(openvino: ModuleType) -> Any:
+    found = openvino.Core()
+    found.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin, before anybody else's Core does
+    return found
+
+
 def convert(classifier: Classifier, package: ModelPackage) -> Any:
     """Convert a fresh classifier, in place, to an ``openvino.Model``; the number of images stays open.
 
@@ -20,8 +44,7 @@ def convert(classifier: Classifier, package: ModelPackage) -> Any:
     EngineError
         If OpenVINO or onnx is not installed.
     """
-    openvino = library("openvino", "openvino")
-    return openvino.Core().read_model(model=to_onnx(classifier, package, "openvino"))
+    return core().read_model(model=to_onnx(classifier, package, "openvino"))
 
 
 def save(model: Any, folder: Path, name: str) -> None:
@@ -31,4 +54,4 @@ def save(model: Any, folder: Path, name: str) -> None:
 
 def read(graph: bytes, weights: bytes) -> Any:
     """Make a model of the bytes of its two files."""
-    return library("openvino", "openvino").Core().read_model(model=graph, weights=weights)
+    return core().read_model(model=graph, weights=weights)
