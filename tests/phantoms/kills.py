@@ -145,7 +145,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "prepare": (cache, "prepare"),
     "step": (TrainingModule, "training_step"),
     "validation": (TrainingModule, "validation_step"),
-    "package": (TorchEngine, "logits"),
+    "package": (TorchEngine, "answer"),
 }
 
 

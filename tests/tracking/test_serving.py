@@ -84,6 +84,8 @@ def test_mlflow_models_serve_answers_on_a_path(package: ModelPackage, store: str
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/lesions@champion"]
     command += ["--env-manager", "local", "--port", str(port), "--host", "127.0.0.1", "--workers", "1"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": store, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    # mlflow starts uvicorn by its bare name: it is found where the environment is active, as README has it
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     session = requests.Session()
     waits = Retry(total=120, connect=120, backoff_factor=0.2, backoff_max=0.5)
     session.mount("http://", HTTPAdapter(max_retries=waits))
