@@ -20,12 +20,12 @@ from pipeline.preprocessing.scan_grid import onto_scan_grid, prepared_spacing
 from pipeline.preprocessing.scans import PreparedScan
 from pipeline.stages.predict_answer import CaseResult
 from pipeline.stages.predict_output_settings import OutputSettings
-from pipeline.writers.dicom_objects import CaseReport, DicomObjectWriter, ModelIdentity
+from pipeline.writers.dicom_objects import CaseReport, DicomObjectWriter, ModelIdentity, object_paths
 from pipeline.writers.dicom_sc import Config as CaptureConfig
 from pipeline.writers.dicom_sr import Config as ReportConfig
 from pipeline.writers.film import contact_sheet, make_strips
 from pipeline.writers.heatmaps import write_heatmap
-from pipeline.writers.strip_files import save_strips, slug
+from pipeline.writers.strip_files import save_strips, slug, strip_paths
 from pipeline.writers.strips import Strips
 
 log = logging.getLogger("resdx")
@@ -90,22 +90,30 @@ class CaseOutputs:
             kept |= set(self._heatmaps(case, result.scan, result.heatmaps))
             kept |= set(self._objects(result, result.scan, datetime.fromisoformat(made)))
             if self.settings.pictures:
-                save_strips(self.out / PICTURES, case, self._strips(result.scan, result.heatmaps))
-        elif self.settings.pictures:
-            for path in (self.out / PICTURES).glob(f"{case}.*"):
-                path.unlink()
-        for folder, ending in ((HEATMAPS, f"{case}.*.nii.gz"), (DICOM, f"{case}_*.dcm")):
-            for path in set((self.out / folder).glob(ending)) - kept:
-                path.unlink()
+                kept |= save_strips(self.out / PICTURES, case, self._strips(result.scan, result.heatmaps))
+        for path in self._possible(case) - kept:
+            path.unlink(missing_ok=True)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [finding.name for finding in self.package.findings]
+
+    def _possible(self, case: str) -> set[Path]:
+        """All files that an answer about a case may have left."""
+        heatmaps = {self._heatmap(case, finding) for finding in self._names}
+        pictures = strip_paths(self.out / PICTURES, case, self._names)
+        return heatmaps | pictures | object_paths(self.out / DICOM, case, self._names)
+
+    def _heatmap(self, case: str, finding: str) -> Path:
+        return self.out / HEATMAPS / f"{case}.{self._names.index(finding)}-{slug(finding)}.nii.gz"
 
     def _strips(self, scan: PreparedScan, heatmaps: Heatmaps) -> Strips:
         plan = self.package.plan
         return make_strips(scan.image, prepared_spacing(scan.geometry, plan), plan.ndim, heatmaps)
 
     def _heatmaps(self, case: str, scan: PreparedScan, heatmaps: Heatmaps) -> Iterator[Path]:
-        numbers = {finding.name: number for number, finding in enumerate(self.package.findings)}
         for finding, heat in heatmaps.items():
-            path = self.out / HEATMAPS / f"{case}.{numbers[finding]}-{slug(finding)}.nii.gz"
+            path = self._heatmap(case, finding)
             write_heatmap(path, onto_scan_grid(heat, scan.geometry, self.package.plan), scan.geometry)
             yield path
 

@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
@@ -41,8 +42,12 @@ def commit() -> str:
     return (_git(folder, "rev-parse", "HEAD") or "") + ("+changes" if edited else "")
 
 
+@cache
 def requirements() -> str:
-    """Every installed distribution as a line ``name==version``, by name; what ``pip install -r`` takes."""
+    """Every installed distribution as a line ``name==version``, by name; what ``pip install -r`` takes.
+
+    Asked once a process: what this process runs is what it began with.
+    """
     found = {re.sub(r"[-_.]+", "-", entry.name).lower(): entry.version for entry in distributions() if entry.name}
     return "".join(f"{name}=={found[name]}\n" for name in sorted(found))
 

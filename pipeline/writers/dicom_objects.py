@@ -103,6 +103,21 @@ class NoObjectError(ValueError):
     """No object can be made of these sources, and why; a writer gives it back as :attr:`Written.reason`."""
 
 
+def report_path(folder: Path, case: str) -> Path:
+    """Where the structured report of a case lies."""
+    return folder / f"{case}_sr.dcm"
+
+
+def capture_path(folder: Path, case: str, finding: str) -> Path:
+    """Where the secondary capture of a finding of a case lies."""
+    return folder / f"{case}_{finding}_sc.dcm"
+
+
+def object_paths(folder: Path, case: str, findings: Sequence[str]) -> set[Path]:
+    """All files that the writers may have left of a case, whether they are there or not."""
+    return {report_path(folder, case), *(capture_path(folder, case, finding) for finding in findings)}
+
+
 class DicomObjectWriter(Protocol):
     """One kind of DICOM object of a case."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -39,8 +40,10 @@ class StripsIndex(Frozen):
     overlays: dict[str, str]
 
 
-def save_strips(folder: Path, case: str, strips: Strips) -> None:
+def save_strips(folder: Path, case: str, strips: Strips) -> set[Path]:
     """Write the strips of a case, or replace them; a crash leaves files that :func:`load_strips` does not mistake.
+
+    Returns the files that were written; an earlier saving may have left others, see :func:`strip_paths`.
 
     Parameters
     ----------
@@ -65,8 +68,21 @@ def save_strips(folder: Path, case: str, strips: Strips) -> None:
         overlays={finding: _sha256(content) for finding, content in strips.overlays.items()},
     )
     atomic.write_text(_index(folder, case), index.model_dump_json(indent=2) + "\n")
-    for path in set(folder.glob(f"{case}.*.png")) - {slices, *overlays}:
-        path.unlink()  # of findings that were explained before and are no more
+    return {slices, *overlays, _index(folder, case)}
+
+
+def strip_paths(folder: Path, case: str, findings: Sequence[str]) -> set[Path]:
+    """All files that savings of a case may have left, whether they are there or not: a large folder is slow to list.
+
+    Parameters
+    ----------
+    findings : sequence of str
+        All that the model has; the strips of a case are of some of them, in this order.
+    """
+    _check(case)
+    names = [slug(finding) for finding in findings]
+    overlays = {_overlay(folder, case, number, name) for place, name in enumerate(names) for number in range(place + 1)}
+    return overlays | {_index(folder, case), _slices(folder, case)}
 
 
 def load_strips(folder: Path, case: str) -> Strips | None:
@@ -97,8 +113,16 @@ def _check(case: str) -> None:
 
 def _paths(folder: Path, case: str, findings: list[str]) -> tuple[Path, list[Path]]:
     """Paths of the slices and of each overlay; numbered, so that no two findings share a file."""
-    overlays = [folder / f"{case}.{number}-{slug(finding)}.png" for number, finding in enumerate(findings)]
-    return folder / f"{case}.slices.png", overlays
+    overlays = [_overlay(folder, case, number, slug(finding)) for number, finding in enumerate(findings)]
+    return _slices(folder, case), overlays
+
+
+def _overlay(folder: Path, case: str, number: int, name: str) -> Path:
+    return folder / f"{case}.{number}-{name}.png"
+
+
+def _slices(folder: Path, case: str) -> Path:
+    return folder / f"{case}.slices.png"
 
 
 def _index(folder: Path, case: str) -> Path:

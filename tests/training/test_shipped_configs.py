@@ -18,6 +18,8 @@ def test_it_trains(path: Path, tmp_path: Path) -> None:
     tiny += ["processes=0", "tracking.enabled=false", "tracking.system_seconds=0", f"plan.size={[12] * ndim}"]
     overrides = [f"manifest={tmp_path / 'm.csv'}", f"out={tmp_path / 'run'}", *tiny]
     config = Config.load(path, overrides)
+    if config.folds > 2:
+        config = Config.load(path, [*overrides, "folds=2"])
     outcome = train(config, make_manifest(train=16, validation=12, ndim=ndim), read)
     assert outcome.exit_code == 0
     package = load_package(tmp_path / "run" / "package")

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline import atomic
-from pipeline.writers.dicom_objects import DISCLAIMER, CaseReport, NoObjectError, Written, fitted
+from pipeline.writers.dicom_objects import DISCLAIMER, CaseReport, NoObjectError, Written, capture_path, fitted
 from pipeline.writers.dicom_sources import DicomSources, derived_uid, put_identity, put_times, read_sources
 
 SERIES_NUMBER = 9901
@@ -37,7 +37,7 @@ class CaptureWriter:
         for number, finding in enumerate(finding.name for finding in report.findings):
             if finding in shown and finding in answered:
                 image = image_of(report, sources, finding, SERIES_NUMBER + number)
-                paths.append(folder / f"{report.prediction.case}_{finding}_sc.dcm")
+                paths.append(capture_path(folder, report.prediction.case, finding))
                 _save(paths[-1], image)
         return Written(tuple(paths))
 

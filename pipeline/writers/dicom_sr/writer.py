@@ -7,7 +7,7 @@ from highdicom.sr import Comprehensive3DSR
 from pydicom.dataset import Dataset
 
 from pipeline import atomic
-from pipeline.writers.dicom_objects import CaseReport, NoObjectError, Written, fitted
+from pipeline.writers.dicom_objects import CaseReport, NoObjectError, Written, fitted, report_path
 from pipeline.writers.dicom_sources import DicomSources, derived_uid, put_identity, put_times, read_sources
 from pipeline.writers.dicom_sr.concepts import scheme_identification
 from pipeline.writers.dicom_sr.content import content_of
@@ -25,7 +25,7 @@ class ReportWriter:
             document = document_of(report, read_sources(report.sources))
         except NoObjectError as error:
             return Written((), str(error))
-        path = folder / f"{report.prediction.case}_sr.dcm"
+        path = report_path(folder, report.prediction.case)
         atomic.write_with(path, lambda temporary: document.save_as(temporary, enforce_file_format=True))
         return Written((path,))
 
