@@ -77,7 +77,7 @@ def test_another_version_is_refused_by_number(path: Path) -> None:
         pass
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(LedgerError, match=r"schema version 7.*reads 2"), open_ledger(path):
+    with pytest.raises(LedgerError, match=r"schema version 7.*reads 3"), open_ledger(path):
         pass
 
 
@@ -134,22 +134,24 @@ def test_a_full_disk_is_one_clear_message_and_keeps_what_was_there(path: Path) -
 
 def test_what_one_process_has_claimed_no_other_takes(path: Path) -> None:
     with open_ledger(path) as one, open_ledger(path) as other:
-        assert one.claim(["k1", "k2"], after=0) == {"k1", "k2"}
-        assert other.claim(["k1", "k2", "k3"], after=0) == {"k3"}
+        assert one.claim({"k1": "C1", "k2": "C2"}, after=0) == {"k1", "k2"}
+        assert other.claim({"k1": "C1", "k2": "C2", "k3": "C3"}, after=0) == {"k3"}
         one.commit("k1", "C1", PREDICTED)
-        assert one.claim(["k1"], after=0) == other.claim(["k1"], after=0) == frozenset()  # it has an outcome
-        assert other.claim(["k1"], after=one.revision) == {"k1"}  # an older one may be replaced
+        assert (
+            one.claim({"k1": "C1"}, after=0) == other.claim({"k1": "C1"}, after=0) == frozenset()
+        )  # it has an outcome
+        assert other.claim({"k1": "C1"}, after=one.revision) == {"k1"}  # an older one may be replaced
         assert (one.holds_claims, other.holds_claims) == (True, True)
         one.release()
         assert not one.holds_claims
-        assert other.claim(["k2"], after=0) == {"k2"}
+        assert other.claim({"k2": "C2"}, after=0) == {"k2"}
 
 
 def test_claims_end_with_the_ledger(path: Path) -> None:
     with open_ledger(path) as one:
-        one.claim(["k1"], after=0)
+        one.claim({"k1": "C1"}, after=0)
     with open_ledger(path) as other:
-        assert other.claim(["k1"], after=0) == {"k1"}
+        assert other.claim({"k1": "C1"}, after=0) == {"k1"}
 
 
 def test_the_claims_of_the_living_stay_and_those_of_the_dead_are_taken_over(path: Path) -> None:
@@ -158,7 +160,7 @@ def test_the_claims_of_the_living_stay_and_those_of_the_dead_are_taken_over(path
         "from pathlib import Path\n"
         "from pipeline.ledger import open_ledger\n"
         f"with open_ledger(Path({str(path)!r})) as ledger:\n"
-        "    ledger.claim(['k1'], after=0)\n"
+        "    ledger.claim({'k1': 'C1'}, after=0)\n"
         "    print('in', flush=True)\n"
         "    input()\n"
     )
@@ -169,12 +171,12 @@ def test_the_claims_of_the_living_stay_and_those_of_the_dead_are_taken_over(path
         with open_ledger(path) as ledger:
             ledger.take_over()
             assert not ledger.is_alone
-            assert ledger.claim(["k1"], after=0) == frozenset()
+            assert ledger.claim({"k1": "C1"}, after=0) == frozenset()
             first.kill()
             first.wait()
             ledger.take_over()
             assert ledger.is_alone
-            assert ledger.claim(["k1"], after=0) == {"k1"}
+            assert ledger.claim({"k1": "C1"}, after=0) == {"k1"}
     assert not list(path.parent.glob("*.lock"))
 
 
@@ -184,7 +186,7 @@ def test_many_processes_may_open_a_new_ledger_at_once(path: Path) -> None:
         "from pipeline.ledger import open_ledger\n"
         "input()\n"
         f"with open_ledger(Path({str(path)!r})) as ledger:\n"
-        "    print(len(ledger.claim([f'k{n}' for n in range(40)], after=0)))\n"
+        "    print(len(ledger.claim({f'k{n}': f'C{n}' for n in range(40)}, after=0)))\n"
         "    input()\n"
     )
     command = [sys.executable, "-c", script]
@@ -211,13 +213,25 @@ def test_what_is_kept_first_stays(path: Path) -> None:
         assert again.kept("engine") == "torch"
 
 
-def test_earlier_predictions_of_a_question_are_superseded(path: Path) -> None:
+def test_earlier_predictions_of_a_question_are_found(path: Path) -> None:
     with open_ledger(path) as ledger:
         for key, question in (("old", "q"), ("new", "q"), ("of another model", "p")):
             ledger.commit(key, "C1", PREDICTED, question=question, seconds=0.5)
         ledger.commit("refused", "C1", REFUSED, question="q", seconds=2.0)
-        assert list(ledger.superseded("q", {"new"})) == [PREDICTED.prediction]
+        assert list(ledger.earlier("q", {"new"})) == [PREDICTED.prediction]
         assert ledger.seconds({"new", "refused"}) == [0.5, 2.0]
+
+
+def test_the_files_of_a_case_are_of_its_last_outcome_and_of_none_while_it_is_worked_on(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k1", "C1", PREDICTED)
+        assert ledger.has_files("k1", "C1")
+        ledger.claim({"k2": "C1"}, after=0)
+    with open_ledger(path) as ledger:  # the process ended amid its work
+        assert not ledger.has_files("k1", "C1")
+        ledger.commit("k2", "C1", PREDICTED)
+        assert ledger.has_files("k2", "C1")
+        assert not ledger.has_files("k1", "C1")
 
 
 def test_an_outcome_of_before_is_told_from_one_that_came_since(path: Path) -> None:

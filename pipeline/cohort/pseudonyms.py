@@ -48,6 +48,7 @@ class Pseudonyms:
     key_file: Path
     _key: bytes = field(repr=False)
     _named: Named = field(default_factory=dict, repr=False, compare=False)
+    _saved: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def open(cls, key_file: Path | None, *, outside: Path | None = None) -> "Pseudonyms":
@@ -137,11 +138,17 @@ class Pseudonyms:
                 self._named[self._name(kind, raw)] = (kind, raw)
 
     def save_map(self) -> Path:
-        """Add what was remembered to the map, which several processes may share; return its path."""
+        """Add what was remembered to the map, which several processes may share; return its path.
+
+        Where all of it was saved before, as in a folder that is looked at again and again, nothing is read or written.
+        """
+        if self._named.keys() <= self._saved and self.map_file.exists():
+            return self.map_file
         with _locked(self.map_file):
             merged = _read_map(self.map_file) | self._named
             rows = ((name, *merged[name]) for name in sorted(merged))
             atomic.write_private(self.map_file, table_bytes(csv_text(MAP_COLUMNS, rows)))
+        self._saved.update(self._named)
         return self.map_file
 
     def known(self) -> Mapping[str, tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import LedgerError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x52534458
 """``RSDX``: tells a ledger from any other SQLite file."""
 
@@ -25,6 +25,7 @@ CREATE TABLE outcomes (
     seconds REAL NOT NULL
 );
 CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (pseudonym TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 """
 REMEDY = "Give another `out`; the cases are then predicted again."

@@ -8,7 +8,7 @@ No identifiers and no paths stand in it: cases by their pseudonyms, files by the
 """
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,20 +71,27 @@ class Ledger:
             row = self._connection.execute(asked, (key, after)).fetchone()
         return None if row is None else self._read(row[0])
 
-    def claim(self, keys: Sequence[str], *, after: int) -> frozenset[str]:
-        """Take cases that no other process works on and that have no outcome behind a revision; return those taken.
+    def claim(self, pseudonyms: Mapping[str, str], *, after: int) -> frozenset[str]:
+        """Take cases that no other process works on and that have no outcome behind a revision; return keys of those.
 
-        Claims end with :meth:`commit`, with the ledger, or with the process.
+        Claims end with :meth:`commit`, with the ledger, or with the process. From now until its commit the files of a
+        case are nobody's; see :meth:`has_files`.
+
+        Parameters
+        ----------
+        pseudonyms : mapping
+            Key to the pseudonym of its case.
         """
         taken = []
         with speaking(self._path), transaction(self._connection):
-            for key in keys:
+            for key, pseudonym in pseudonyms.items():
                 found = self._connection.execute(
                     "SELECT 1 FROM claims WHERE key = ? UNION SELECT 1 FROM outcomes WHERE key = ? AND revision > ?",
                     (key, key, after),
                 ).fetchone()
                 if found is None:
                     self._connection.execute("INSERT INTO claims VALUES (?, ?)", (key, self._owner))
+                    self._connection.execute("DELETE FROM files WHERE pseudonym = ?", (pseudonym,))
                     taken.append(key)
         return frozenset(taken)
 
@@ -114,7 +121,7 @@ class Ledger:
         Parameters
         ----------
         question : str
-            Digest over all that the outcome depends on but the scan; see :meth:`superseded`.
+            Digest over all that the outcome depends on but the scan; see :meth:`earlier`.
         seconds : float
             How long it took.
 
@@ -128,7 +135,14 @@ class Ledger:
         columns = "(key, pseudonym, question, outcome, finished, seconds)"
         with speaking(self._path), transaction(self._connection):
             self._connection.execute(f"INSERT OR REPLACE INTO outcomes {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (pseudonym, key))
             self._connection.execute("DELETE FROM claims WHERE key = ?", (key,))
+
+    def has_files(self, key: str, pseudonym: str) -> bool:
+        """Whether the files of a case, which bear its pseudonym alone, are those of this outcome and of no other."""
+        with speaking(self._path):
+            row = self._connection.execute("SELECT key FROM files WHERE pseudonym = ?", (pseudonym,)).fetchone()
+        return row is not None and row[0] == key
 
     def seconds(self, keys: Collection[str]) -> list[float]:
         """How long each of some cases took, as far as they have an outcome."""
@@ -136,8 +150,8 @@ class Ledger:
             rows = self._connection.execute("SELECT key, seconds FROM outcomes").fetchall()
         return [float(seconds) for key, seconds in rows if key in keys]
 
-    def superseded(self, question: str, current: Collection[str]) -> Iterator[Prediction]:
-        """Yield earlier predictions of a question whose keys are no longer current: their scans have changed since."""
+    def earlier(self, question: str, current: Collection[str]) -> Iterator[Prediction]:
+        """Yield predictions of a question whose keys are no longer current: their scans have changed, or are gone."""
         with speaking(self._path):
             rows = self._connection.execute(
                 "SELECT key, outcome FROM outcomes WHERE question = ? ORDER BY pseudonym, key", (question,)

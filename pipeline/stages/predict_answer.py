@@ -84,6 +84,8 @@ class CaseResult:
         What the network saw; None where the scan is refused.
     heatmaps : mapping of str to ndarray of float32, shape (*plan.size)
         Finding to heatmap on the prepared grid, of findings that are explained.
+    lacks_heatmaps : bool
+        Memory did not hold what the heatmaps take.
     """
 
     request: Request
@@ -91,11 +93,13 @@ class CaseResult:
     seconds: float
     scan: PreparedScan | None = None
     heatmaps: Heatmaps = field(default_factory=dict)
+    lacks_heatmaps: bool = False
 
     @property
     def is_short_of_memory(self) -> bool:
         """Whether the case may fare better alone."""
-        return self.outcome.refusal is not None and self.outcome.refusal.code is Code.TOO_LARGE
+        refusal = self.outcome.refusal
+        return self.lacks_heatmaps or (refusal is not None and refusal.code is Code.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +140,32 @@ class Predictor:
         if said.error is not None:
             return CaseResult(request, CaseOutcome(refusal=refusal_of_case(request, said.error)), taken)
         assert said.value is not None and read.value is not None
-        prediction, heatmaps = self._explained(said.value, read.value)
-        return CaseResult(request, CaseOutcome(prediction=prediction), taken, read.value, heatmaps)
+        prediction, heatmaps, is_short = self._explained(said.value, read.value)
+        return CaseResult(request, CaseOutcome(prediction=prediction), taken, read.value, heatmaps, is_short)
 
-    def _explained(self, prediction: Prediction, scan: PreparedScan) -> tuple[Prediction, Heatmaps]:
-        """Make the heatmaps; where they cannot be made, the prediction stands all the same and says so."""
+    def _explained(self, prediction: Prediction, scan: PreparedScan) -> tuple[Prediction, Heatmaps, bool]:
+        """Make the heatmaps; where they cannot be made, the prediction stands all the same and says so.
+
+        The last value says whether memory was what they lacked.
+        """
         if self.explainer is None or not prediction.findings:
-            return prediction, {}
+            return prediction, {}, False
+        said = outcome_of(0, *attempt(partial(self._explain, prediction), scan, debug=log.isEnabledFor(logging.DEBUG)))
+        if said.error is None:
+            assert said.value is not None
+            return prediction, said.value, False
+        notes = (*prediction.notes, f"no heatmap: {said.error.message}")
+        return prediction.model_copy(update={"notes": notes}), {}, said.error.code == Code.TOO_LARGE
+
+    def _explain(self, prediction: Prediction, scan: PreparedScan) -> Heatmaps:
+        assert self.explainer is not None
         try:
-            findings = self.package.findings
-            return prediction, explain(self.explainer, scan.image, findings, prediction.findings, self.explain.answers)
-        except RejectedInput as error:
-            reason = error.message
+            return explain(self.explainer, scan.image, self.package.findings, prediction.findings, self.explain.answers)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             free_memory()
-            reason = "memory did not hold it"
-        return prediction.model_copy(update={"notes": (*prediction.notes, f"no heatmap: {reason}")}), {}
+            raise RejectedInput(Code.TOO_LARGE, "memory did not hold it", stage="explain") from error
 
     def _predict(self, request: Request, read: Outcome[PreparedScan]) -> Prediction:
         if read.error is not None:

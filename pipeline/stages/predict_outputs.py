@@ -71,7 +71,7 @@ class CaseOutputs:
         )
 
     def write(self, result: CaseResult, made: str) -> None:
-        """Write all files of a case that was predicted, and remove those of an earlier answer.
+        """Write all files of a case that was predicted, and remove those of an earlier answer; of a refused one, all.
 
         Parameters
         ----------
@@ -85,14 +85,22 @@ class CaseOutputs:
         DiskFull
         """
         case = result.request.case
-        kept = set()
-        if result.outcome.prediction is not None and result.scan is not None:
-            kept |= set(self._heatmaps(case, result.scan, result.heatmaps))
-            kept |= set(self._objects(result, result.scan, datetime.fromisoformat(made)))
-            if self.settings.pictures:
-                kept |= save_strips(self.out / PICTURES, case, self._strips(result.scan, result.heatmaps))
-        for path in self._possible(case) - kept:
-            path.unlink(missing_ok=True)
+        kept: set[Path] = set()
+        try:
+            kept = self._written(result, made)
+        finally:  # also where they cannot be made: a case that is refused has no files
+            for path in self._possible(case) - kept:
+                path.unlink(missing_ok=True)
+
+    def _written(self, result: CaseResult, made: str) -> set[Path]:
+        case, scan = result.request.case, result.scan
+        if result.outcome.prediction is None or scan is None:
+            return set()
+        kept = set(self._heatmaps(case, scan, result.heatmaps))
+        kept |= set(self._objects(result, scan, datetime.fromisoformat(made)))
+        if self.settings.pictures:
+            kept |= save_strips(self.out / PICTURES, case, self._strips(scan, result.heatmaps))
+        return kept
 
     @cached_property
     def _names(self) -> list[str]:

@@ -5,7 +5,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,26 +16,23 @@ from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series
 from pipeline.engines.settings import EngineSettings
-from pipeline.errors import RejectedInput, ScansGone
-from pipeline.ledger import CaseOutcome, Ledger
+from pipeline.errors import ScansGone
+from pipeline.ledger import Ledger
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
-from pipeline.stages.predict_answer import CaseResult
 from pipeline.stages.predict_executors import Executor
 from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_page import write_page
-from pipeline.stages.predict_requests import Request, refusal_of_case, requests_for
+from pipeline.stages.predict_requests import Request, requests_for
 from pipeline.stages.predict_sending import SendingResult, send_objects
-from pipeline.stages.predict_sharing import Retry, outstanding, rounds
-from pipeline.stages.predict_tables import SUMMARY, Summary, Timings, decisions, settle, write_superseded, write_tables
+from pipeline.stages.predict_sharing import Retry, outstanding
+from pipeline.stages.predict_tables import SUMMARY, Summary, Timings, decisions, settle, write_earlier, write_tables
 from pipeline.stages.predict_units import cases_to_ask
+from pipeline.stages.predict_writing import Keeping
 from pipeline.stages.stopping import finishing
 from pipeline.tracking.provenance import versions
 
 log = logging.getLogger("resdx")
-
-BEHIND = 3
-"""Cases whose files may still be written while the network goes on: bounds memory, and what a crash repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +74,8 @@ class Passed:
         What the tables account for.
     revision : int
         Of the ledger when they were written.
+    answered : frozenset of str
+        Cases that have a prediction.
     predicted : int
         Cases that were outstanding when it began.
     arriving : int
@@ -90,6 +88,7 @@ class Passed:
     revision: int
     summary: Summary
     ended: Account
+    answered: frozenset[str]
     sent: SendingResult
     predicted: int
     arriving: int
@@ -126,22 +125,35 @@ def run_pass(batch: Batch, before: Passed | None = None) -> Passed:
     discovery = without(found, [series for one in later for series in one.series], restless)
     arriving = len(found.files) - len(discovery.files)
     log.info("%d cases, %d of them to predict", len(requests), len(todo))
-    predict_cases(todo, batch, after)
+    keeping = Keeping(
+        batch.ledger, batch.executor, batch.outputs, batch.question, debug=log.isEnabledFor(logging.DEBUG)
+    )
+    if todo:
+        deque(track(keeping.predict(todo, after), "predict cases", len(todo)), maxlen=0)
     revision = batch.ledger.revision
     if before is not None and (before.discovery, before.revision) == (discovery, revision):
-        return replace(before, predicted=0, arriving=arriving, sent=send(batch, requests, before.sent))
+        return replace(before, predicted=0, arriving=arriving, sent=send(batch, before.answered, before.sent))
     with finishing():  # SIGTERM between two tables would leave them in disagreement
-        summary, ended = write_results(batch, discovery, asked.refused, requests, started, clock)
-    elsewhere = len(batch.ledger) - len(requests)
-    return Passed(discovery, revision, summary, ended, send(batch, requests), len(todo), arriving, elsewhere)
+        summary, ended, answered = write_results(batch, discovery, asked.refused, requests, started, clock)
+    return Passed(
+        discovery=discovery,
+        revision=revision,
+        summary=summary,
+        ended=ended,
+        answered=answered,
+        sent=send(batch, answered),
+        predicted=len(todo),
+        arriving=arriving,
+        elsewhere=len(batch.ledger) - len(requests),
+    )
 
 
-def send(batch: Batch, requests: Sequence[Request], before: SendingResult | None = None) -> SendingResult:
-    """Send the objects of the cases at hand that the PACS does not hold yet; none where all went out before."""
+def send(batch: Batch, answered: Collection[str], before: SendingResult | None = None) -> SendingResult:
+    """Send the objects of answered cases that the PACS does not hold yet; none where all went out before."""
     destination = batch.outputs.settings.dicom.send
     if destination is None or (before is not None and not before.failed):
         return SendingResult()
-    return send_objects(batch.out, destination, {request.case for request in requests})
+    return send_objects(batch.out, destination, answered)
 
 
 def write_results(
@@ -151,17 +163,20 @@ def write_results(
     requests: Sequence[Request],
     started: datetime,
     clock: float,
-) -> tuple[Summary, Account]:
-    """Read all outcomes back from the ledger and write every table."""
+) -> tuple[Summary, Account, frozenset[str]]:
+    """Read all outcomes back from the ledger and write every table; return the cases that have a prediction, too."""
     findings = batch.package.findings
     predictions, ended = settle(discovery, unasked, requests, batch.ledger, batch.pseudonyms.series)
     write_tables(batch.out, predictions, findings, ended)
     current = {request.key for request in requests}
-    superseded = list(batch.ledger.superseded(batch.question, current))
-    write_superseded(batch.out, superseded, predictions, findings)
+    earlier = list(batch.ledger.earlier(batch.question, current))
+    asked = {request.case for request in requests}
+    superseded = [one for one in earlier if one.case in asked]
+    write_earlier(batch.out, earlier, asked, predictions, findings)
     summary = Summary(
         **ended.counts.model_dump(),
         superseded=len(superseded),
+        absent=len(earlier) - len(superseded),
         model=batch.package.digest,
         engine=batch.engine.model_dump(mode="json", exclude={"exported"}),
         decisions={finding.name: decisions(finding, predictions) for finding in findings},
@@ -176,7 +191,7 @@ def write_results(
     settings = batch.outputs.settings
     if settings.page:
         write_page(batch.out, batch.package, settings, summary, ended, predictions, superseded)
-    return summary, ended
+    return summary, ended, frozenset(one.case for one in predictions)
 
 
 def without(found: Discovery, later: Collection[Series], restless: Collection[Path]) -> Discovery:
@@ -207,38 +222,6 @@ def check_mounted(discovery: Discovery, ledger: Ledger) -> None:
             f"{discovery.root} holds nothing that can be read, and {len(ledger)} cases of it are in the ledger.",
             "Is it mounted? The tables were left as they are; mount it, or give another --out for another folder.",
         )
-
-
-def predict_cases(requests: Sequence[Request], batch: Batch, after: int) -> None:
-    """Predict cases, whoever else works on them, and commit one by one.
-
-    The files of a case are written behind the back of the network, which runs the next one meanwhile.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="resdx-writing") as behind:
-        for some in rounds(requests, batch.ledger, after):
-            writing: deque[tuple[CaseResult, Future[None]]] = deque()
-            for result in track(batch.executor.results(some), "predict cases", len(requests)):
-                writing.append((result, behind.submit(batch.outputs.write, result, _moment(batch, result))))
-                while len(writing) > BEHIND:
-                    _commit(batch, *writing.popleft())
-            for one in writing:
-                _commit(batch, *one)
-
-
-def _moment(batch: Batch, result: CaseResult) -> str:
-    """When a case was first predicted: what is made again after a crash bears the same time."""
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    return batch.ledger.keep(f"made {result.request.key}", now) if batch.outputs.writers else now
-
-
-def _commit(batch: Batch, result: CaseResult, written: "Future[None]") -> None:
-    """Keep an outcome once its files are written."""
-    asked, outcome = result.request, result.outcome
-    try:
-        written.result()
-    except RejectedInput as error:
-        outcome = CaseOutcome(refusal=refusal_of_case(asked, error))
-    batch.ledger.commit(asked.key, asked.case, outcome, question=batch.question, seconds=result.seconds)
 
 
 def _verdicts(predictions: Sequence[Prediction]) -> dict[str, int]:

@@ -29,8 +29,10 @@ class Retry(StrEnum):
 
 
 def outstanding(requests: Iterable[Request], ledger: Ledger, retry: Retry) -> tuple[Request, ...]:
-    """Cases that have no outcome yet, or a refusal that is to be tried again."""
-    return tuple(one for one in requests if _is_open(ledger.find(one.key), retry))
+    """Cases that have no outcome yet, or a refusal that is to be tried again, or whose files are of another outcome."""
+    return tuple(
+        one for one in requests if _is_open(ledger.find(one.key), retry) or not ledger.has_files(one.key, one.case)
+    )
 
 
 def _is_open(outcome: CaseOutcome | None, retry: Retry) -> bool:
@@ -65,5 +67,5 @@ def rounds(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[
 def _claimed(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[Request]:
     source = iter(requests)
     while some := list(islice(source, AT_ONCE)):
-        taken = ledger.claim([one.key for one in some], after=after)
+        taken = ledger.claim({one.key: one.case for one in some}, after=after)
         yield from (one for one in some if one.key in taken)

@@ -1,7 +1,7 @@
 """What a prediction leaves on disk and says at its end."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipeline import atomic
@@ -26,8 +26,8 @@ from pipeline.writers.predictions import columns
 WRITERS = (CsvConfig(), JsonlConfig(), ParquetConfig())
 REJECTIONS, RETRY, SUMMARY = "rejections.csv", "retry.csv", "summary.json"
 SUPERSEDED = "superseded.csv"
-MARK = "SUPERSEDED"
-"""Status of a prediction whose scan has changed since."""
+MARK, ABSENT = "SUPERSEDED", "ABSENT"
+"""Status of a prediction whose scan has changed since, and of one whose scan is not among those asked about today."""
 
 
 class Timings(Frozen):
@@ -45,6 +45,8 @@ class Summary(Counts):
     ----------
     superseded : int
         Predictions of scans that have changed since; they stand in ``superseded.csv``.
+    absent : int
+        Predictions of scans that are no longer there, or no longer selected; they stand there, too.
     model : str
         Digest of the package.
     engine : dict of str to object
@@ -61,6 +63,7 @@ class Summary(Counts):
     """
 
     superseded: int = 0
+    absent: int = 0
     model: str
     engine: dict[str, object]
     decisions: dict[str, dict[str, int]]
@@ -125,21 +128,31 @@ def write_tables(out: Path, predictions: Sequence[Prediction], findings: Sequenc
     _write_rejections(out / RETRY, [one for one in ended.rejections if one.code in PASSING])
 
 
-def write_superseded(
-    out: Path, superseded: Sequence[Prediction], current: Sequence[Prediction], findings: Sequence[Finding]
+def write_earlier(
+    out: Path,
+    earlier: Sequence[Prediction],
+    asked: Collection[str],
+    current: Sequence[Prediction],
+    findings: Sequence[Finding],
 ) -> None:
-    """Write earlier predictions of scans that have changed since, each marked SUPERSEDED by the one of today.
+    """Write earlier predictions: SUPERSEDED where the case has another scan today, ABSENT where it has none.
 
     Parameters
     ----------
-    superseded : sequence of Prediction
+    earlier : sequence of Prediction
         In any order.
+    asked : collection of str
+        Cases that are asked about today.
     current : sequence of Prediction
         Those that stand; a case whose scan is refused today has none, and its column stays empty.
     """
     now = {one.case: one.digest for one in current}
-    ordered = sorted(superseded, key=lambda one: (one.case, one.digest))
-    rows = [[*row, MARK, now.get(row[0], "")] for one in ordered for row in text_rows([one], findings)]
+    ordered = sorted(earlier, key=lambda one: (one.case, one.digest))
+    rows = [
+        [*row, MARK if one.case in asked else ABSENT, now.get(one.case, "")]
+        for one in ordered
+        for row in text_rows([one], findings)
+    ]
     text = csv_text((*columns(findings), "status", "superseded_by"), rows)
     atomic.write_bytes(out / SUPERSEDED, table_bytes(text))
 
@@ -174,7 +187,12 @@ def closing_lines(out: Path, summary: Summary, ended: Account, predicted: int, e
         yield "No case was left to read; no network ran."
     if summary.superseded:
         yield f"{summary.superseded} earlier predictions are superseded, their scans have changed: {out / SUPERSEDED}"
-    if elsewhere := elsewhere - summary.superseded:
+    if summary.absent:
+        yield (
+            f"{summary.absent} earlier predictions are of scans that are gone or no longer selected; they stand in "
+            f"{out / SUPERSEDED}, too, as {ABSENT}."
+        )
+    if elsewhere := elsewhere - summary.superseded - summary.absent:
         yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."
     if unlike := summary.scope.get(ScopeVerdict.OUT_OF_SCOPE.value):
         yield f"{unlike} of them are unlike the scans that the model was trained on; `scope_reasons` says why."

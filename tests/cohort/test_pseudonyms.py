@@ -145,3 +145,19 @@ def test_a_map_that_cannot_be_kept_is_known_at_once(tmp_path: Path) -> None:
     lock.mkdir()
     with pytest.raises(UsageError, match=r"cannot be written.*key_file"):
         names.check_map()
+
+
+def test_a_map_that_holds_all_is_left_alone(tmp_path: Path) -> None:
+    names = Pseudonyms.open(tmp_path / "key")
+    names.remember(patient="a")
+    path = names.save_map()
+    written = path.stat().st_ino
+    names.remember(patient="a")
+    names.save_map()
+    assert path.stat().st_ino == written
+    names.remember(patient="b")
+    names.save_map()
+    assert {raw for _, raw in names.known().values()} == {"a", "b"}
+    path.unlink()
+    names.save_map()
+    assert len(names.known()) == 2

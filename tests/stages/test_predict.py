@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,10 @@ from pipeline.preprocessing import scans as preparing
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
-from pipeline.stages import predict_local
+from pipeline.stages import predict_local, predict_writing
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict import LEDGER, Config, run
+from pipeline.stages.predict_requests import Request
 from pipeline.stages.predict_units import cases_to_ask
 
 CANARY = "DOE^JANE-4711"
@@ -481,6 +482,25 @@ def test_sigterm_keeps_what_is_done(
     assert committed(out) == stop_at
     run(config(model, scans, out, key_file=str(key)))
     assert (tables(out), timeless(out)) == (tables(whole), timeless(whole))
+
+
+def test_rounds_of_one_pass_show_one_progress(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others may hold cases for minutes, and it is looked for them many times a second."""
+    caplog.set_level(logging.INFO)
+    for number in range(3):
+        write_scan(tmp_path / "scans" / f"{number}.nii", number)
+    real = predict_writing.rounds
+
+    def by_one(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[Iterator[Request]]:
+        for request in requests:
+            yield from real([request], ledger, after)
+
+    monkeypatch.setattr(predict_writing, "rounds", by_one)
+    run(config(model, tmp_path / "scans", tmp_path / "out"))
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(" in ")[0] for line in said if line.startswith("predict cases")] == ["predict cases: 3 done"]
 
 
 def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path, tmp_path: Path) -> None:

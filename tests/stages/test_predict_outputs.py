@@ -19,7 +19,9 @@ from stages.test_predict import config, conserved, rows, run, tables, write_scan
 
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, UsageError
 from pipeline.explanations.mean_map import MeanMap
+from pipeline.ledger import Ledger
 from pipeline.stages import predict_local
+from pipeline.writers.dicom_sc.writer import CaptureWriter
 from pipeline.writers.strip_files import load_strips
 
 EXPLAINED = {"explain": {"method": {"kind": "hires_cam"}, "answers": "all"}}
@@ -98,11 +100,65 @@ def test_a_case_that_is_no_longer_answered_leaves_no_picture(model: Path, series
         assert {path.name.split("_")[0].split(".")[0] for path in (out / folder).iterdir()} == {left}, folder
 
 
+def contents(out: Path) -> dict[Path, bytes]:
+    """Everything beside the tables, by its path in the folder."""
+    paths = [path for folder in ("pictures", "heatmaps", "dicom") for path in (out / folder).glob("*")]
+    return {path.relative_to(out): path.read_bytes() for path in paths}
+
+
+def test_what_lies_beside_the_tables_is_of_the_answer_that_stands_in_them(
+    model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outcomes of all settings stay in the ledger, the files of a case are of one: asked again, they are made again."""
+    out, other = tmp_path / "out", {"dicom": {"report": True}, "modality": "", "read": {"suv": True}}
+    run(config(model, series, out, **OBJECTS))
+    first = contents(out)
+    assert len(first) > 10
+    run(config(model, series, out, **other))
+    assert len(contents(out)) < len(first)
+    run(config(model, series, out, **OBJECTS))
+    assert contents(out) == first
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:  # the files are of the other settings, and no outcome says so
+        patch.setattr(Ledger, "commit", crash)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(model, series, out, **other))
+    assert contents(out) != first
+    run(config(model, series, out, **OBJECTS))
+    assert contents(out) == first
+    outcome = run(config(model, series, out, **OBJECTS))
+    assert any("0 were to be predicted" in line for line in outcome.lines)
+
+
+@pytest.mark.parametrize("error", [RejectedInput("CHANGED", "said so"), KeyError("nobody foresaw it")])
+def test_a_case_whose_files_cannot_be_made_is_refused_and_leaves_none(
+    model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real, refused = CaptureWriter.write, []
+
+    def write(self: CaptureWriter, folder: Path, report: Any, *rest: Any) -> Any:
+        if not refused:
+            refused.append(report.prediction.case)
+        if report.prediction.case in refused:
+            raise error
+        return real(self, folder, report, *rest)
+
+    monkeypatch.setattr(CaptureWriter, "write", write)
+    out = tmp_path / "out"
+    assert run(config(model, series, out, **OBJECTS)).exit_code == EXIT_SOME_REJECTED
+    code = "CHANGED" if isinstance(error, RejectedInput) else "INTERNAL"
+    assert code in {row["code"] for row in rows(out / "rejections.csv")} <= {code, "INCOMPLETE"}
+    (left,) = [row["case"] for row in rows(out / "predictions.csv")]
+    assert left not in refused
+    assert {path.name.split("_")[0].split(".")[0] for path in contents(out)} == {left}
+
+
 def test_files_of_a_case_are_there_before_its_outcome(
     model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.ledger import Ledger
-
     real, out = Ledger.commit, tmp_path / "out"
 
     def looking(self: Ledger, key: str, pseudonym: str, *rest: Any, **more: Any) -> None:
@@ -117,8 +173,6 @@ def test_files_of_a_case_are_there_before_its_outcome(
 def test_objects_written_again_after_a_crash_are_the_same(
     model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.ledger import Ledger
-
     out = tmp_path / "out"
 
     def crash(*_: Any, **__: Any) -> None:
@@ -169,19 +223,23 @@ def test_scans_without_a_dicom_identity_get_no_objects_and_their_predictions(
     assert not (tmp_path / "out" / "dicom").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "no heatmap: memory"), (ValueError("odd"), "no heatmap: unexpected ValueError in")],
+)
 def test_a_heatmap_that_cannot_be_made_costs_no_prediction(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     write_scan(tmp_path / "scans" / "a.nii", 0)
     run(config(model, tmp_path / "scans", tmp_path / "plain"))
 
-    def short(*_: Any) -> None:
-        raise MemoryError
+    def fail(*_: Any) -> None:
+        raise error
 
-    monkeypatch.setattr(MeanMap, "heatmap", short)
+    monkeypatch.setattr(MeanMap, "heatmap", fail)
     assert run(config(model, tmp_path / "scans", tmp_path / "out", **EXPLAINED)).exit_code == EXIT_OK
     (plain,), (row,) = rows(tmp_path / "plain" / "predictions.csv"), rows(tmp_path / "out" / "predictions.csv")
-    assert "no heatmap: memory" in row["notes"]
+    assert said in row["notes"]
     assert {name: value for name, value in row.items() if name != "notes"} == {
         name: value for name, value in plain.items() if name != "notes"
     }

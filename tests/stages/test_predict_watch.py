@@ -144,6 +144,19 @@ def test_a_scan_that_came_back_as_it_was_is_no_longer_superseded(model: Path, tm
     assert changed == before
 
 
+def test_a_scan_that_is_gone_is_absent_and_not_superseded(model: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    for number in range(2):
+        write_scan(scans / f"{number}.nii", number)
+    run(config(model, scans, out))
+    (scans / "1.nii").unlink()
+    outcome = run(config(model, scans, out))
+    (gone,) = rows(out / "superseded.csv")
+    assert (gone["status"], gone["superseded_by"]) == ("ABSENT", "")
+    assert (summary(out)["superseded"], summary(out)["absent"], summary(out)["cases"]) == (0, 1, 1)
+    assert any("1 earlier predictions are of scans that are gone" in line for line in outcome.lines)
+
+
 def test_a_copy_that_arrives_of_what_was_read_changes_nothing_until_it_is_quiet(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
