@@ -21,7 +21,7 @@ import numpy as np
 REFUSED = 0.025
 """Share of scans in scope that all detectors of images together may refuse."""
 
-REFUSED_BY_FEATURES = 0.005
+REFUSED_BY_FEATURES = 0.01
 """The same for the features of the network."""
 
 Name = TypeVar("Name")
