@@ -82,7 +82,7 @@ class LoadedModel:
     def __init__(self, folder: Path, engine: EngineSettings | None = None, key_file: Path | None = None) -> None:
         self.package: ModelPackage = load_package(folder)
         limits = Limits(0, SECONDS_PER_CASE, None)
-        self._job = Job(folder, engine or TorchConfig(), ReadOptions(), limits)
+        self._job = Job(folder, (engine or TorchConfig()).resolve(self.package), ReadOptions(), limits)
         self._predictor = Predictor.of(self.package, self._job)
         self._pseudonyms = Pseudonyms.open(key_file)
 
