@@ -29,7 +29,7 @@ class ExecutorSettings(Settings):
     """Settings of where cases are predicted."""
 
     executor: Literal["local", "ray"] = Field(
-        default="local", description="local: processes of this machine; ray: Ray Data, here or on a cluster."
+        default="local", description="local: processes of this machine; ray: actors of Ray, here or on a cluster."
     )
     ray: RaySettings = Field(default=RaySettings(), description="The cluster, for executor=ray.")
 
