@@ -29,13 +29,13 @@ class ExecutorSettings(Settings):
     """Settings of where cases are predicted."""
 
     executor: Literal["local", "ray"] = Field(
-        default="local", description="local: processes of this machine; ray: actors of Ray, here or on a cluster."
+        default="local", description="local: processes of this machine; ray: Ray Data, here or on a cluster."
     )
     ray: RaySettings = Field(default=RaySettings(), description="The cluster, for executor=ray.")
 
 
 class Executor(Protocol):
-    """Predicts cases; the model is loaded once."""
+    """Predicts cases; the model stays loaded from case to case."""
 
     def results(self, requests: Iterable[Request]) -> Iterator[CaseResult]:
         """Predict cases, in any order, each once.

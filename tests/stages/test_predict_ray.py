@@ -3,16 +3,14 @@
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import ray
 from phantoms.engines import decided_package, export_of
-from phantoms.packages import make_package, make_plan
+from phantoms.packages import make_package
 from stages.test_predict import config, conserved, tables, write_scan
 
 from pipeline.domain.codes import Code
@@ -20,11 +18,10 @@ from pipeline.engines.onnx import Config as OnnxConfig
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_SOME_REJECTED, EngineError, StoppedBySignal
 from pipeline.ledger import CaseOutcome, CaseRefusal, Ledger
-from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.predict import run
 from pipeline.stages.predict_answer import CaseResult, Job, Limits
-from pipeline.stages.predict_ray import RayExecutor, Reader, Runner, _exported_files, _files
+from pipeline.stages.predict_ray import RayExecutor, Runner, _exported_files, _files
 from pipeline.stages.predict_requests import Request
 
 
@@ -65,30 +62,7 @@ def test_ray_gives_the_same_tables_and_goes_on(tmp_path: Path) -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-class Actor:
-    """Stands for Ray's handles of a class, of an actor and of a method, and counts what is asked of it."""
-
-    made: Counter[str] = Counter()
-    given: list[int | None] = []
-
-    def __init__(self, kind: type | None = None) -> None:
-        self._kind = kind
-
-    def __getattr__(self, name: str) -> "Actor":
-        return self
-
-    def options(self, **_: object) -> "Actor":
-        return self
-
-    def remote(self, *arguments: object) -> object:
-        if self._kind is not None:
-            self.made[self._kind.__name__] += 1
-            return Actor()
-        self.given.extend(one.memory_bytes for one in arguments if isinstance(one, Limits))
-        return object()
-
-
-def test_readers_share_the_memory_of_this_machine_and_live_as_long_as_it(
+def test_readers_share_the_memory_of_this_machine_and_what_is_too_large_is_tried_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 16 readers takes a sixteenth where nothing is said, not what a single one may; and alone all of it."""
@@ -97,19 +71,17 @@ def test_readers_share_the_memory_of_this_machine_and_live_as_long_as_it(
     executor = RayExecutor(job, package, address="", runners=1, readers=16, processors=1)
     request = Request((), (), "C1", "P1", "T1", "S1", "", "")
     large = CaseRefusal(code=Code.TOO_LARGE, stage="predict", message="large", remedy="")
-    for name, value in {
-        "is_initialized": lambda: True,
-        "remote": Actor,
-        "put": lambda value: value,
-        "wait": lambda pending, **_: (pending, []),
-        "get": lambda _: CaseResult(request, CaseOutcome(refusal=large), 0.0),
-    }.items():
-        monkeypatch.setattr(ray, name, value)
+    given: list[tuple[int | None, int]] = []
+
+    def data_set(asked: list[Request], limits: Limits, readers: int) -> Iterator[CaseResult]:
+        given.append((limits.memory_bytes, readers))
+        yield from (CaseResult(one, CaseOutcome(refusal=large), 0.0) for one in asked)
+
+    monkeypatch.setattr(executor, "_connect", lambda: None)
+    monkeypatch.setattr(executor, "_data_set", data_set)
     monkeypatch.setattr("pipeline.machine.memory_limit", lambda: 160 * 2**30)
-    for _ in range(2):
-        assert [one.request for one in executor.results([request])] == [request]
-    assert Actor.given == [8 * 2**30, 128 * 2**30] * 2
-    assert Actor.made == {"Reader": 16, "Runner": 1}
+    assert [one.request for one in executor.results([request])] == [request]
+    assert given == [(8 * 2**30, 16), (128 * 2**30, 1)]
 
 
 def test_a_runner_needs_neither_package_nor_export_of_the_caller(tmp_path: Path) -> None:
@@ -121,24 +93,8 @@ def test_a_runner_needs_neither_package_nor_export_of_the_caller(tmp_path: Path)
     shutil.rmtree(package.folder)
     shutil.rmtree(folder)
     runner = Runner(files, exported, replace(job, package=Path()))
-    runner.ready()
     assert runner._predictor.engine.name == "onnx"
 
     exported["network.onnx"] = exported["network.onnx"][:-1]
     with pytest.raises(EngineError, match="digest of network"):
-        Runner(files, exported, job).ready()
-
-
-def test_one_process_reads_case_after_case(tmp_path: Path) -> None:
-    plan, options = make_plan(3), ReadOptions(modality="CT")
-    for number in range(3):
-        write_scan(tmp_path / f"{number}.nii", number)
-    reader, limits = Reader(plan, options), Limits(1, 60, None)
-    processes = set()
-    for one in discover(tmp_path, options).series:
-        assert reader.read((one,), limits).value is not None
-        children = psutil.Process().children()
-        processes |= {one.pid for one in children if any("spawn_main" in part for part in one.cmdline())}
-    assert reader._read is not None
-    reader._read.close()
-    assert len(processes) == 1
+        Runner(files, exported, job)
