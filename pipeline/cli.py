@@ -229,7 +229,7 @@ def predict(
         typer.Option("--watch", help="Follow the folder until SIGTERM: what arrives is predicted when it is quiet."),
     ] = False,
     executor: Annotated[
-        str | None, typer.Option(help="local (default), or ray: Ray Data on this machine or a cluster (ray.address=).")
+        str | None, typer.Option(help="local (default), or ray: on this machine or a cluster (ray.address=).")
     ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,

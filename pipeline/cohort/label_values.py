@@ -9,7 +9,7 @@ from pipeline.cohort.label_columns import column_named
 from pipeline.cohort.label_file import LabelTable, places
 from pipeline.cohort.label_settings import FindingColumn
 from pipeline.cohort.label_words import NO, YES, answers, negative_of
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.errors import LabelFileError
 
 Labels = tuple[str | None, ...]
@@ -161,12 +161,12 @@ def _marks(classes: Sequence[str], said: Sequence[str | None]) -> str | None:
         return None
     marks = {"yes": "{}", "no": "", None: "?{}"}
     written = (marks[answer].format(name) for name, answer in zip(classes, said, strict=True))
-    return "|".join(filter(None, written))
+    return SEPARATOR.join(filter(None, written))
 
 
 def _from_marks(settings: FindingColumn, table: LabelTable, column: str, words: Sequence[str]) -> LabelledFinding:
     """Multilabel in one column, classes separated by ``|`` or ``;``."""
-    split = [[mark.strip() for mark in word.replace(";", "|").split("|") if mark.strip()] for word in words]
+    split = [[mark.strip() for mark in word.replace(";", SEPARATOR).split(SEPARATOR) if mark.strip()] for word in words]
     seen = sorted({settings.values.get(mark, mark) for marks in split for mark in marks} - {""})
     classes = settings.classes or tuple(name for name in seen if name.casefold() not in NO)
     meaning, none_present = _meaning(classes, settings.values), NO - {name.casefold() for name in classes}
@@ -175,11 +175,11 @@ def _from_marks(settings: FindingColumn, table: LabelTable, column: str, words: 
         names = {"" if mark.casefold() in none_present else meaning(mark) for mark in marks}
         if None in names or ("" in names and len(names) > 1):
             strange.append(row.line)
-        labels.append("|".join(name for name in classes if name in names) if names else None)
+        labels.append(SEPARATOR.join(name for name in classes if name in names) if names else None)
     if strange:
         _stop(table, column, strange, [*classes, "no"])
     for name in classes:
-        present = {name in label.split("|") for label in labels if label is not None}
+        present = {name in label.split(SEPARATOR) for label in labels if label is not None}
         if len(present) < 2:
             raise LabelFileError(
                 f"{table.name}, column {column}: class {name!r} stands in every row, or in none.",

@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 
 from pipeline.config import Settings
 from pipeline.domain.case import Case, Split
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.manifest import Manifest
 from pipeline.errors import LabelFileError
 
@@ -104,7 +104,7 @@ def _classes(case: Case, finding: Finding) -> set[str]:
         return set()
     if finding.kind is not FindingKind.MULTILABEL:
         return {label}
-    marks = set(filter(None, label.split("|")))
+    marks = set(filter(None, label.split(SEPARATOR)))
     present = {mark for mark in marks if not mark.startswith("?")}
     return present if marks else {NO_CLASS}
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipeline.domain.case import Case, Split
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.manifest import Manifest
 
 UNKNOWN_CLASS = "not known"
@@ -53,4 +53,4 @@ def _present(case: Case, finding: Finding) -> list[str]:
     label = case.labels.get(finding.name)
     if label is None:
         return [UNKNOWN_CLASS]
-    return [label] if finding.kind is not FindingKind.MULTILABEL else list(filter(None, label.split("|")))
+    return [label] if finding.kind is not FindingKind.MULTILABEL else list(filter(None, label.split(SEPARATOR)))

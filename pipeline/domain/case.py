@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.geometry import Plane, Unit
 
@@ -96,6 +96,6 @@ class Case(Frozen):
         if finding.kind is FindingKind.MULTILABEL:
             if value is None:
                 return (UNKNOWN,) * len(finding.classes)
-            marks = set(filter(None, value.split("|")))
+            marks = set(filter(None, value.split(SEPARATOR)))
             return tuple(UNKNOWN if f"?{name}" in marks else int(name in marks) for name in finding.classes)
         return (UNKNOWN if value is None else finding.classes.index(value),)

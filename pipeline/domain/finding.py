@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 
 from pipeline.domain.frozen import Frozen
 
+SEPARATOR = "|"
+"""Between the classes of a multilabel finding where several stand in one cell: in labels, and in decisions."""
+
 
 class FindingKind(StrEnum):
     """How the classes of a finding relate."""
@@ -54,6 +57,8 @@ class Finding(Frozen):
         least = 1 if self.kind is FindingKind.MULTILABEL else 2
         if len(self.classes) < least or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"{self.name}: needs at least {least} distinct classes, got {list(self.classes)}")
+        if self.kind is FindingKind.MULTILABEL and any(SEPARATOR in name for name in self.classes):
+            raise ValueError(f"{self.name}: a class of a multilabel finding holds no {SEPARATOR}, which stands between")
         if self.kind is FindingKind.BINARY and (len(self.classes) != 2 or self.positive != self.classes[1]):
             raise ValueError(f"{self.name}: a binary finding has classes (negative, positive) and names the second")
         return self

@@ -33,7 +33,7 @@ class Config(EngineSettings):
         """
         from pipeline.engines.choosing import choose
 
-        return choose(package, self.exported, self.threads)
+        return choose(package, self.exported, self.threads).resolve(package)
 
     def build(self, package: "ModelPackage") -> "Engine":
         """Make what :meth:`resolve` chooses."""

@@ -1,7 +1,6 @@
 """What `auto` chooses."""
 
 import logging
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -60,7 +59,7 @@ def fastest(report: ParityReport) -> tuple[ParityRow | None, list[str]]:
     """
     passed_over: list[str] = []
     for row in sorted(report.rows, key=lambda one: one.seconds):
-        obstacle = row.obstacle or _other_libraries(row)
+        obstacle = row.obstacle or row.other_libraries
         if not obstacle:
             return row, passed_over
         passed_over.append(f"{row.title}: {obstacle}")
@@ -78,15 +77,3 @@ def settings_of(row: ParityRow, report: ParityReport, folder: Path, threads: int
 def _fall_back(reason: str, threads: int) -> EngineSettings:
     log.warning("engine auto: PyTorch in float32: %s.", reason)
     return engine_settings({**REFERENCE, "threads": threads})
-
-
-def _other_libraries(row: ParityRow) -> str:
-    """Say what is installed otherwise than when the row was measured; empty if nothing."""
-    for name, measured in row.versions.items():
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            return f"{name} is not installed"
-        if found != measured:
-            return f"it was measured with {name} {measured}, {found} is installed"
-    return ""

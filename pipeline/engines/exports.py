@@ -1,6 +1,7 @@
 """The folder that ``resdx export`` writes: files of networks, and the parity report that vouches for them."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from pipeline.engines.parity import SCHEMA_VERSION, ParityReport
 from pipeline.errors import EngineError
 from pipeline.package.content import Version
 from pipeline.package.package import ModelPackage
+
+log = logging.getLogger("resdx")
 
 PARITY = "parity.json"
 PARITY_TEXT = "parity.md"
@@ -97,6 +100,34 @@ def read_files(
             "Put the old one back, or begin with a new output folder.",
         )
     return report, [_read(folder / name, report) for name in names]
+
+
+def check_measured(report: ParityReport, kind: str, precision: str, folder: Path) -> bool:
+    """Tell whether an engine is known to agree here: on this kind of processor, with the libraries that are installed.
+
+    Where it was measured elsewhere, float32 and bf16 may run all the same, with a warning; int8, which was made for
+    the arithmetic it was measured with, may not.
+
+    Raises
+    ------
+    EngineError
+        It was measured and does not agree, wherever that was, or is int8 that was measured elsewhere.
+    """
+    row = report.row(kind, precision)
+    elsewhere = report.elsewhere(row)
+    message = f"{kind} in {precision} of {folder} is not known to agree with PyTorch here: {elsewhere}."
+    if elsewhere and precision == "int8":
+        raise EngineError(message, AGAIN)
+    if row is not None and row.problem:
+        message = f"{kind} in {precision} does not agree with float32 by the report in {folder}: {row.problem}."
+        raise EngineError(message, "Give engine.kind=torch." if precision == "32" else "Give engine.precision=32.")
+    if elsewhere:
+        log.warning("%s %s", message, AGAIN)
+    if elsewhere or row is None:
+        return False
+    if row.flipped:
+        log.warning("%s in %s: by the report in %s %s.", kind, precision, folder, row.obstacle)
+    return True
 
 
 def _read(path: Path, report: ParityReport) -> bytes:

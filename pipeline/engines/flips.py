@@ -1,22 +1,17 @@
 """Test-time augmentation by mirroring: part of the package, so that evaluate and predict agree."""
 
 from collections.abc import Callable, Sequence
-from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.domain.flips import flip_combinations
 
 Image = NDArray[np.float32]
 
 TOGETHER = 2**21
 """Voxels that are run at once: eight mirror images of 64 cubed. A network spends most of the time of one small image on
 its weights; of large ones a batch would take memory that a single one does not."""
-
-
-def flip_combinations(axes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """All subsets of `axes`, the empty one (no flip) first: 2 to the power of ``len(axes)`` of them."""
-    ordered = sorted(set(axes))
-    return tuple(chain.from_iterable(combinations(ordered, count) for count in range(len(ordered) + 1)))
 
 
 def average_over_flips(run: Callable[[Image], Image], image: Image, axes: Sequence[int]) -> Image:

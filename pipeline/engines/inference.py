@@ -1,4 +1,4 @@
-"""From one scan to its predictions: the one path that `predict`, `evaluate` and the MLflow model share."""
+"""From a prepared image to its predictions: what `predict`, `evaluate` and the MLflow model share."""
 
 from collections.abc import Sequence
 
@@ -9,32 +9,10 @@ from pipeline.domain.encoding import class_probabilities, output_slices
 from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction
 from pipeline.domain.score import Calibration, OperatingPoint
-from pipeline.domain.volume import Volume
 from pipeline.engines.engine import Answer, Engine
 from pipeline.errors import RejectedInput
 from pipeline.evaluation.operating_points import decide
 from pipeline.package.package import ModelPackage
-from pipeline.preprocessing.transforms import prepare
-
-
-def predict_volume(volume: Volume, package: ModelPackage, engine: Engine) -> tuple[FindingPrediction, ...]:
-    """Prepare, run, calibrate and decide one scan.
-
-    Raises
-    ------
-    RejectedInput
-        DOES_NOT_FIT if the scan is not of the kind the package was trained on; NOT_FINITE if the network answers
-        with NaN or infinity.
-    """
-    image = prepare(volume, package.plan)
-    return predict_prepared(image, package, engine)
-
-
-def predict_prepared(
-    image: NDArray[np.float32], package: ModelPackage, engine: Engine
-) -> tuple[FindingPrediction, ...]:
-    """Run one prepared image, shape (c, *space); see :func:`predict_volume`."""
-    return interpret_one(run_prepared(image, engine), package)
 
 
 def run_prepared(image: NDArray[np.float32], engine: Engine) -> Answer:

@@ -1,13 +1,34 @@
-"""Libraries that only some engines need."""
+"""Libraries that compute the answers of engines, which only some need, and their versions."""
 
 import importlib
 import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from pipeline.errors import EngineError
 
 TELEMETRY = "openvino_telemetry"
 """Through it OpenVINO's tools and NNCF tell their maker over the network who uses them, unasked. Both do without it."""
+
+COMPUTING: Mapping[str, str] = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
+"""Kind of engine to the distribution that computes its answers."""
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Versions of distributions; those that are not installed are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def computing(kind: str) -> dict[str, str]:
+    """Version of what computes the answers of a kind of engine; empty if it is not installed."""
+    return installed([COMPUTING[kind]])
 
 
 def library(name: str, extra: str) -> ModuleType:

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, JsonValue, model_validator
 
 from pipeline.domain.frozen import Frozen, canonical_json, digest
+from pipeline.engines.libraries import computing, installed
+from pipeline.engines.settings import EngineSettings
 from pipeline.machine import processor
 
 SCHEMA_VERSION = 1
@@ -71,6 +73,20 @@ class Processor(Frozen):
     def text(self) -> str:
         """In one line."""
         return ", ".join(filter(None, (self.name, " ".join(self.arithmetic), self.accelerator)))
+
+
+def computed_by(engine: EngineSettings) -> dict[str, str]:
+    """Name what the last digits of an engine's answers depend on here: its library, and the processor or GPU.
+
+    Parameters
+    ----------
+    engine : EngineSettings
+        Resolved.
+    """
+    here = Processor.here()
+    on_gpu = getattr(engine, "device", "cpu") == "cuda"
+    where = here.accelerator if on_gpu else here.model_copy(update={"accelerator": ""}).text
+    return {**computing(engine.kind), "processor": where}
 
 
 class ParityRow(Frozen):
@@ -141,6 +157,17 @@ class ParityRow(Frozen):
             return f"{self.flipped} decision{'s' if self.flipped > 1 else ''} at the operating point would flip"
         return self.problem
 
+    @property
+    def other_libraries(self) -> str:
+        """What is installed otherwise than when it was measured; empty if nothing."""
+        found = installed(self.versions)
+        for name, measured in self.versions.items():
+            if name not in found:
+                return f"{name} is not installed"
+            if found[name] != measured:
+                return f"it was measured with {name} {measured}, {found[name]} is installed"
+        return ""
+
 
 class ParityReport(Frozen):
     """Every engine of one export against PyTorch in float32.
@@ -191,6 +218,13 @@ class ParityReport(Frozen):
         """Find what was measured of an engine on the CPU."""
         fitting = (row for row in self.rows if row.engine["kind"] == kind and row.precision == precision)
         return next((row for row in fitting if row.engine.get("device", "cpu") == "cpu"), None)
+
+    def elsewhere(self, row: ParityRow | None) -> str:
+        """Why what was measured of an engine says nothing here; empty if it does, or nothing was measured."""
+        here = Processor.here()
+        if self.processor != here:
+            return f"it was measured on another processor ({self.processor.text}; this is {here.text})"
+        return "" if row is None else row.other_libraries
 
     @property
     def reference(self) -> ParityRow:

@@ -2,7 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from pipeline.config import Part, parts
 
@@ -23,7 +26,7 @@ class EngineSettings(Part, ABC):
         return self.kind if precision == "32" else f"{self.kind} {precision}"
 
     def resolve(self, package: "ModelPackage") -> "EngineSettings":
-        """Return settings that leave nothing open: what `auto` chose, and which export is meant.
+        """Return settings that leave nothing open: what `auto` chose, the device, and which export is meant.
 
         They are plain JSON (:meth:`model_dump`), are read again by :func:`engine_settings`, and build the same engine
         on another day or refuse to: what a run keeps and goes on with.
@@ -44,6 +47,26 @@ class EngineSettings(Part, ABC):
         ConfigError, EngineError
             If it cannot run here.
         """
+
+
+class ExportedSettings(EngineSettings):
+    """Base of the ``Config`` of an engine that runs the files of ``resdx export``, or converts the package itself."""
+
+    exported: Path | None = Field(
+        default=None, description="Folder of `resdx export`; null converts the package when it is loaded."
+    )
+    sealed: str = Field(
+        default="", description="Seal of the export, where one is kept to: another export is then refused."
+    )
+
+    def resolve(self, package: "ModelPackage") -> EngineSettings:
+        """See :meth:`EngineSettings.resolve`."""
+        if self.exported is None or self.sealed:
+            return self
+        from pipeline.engines.exports import read_files
+
+        report, _ = read_files(self.exported, (), package)
+        return self.model_copy(update={"sealed": report.seal, "exported": self.exported.resolve()})
 
 
 def engine_settings(fields: Mapping[str, Any]) -> EngineSettings:

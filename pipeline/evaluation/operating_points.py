@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config import Settings
 from pipeline.domain.case import UNKNOWN
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.score import OperatingPoint
 
 UNCHOSEN = 0.5
@@ -128,7 +128,9 @@ def decide(finding: Finding, probabilities: NDArray[np.floating], point: Operati
     """
     decided = decided_indices(finding, probabilities, point)
     if finding.kind is FindingKind.MULTILABEL:
-        return ["|".join(name for name, is_on in zip(finding.classes, row, strict=True) if is_on) for row in decided]
+        return [
+            SEPARATOR.join(name for name, is_on in zip(finding.classes, row, strict=True) if is_on) for row in decided
+        ]
     return [finding.classes[index] for index in decided]
 
 

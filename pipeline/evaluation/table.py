@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.domain.case import Case
 from pipeline.domain.cells import csv_text
-from pipeline.domain.finding import FindingKind
+from pipeline.domain.finding import SEPARATOR, FindingKind
 from pipeline.domain.rejection import Rejection
 from pipeline.evaluation.samples import Answers
 
@@ -47,7 +47,7 @@ def _columns(entry: Answers) -> list[str]:
 def _cells(entry: Answers, case: Case, number: int) -> list[str]:
     classes, decided = entry.finding.classes, entry.decided[number]
     if entry.finding.kind is FindingKind.MULTILABEL:
-        decision = "|".join(name for name, is_on in zip(classes, decided, strict=True) if is_on)
+        decision = SEPARATOR.join(name for name, is_on in zip(classes, decided, strict=True) if is_on)
     else:
         decision = classes[int(decided)]
     chances = [f"{chance:.6f}" for chance in entry.probabilities[number]]

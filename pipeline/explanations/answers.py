@@ -6,12 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction
 from pipeline.explanations.explainer import Explainer
-
-SEPARATOR = "|"
-"""Between the labels of a multilabel decision."""
 
 
 def explain(

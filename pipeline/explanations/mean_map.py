@@ -1,12 +1,12 @@
 """The heatmap of a package: the mean over its networks and mirror images of what a method shows."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain, combinations
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.domain.flips import flip_combinations
 from pipeline.errors import ConfigError, RejectedInput
 from pipeline.explanations.network_maps import NetworkMaps
 from pipeline.explanations.stage_map import Method
@@ -48,7 +48,7 @@ class MeanMap:
         self.name = name
         self._method = method
         self._findings = classifiers[0].findings
-        self._flips = tuple(_subsets(flips))
+        self._flips = flip_combinations(flips)
         is_3d = classifiers[0].backbone.ndim == 3
         self._layout = torch.channels_last_3d if is_3d else torch.contiguous_format
         for classifier in classifiers:
@@ -73,9 +73,3 @@ class MeanMap:
         # cuDNN's default TF32 would keep only ten bits of the mantissa; its autotuner may pick another kernel a run
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             return self._method(member.read(image, target, self._layout), image.shape[1:])
-
-
-def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """All subsets of `axes`, the empty one first."""
-    ordered = sorted(set(axes))
-    return chain.from_iterable(combinations(ordered, count) for count in range(len(ordered) + 1))

@@ -44,6 +44,7 @@ def discover(
     root: Path,
     options: ReadOptions,
     *,
+    only: Path | None = None,
     digests: bool = True,
     index: FolderIndex | None = None,
     memory: DigestMemory | None = None,
@@ -55,6 +56,9 @@ def discover(
 
     Parameters
     ----------
+    only : Path, optional
+        A file or folder at or below `root`: what lies beside it is not looked at, and what is found is named as in all
+        of `root`. For no `index` and no `memory`, which are about whole folders.
     digests : bool
         Whether to take the sha256 of every file. Without, only their headers are read.
     index : FolderIndex, optional
@@ -65,13 +69,14 @@ def discover(
     Raises
     ------
     UsageError
-        If `root` is neither a folder nor a ZIP archive.
+        If `root` is neither a folder nor a ZIP archive, or `only` does not lie in it.
     """
+    assert only is None or (index is None and memory is None)
     if not is_scans(root):
         raise UsageError(f"{root} is no folder and no ZIP archive.", "Give what holds the scans.")
     root = root.resolve() if root.is_dir() else root.parent.resolve() / root.name  # an archive is known by its name
     began_ns = time.time_ns()
-    entries = walk(root)
+    entries = walk(root, None if only is None else _place_in(root, only))
     if index and (remembered := index.recall(root, entries, options, digests=digests)):
         log.info("nothing has changed in %d files since they were last looked at", len(entries))
         return remembered
@@ -100,6 +105,14 @@ def _discover(
     found = Discovery(root, tuple(series), tuple(refusals))
     assert len(found.files) == len(entries), f"{len(entries)} files in, {len(found.files)} accounted for"
     return found
+
+
+def _place_in(root: Path, only: Path) -> Path:
+    """Absolute path as it begins with `root`; a link to a file keeps its own name."""
+    place = only.resolve() if only.is_dir() else only.parent.resolve() / only.name
+    if not place.is_relative_to(root):
+        raise UsageError(f"{only} does not lie in {root}.", "Name what holds it.")
+    return place
 
 
 def reopen(reader: str, files: Sequence[SourceFile], stack: int, options: ReadOptions, load: Load = load) -> Series:

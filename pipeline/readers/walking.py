@@ -59,16 +59,22 @@ def is_scans(root: Path) -> bool:
     return root.is_dir() or is_archive(root)
 
 
-def walk(root: Path) -> list[Entry]:
+def walk(root: Path, only: Path | None = None) -> list[Entry]:
     """Every entry, in the order of the parts of their paths; folders that cannot be listed are entries too.
 
     An archive is a folder of its members. One that cannot be trusted, or holds nothing, is an entry itself.
+
+    Parameters
+    ----------
+    only : Path, optional
+        A file or folder at or below `root`: entries beside it are not looked at.
     """
     start = len(str(root).rstrip(os.sep)) + 1
-    if root.is_dir():
-        entries = _entries(str(root), start)
+    place = only or root
+    if place.is_dir():
+        entries = _entries(str(place), start)
     else:
-        entries = iter([Entry(str(root), ".", is_link=False, stamp=Stamp.of(root.stat()))])
+        entries = iter([_entry(str(place), start, is_link=place != root and place.is_symlink(), stamp=_stamp(place))])
     found = (inside for entry in entries for inside in _opened(entry, start))
     return sorted(found, key=lambda entry: entry.relative.split("/"))
 
@@ -140,7 +146,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
         return True
 
 
-def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
+def _stamp(entry: os.DirEntry[str] | Path) -> Stamp | None:
     try:
         return Stamp.of(entry.stat())
     except OSError:

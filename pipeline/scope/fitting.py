@@ -32,7 +32,7 @@ from pipeline.scope.spaces import fit_space
 
 FOLDS = 5
 FEWEST = 20
-"""Training scans below which nothing is fitted: they do not show what is usual."""
+"""Patients of the training scans below which nothing is fitted: they do not show what is usual."""
 
 FEWEST_FEATURES = 10
 """Validation scans below which features are not compared."""
@@ -84,7 +84,7 @@ class HeldOut:
 
 
 def fit_reference(training: Sequence[Sample], validation: Sequence[Sample]) -> ScopeReference | None:
-    """Fit a reference; None where there are fewer than :data:`FEWEST` training cases.
+    """Fit a reference; None where the training cases are of fewer than :data:`FEWEST` patients.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from pipeline.preprocessing.cache import PreparedCache
 from pipeline.progress import track
 from pipeline.readers.options import ReadOptions
 from pipeline.stages.export_content import FORMATS, Format, Prepared
-from pipeline.stages.export_parity import measure, versions_of
+from pipeline.stages.export_parity import measure, versions
 from pipeline.stages.export_text import markdown, table
 from pipeline.stages.export_writing import check_libraries, write_networks
 from pipeline.stages.outcome import Outcome
@@ -169,7 +169,7 @@ def export(
             unread=unread,
             processor=Processor.here(),
             threads=config.thread_count,
-            versions=versions_of(),
+            versions=versions(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             files=files,
             rows=(),

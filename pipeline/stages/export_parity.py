@@ -1,7 +1,5 @@
 """Every engine of an export against PyTorch in float32, on every validation case, in turns."""
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +11,13 @@ import pipeline
 from pipeline.engines.agreement import Judge, run_in_turns
 from pipeline.engines.engine import Engine
 from pipeline.engines.exports import PARITY
+from pipeline.engines.libraries import COMPUTING, computing, installed
 from pipeline.engines.parity import ParityReport, ParityRow
 from pipeline.engines.settings import engine_settings
 from pipeline.errors import EngineError
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
 from pipeline.stages.export_content import Prepared, Written
-
-LIBRARIES: Mapping[str, tuple[str, ...]] = {
-    "torch": ("torch",),
-    "openvino": ("openvino",),
-    "onnx": ("onnxruntime",),
-}
-"""Distributions that compute an engine's answers."""
 
 CONVERTERS = ("onnx", "nncf", "numpy")
 
@@ -104,17 +96,11 @@ def _compared(
 
 
 def _row(fields: dict[str, JsonValue], **measured: object) -> ParityRow:
-    versions = versions_of(LIBRARIES[str(fields["kind"])])
+    versions = computing(str(fields["kind"]))
     row = {"engine": fields, "precision": fields.get("precision", "32"), "versions": versions, **measured}
     return ParityRow.model_validate(row)
 
 
-def versions_of(names: Sequence[str] = ()) -> dict[str, str]:
-    """Versions of distributions; without names, of all that an export rests on."""
-    found = {} if names else {"resdx": pipeline.__version__}
-    for name in names or (*(name for group in LIBRARIES.values() for name in group), *CONVERTERS):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def versions() -> dict[str, str]:
+    """Versions of all that an export rests on."""
+    return {"resdx": pipeline.__version__} | installed((*COMPUTING.values(), *CONVERTERS))

@@ -15,6 +15,7 @@ from pipeline.config import KindOf
 from pipeline.domain.frozen import digest
 from pipeline.domain.selection import Selection
 from pipeline.engines.auto import Config as AutoConfig
+from pipeline.engines.parity import computed_by
 from pipeline.engines.settings import EngineSettings, engine_settings
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
 from pipeline.ledger import Ledger, open_ledger
@@ -185,6 +186,10 @@ def make_batch(config: Config, package: ModelPackage, ledger: Ledger) -> Batch:
 def chosen_engine(asked: EngineSettings, package: ModelPackage, ledger: Ledger) -> EngineSettings:
     """Resolve what is asked for, once for a folder and a model: another engine gives other last digits.
 
+    Where other libraries or another kind of processor compute than those that the folder was begun with, a warning
+    says so: its outcomes are then not equal to the last bit. What no longer counts as measured to agree is judged where
+    the engine is built; see :func:`pipeline.engines.exports.check_measured`.
+
     Raises
     ------
     EngineError
@@ -192,7 +197,18 @@ def chosen_engine(asked: EngineSettings, package: ModelPackage, ledger: Ledger) 
     """
     name = f"engine {package.digest} {asked.model_dump_json()}"
     kept = ledger.kept(name) or ledger.keep(name, asked.resolve(package).model_dump_json())
-    return engine_settings(json.loads(kept))
+    engine = engine_settings(json.loads(kept))
+    here = computed_by(engine)
+    began: dict[str, str] = json.loads(ledger.keep(f"computed by, {name}", json.dumps(here)))
+    others = [f"{part} {began.get(part, 'none')} (here {now})" for part, now in here.items() if began.get(part) != now]
+    if others:
+        log.warning(
+            "%s was begun with %s: answers may differ from those that are there in their last digits. Where tables "
+            "should be equal to the last bit, go on with what it was begun with, or give another --out.",
+            engine.title,
+            ", ".join(others),
+        )
+    return engine
 
 
 def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:

@@ -35,7 +35,7 @@ class ExecutorSettings(Settings):
 
 
 class Executor(Protocol):
-    """Predicts cases; the model is loaded once."""
+    """Predicts cases; the model stays loaded from case to case."""
 
     def results(self, requests: Iterable[Request]) -> Iterator[CaseResult]:
         """Predict cases, in any order, each once.

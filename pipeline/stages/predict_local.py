@@ -1,19 +1,16 @@
 """Predicts on this machine: scans are read in worker processes while the network runs here."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import cached_property, partial
 from itertools import tee
 
 from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.scans import prepare_series
-from pipeline.stages.predict_answer import CaseResult, Job, Predictor
+from pipeline.stages.predict_alone import trying_alone
+from pipeline.stages.predict_answer import CaseResult, Job, Limits, Predictor
 from pipeline.stages.predict_requests import Request
 from pipeline.workers import imap
-
-log = logging.getLogger("resdx")
 
 
 class LocalExecutor:
@@ -33,28 +30,13 @@ class LocalExecutor:
         return Predictor.of(self._package, self._job)
 
     def results(self, requests: Iterable[Request]) -> Iterator[CaseResult]:
-        """See :meth:`pipeline.stages.predict_executors.Executor.results`.
+        """See :meth:`pipeline.stages.predict_executors.Executor.results`."""
+        return trying_alone(self._pass, requests, self._job.limits)
 
-        What memory did not hold beside others is tried once more behind all others: alone, with the memory of all.
-        """
-        large = []
-        for result in self._pass(requests, self._job):
-            if result.is_short_of_memory and self._job.limits.processes > 1:
-                large.append(result.request)
-            else:
-                yield result
-        if large:
-            log.info("%d cases needed more memory than one of several may take; each is tried again alone", len(large))
-            limits = self._job.limits
-            memory = limits.memory_bytes and limits.memory_bytes * limits.processes
-            alone = replace(self._job, limits=replace(limits, processes=1, memory_bytes=memory))
-            yield from self._pass(large, alone)
-
-    def _pass(self, requests: Iterable[Request], job: Job) -> Iterator[CaseResult]:
+    def _pass(self, requests: Iterable[Request], limits: Limits) -> Iterator[CaseResult]:
         asked, kept = tee(requests)
-        limits = job.limits
         prepared = imap(
-            partial(prepare_series, plan=self._package.plan, options=job.options),
+            partial(prepare_series, plan=self._package.plan, options=self._job.options),
             (request.slots for request in asked),
             processes=limits.processes,
             timeout_seconds=limits.seconds,

@@ -1,7 +1,8 @@
 """Predicts on a cluster with Ray Data: the same readers and engines, in processes of other machines.
 
-Scans are read by path, so that all machines must see them under the same one. The model travels: each process that runs
-it unpacks a copy and verifies its digests. Nothing but the caller writes, and what is lost on the way is not answered.
+Scans are read by path, so that all machines must see them under the same one. The model travels, and so does the export
+that its engine runs: each process that runs it unpacks a copy and verifies its digests. Nothing but the caller writes,
+and what is lost on the way is not answered.
 """
 
 import logging
@@ -23,28 +24,33 @@ import ray.data
 from numpy.typing import NDArray
 
 from pipeline.domain.plan import Plan
+from pipeline.engines.exports import PARITY, read_report
+from pipeline.machine import memory_share
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.scans import prepare_series
-from pipeline.stages.predict_answer import CaseResult, Job, Predictor
+from pipeline.readers.options import ReadOptions
+from pipeline.stages.predict_alone import trying_alone
+from pipeline.stages.predict_answer import CaseResult, Job, Limits, Predictor
 from pipeline.stages.predict_requests import Request
 from pipeline.workers import imap
 
 log = logging.getLogger("resdx")
 
-AT_ONCE = 512
-"""Cases of one data set: they are claimed together."""
+AT_ONCE = 4096
+"""Cases of one data set: they are claimed together, and the processes that hold the model are started anew for each."""
 
 READ_AT_ONCE = 8
 """Cases that one call reads: a process with limits is started for each call."""
 
 Rows = Mapping[str, NDArray[Any]]
+Files = Mapping[str, bytes]
 
 
 class Reader:
     """Reads and prepares scans, one after another, in a process of its own that has limits."""
 
-    def __init__(self, plan: Plan, job: Job) -> None:
-        self._prepare, self._limits = partial(prepare_series, plan=plan, options=job.options), job.limits
+    def __init__(self, plan: Plan, options: ReadOptions, limits: Limits) -> None:
+        self._prepare, self._limits = partial(prepare_series, plan=plan, options=options), limits
 
     def __call__(self, rows: Rows) -> Rows:
         """Read requests; return each with what became of it."""
@@ -60,13 +66,21 @@ class Reader:
 
 
 class Runner:
-    """Holds the model and answers prepared scans."""
+    """Holds the model and answers prepared scans.
 
-    def __init__(self, files: Mapping[str, bytes], job: Job) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="resdx-model-")
-        for name, content in files.items():
-            Path(self._folder.name, name).write_bytes(content)
-        self._predictor = Predictor.of(load_package(Path(self._folder.name)), job)
+    Parameters
+    ----------
+    package, exported : mapping of str to bytes
+        Files of the model, and of the export that its engine runs; none where it runs none.
+    """
+
+    def __init__(self, package: Files, exported: Files, job: Job) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="resdx-model-")  # as long as this process
+        folder = Path(self._folder.name)
+        if exported:
+            place = _unpacked(exported, folder / "exported")
+            job = replace(job, engine=job.engine.model_copy(update={"exported": place}))
+        self._predictor = Predictor.of(load_package(_unpacked(package, folder / "package")), job)
 
     def __call__(self, rows: Rows) -> Rows:
         """Answer requests that were read."""
@@ -83,7 +97,7 @@ class RayExecutor:
     runners, readers : int
         Processes that hold the model, and that read.
     processors : int
-        That each runner is given.
+        That each runner is given. Where the engine runs on a GPU, it is given one of its own.
     """
 
     def __init__(
@@ -91,13 +105,11 @@ class RayExecutor:
     ) -> None:
         self._job, self._package = job, package
         self._address, self._runners, self._readers, self._processors = address, runners, readers, processors
+        self._gpus = 1 if getattr(job.engine, "device", "cpu") == "cuda" else 0
 
     def results(self, requests: Iterable[Request]) -> Iterator[CaseResult]:
         """See :meth:`pipeline.stages.predict_executors.Executor.results`."""
-        source = iter(requests)
-        while some := list(islice(source, AT_ONCE)):
-            self._connect()
-            yield from self._pass(some)
+        return trying_alone(self._pass, requests, self._job.limits)
 
     def _connect(self) -> None:
         if ray.is_initialized():
@@ -112,27 +124,56 @@ class RayExecutor:
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.WARNING)
 
-    def _pass(self, requests: list[Request]) -> Iterator[CaseResult]:
-        files = {path.name: path.read_bytes() for path in sorted(self._package.folder.iterdir())}
+    def _pass(self, requests: Iterable[Request], limits: Limits) -> Iterator[CaseResult]:
+        """Predict requests; each reader may take an equal share of this machine's memory where nothing else is said."""
+        readers = min(self._readers, max(1, limits.processes))
+        each = replace(limits, memory_bytes=limits.memory_bytes or memory_share(readers))
+        source = iter(requests)
+        while some := list(islice(source, AT_ONCE)):
+            self._connect()
+            yield from self._data_set(some, each, readers)
+
+    def _data_set(self, requests: list[Request], limits: Limits, readers: int) -> Iterator[CaseResult]:
         job = replace(self._job, package=Path())  # a folder of this machine says nothing to another one
         prepared = ray.data.from_items([{"row": pickle.dumps(one)} for one in requests]).map_batches(
             Reader,
             batch_size=READ_AT_ONCE,
-            fn_constructor_args=(self._package.plan, job),
-            compute=ray.data.ActorPoolStrategy(size=self._readers),
+            fn_constructor_args=(self._package.plan, job.options, limits),
+            compute=ray.data.ActorPoolStrategy(size=readers),
             num_cpus=1,
         )
         answered = prepared.map_batches(
             Runner,
             batch_size=1,
-            fn_constructor_args=(files, job),
+            fn_constructor_args=(_files(self._package.folder), _exported_files(self._job), job),
             compute=ray.data.ActorPoolStrategy(size=self._runners),
             num_cpus=self._processors,
+            num_gpus=self._gpus,
         )
         for row in answered.iter_rows():
             result = pickle.loads(row["row"])  # noqa: S301 - our own processes wrote it
             assert isinstance(result, CaseResult)
             yield result
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _exported_files(job: Job) -> dict[str, bytes]:
+    """Files of the export that an engine runs; whoever unpacks them verifies them."""
+    folder: Path | None = getattr(job.engine, "exported", None)
+    if folder is None:
+        return {}
+    names = (PARITY, *read_report(folder).files)
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def _unpacked(files: Files, folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def _pack(values: list[Any]) -> Rows:

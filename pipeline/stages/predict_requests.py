@@ -60,20 +60,23 @@ def requests_for(
     depends_on : mapping
         What every outcome depends on beside the scan: the model, the engine, the options, the version.
     """
-    requests = sorted((name_case(one, pseudonyms, depends_on) for one in candidates), key=lambda one: one.case)
+    requests = []
+    for one in candidates:
+        patient, study = _patient_and_study(one)
+        pseudonyms.remember(patient=patient, study=study, case=one.unit_key)
+        for series in one.chosen:
+            pseudonyms.remember(series=series.key)
+        requests.append(name_case(one, pseudonyms, depends_on))
+    requests.sort(key=lambda one: one.case)
     assert len({one.case for one in requests}) == len(requests), "two cases have one name"
     pseudonyms.save_map()
     return tuple(requests)
 
 
 def name_case(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mapping[str, object]) -> Request:
-    """Name one case; see :func:`requests_for`."""
+    """Name one case, and remember nothing of it; see :func:`requests_for`."""
     first = candidate.chosen[0]
-    study = candidate.identity.study_uid or first.key
-    patient = candidate.identity.patient_id or study
-    pseudonyms.remember(patient=patient, study=study, case=candidate.unit_key)
-    for series in candidate.chosen:
-        pseudonyms.remember(series=series.key)
+    patient, study = _patient_and_study(candidate)
     case = pseudonyms.case(candidate.unit_key)
     pixels = files_digest(first.files)
     scan: dict[str, object] = {"case": case, "pixels": pixels, "reader": first.reader}
@@ -91,6 +94,12 @@ def name_case(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mapp
         digest=pixels,
         key=digest({**depends_on, **scan}),
     )
+
+
+def _patient_and_study(candidate: CaseCandidate) -> tuple[str, str]:
+    """Raw identifiers; a scan that says none is a study and a patient of its own."""
+    study = candidate.identity.study_uid or candidate.chosen[0].key
+    return candidate.identity.patient_id or study, study
 
 
 def refusal_of_case(request: Request, error: RejectedInput) -> CaseRefusal:

@@ -4,7 +4,8 @@ The model takes a frame with the column ``path`` (scan folders or single files, 
 row a class of each finding of each case, in the order of the input; a refused scan is one row with ``code`` and
 ``message``, and so is one that is unlike the training data, with ``scope``. The columns are those of
 :data:`pipeline.tracking.registry.OUTPUTS`. Paths are not repeated in the output, which may be logged: ``row`` counts
-the input rows from 0, ``case`` is the pseudonym.
+the input rows from 0, ``case`` is the pseudonym; see :meth:`pipeline.stages.loaded_model.LoadedModel.predict` for how
+the tables of ``resdx predict`` are joined by it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,16 +46,16 @@ class ScanModel:
         frame : DataFrame
             Column ``path``.
         params : mapping, optional
-            ``modality`` and ``processes`` of :meth:`pipeline.stages.loaded_model.LoadedModel.predict`.
+            ``modality``, ``processes`` and ``scans`` of :meth:`pipeline.stages.loaded_model.LoadedModel.predict`.
         """
         given = dict(params or {})
-        modality, processes = str(given.get("modality", "")), int(given.get("processes", 0))
-        rows = [
-            {"row": number} | row
-            for number, path in enumerate(frame["path"])
-            for answer in self._model.predict(str(path), modality=modality, processes=processes)
-            for row in _rows(answer)
-        ]
+        answers = self._model.numbered(
+            map(str, frame["path"]),
+            modality=str(given.get("modality", "")),
+            processes=int(given.get("processes", 0)),
+            scans=str(given.get("scans", "")) or None,
+        )
+        rows = [{"row": number} | row for number, answer in answers for row in _rows(answer)]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

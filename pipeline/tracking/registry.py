@@ -36,7 +36,11 @@ OUTPUTS = (
 )
 """Columns of what ``predict`` of the MLflow model returns; see :mod:`pipeline.stages.pyfunc`."""
 
-PARAMS = (ParamSpec("modality", DataType.string, ""), ParamSpec("processes", DataType.long, 0))
+PARAMS = (
+    ParamSpec("modality", DataType.string, ""),
+    ParamSpec("processes", DataType.long, 0),
+    ParamSpec("scans", DataType.string, ""),
+)
 
 SIGNATURE = ModelSignature(inputs=Schema(list(INPUTS)), outputs=Schema(list(OUTPUTS)), params=ParamSchema(list(PARAMS)))
 

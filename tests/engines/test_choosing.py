@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from phantoms.engines import CASES, decided_package, export_of, scan_of
 from phantoms.packages import make_package
 
+from pipeline.engines import libraries
 from pipeline.engines.auto import Config
 from pipeline.engines.choosing import fastest
 from pipeline.engines.engine import Answer
@@ -23,6 +25,7 @@ from pipeline.preprocessing.transforms import prepare
 from pipeline.stages.predict import chosen_engine
 
 FLOAT = {"kind": "torch", "precision": "32"}
+REFERENCE = TorchConfig(device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def test_without_a_report_pytorch_runs_in_float32_and_says_why(
     caplog.set_level("INFO")
     lonely = make_package(tmp_path / "package", ndim=2)
     chosen = Config(threads=1).resolve(lonely)
-    assert chosen == TorchConfig(precision="32", threads=1)
+    assert chosen == REFERENCE.model_copy(update={"threads": 1})
     assert "`resdx export` measures" in caplog.text
     assert Config(threads=1, exported=tmp_path).resolve(lonely) == chosen
     assert "holds no parity report" in caplog.text
@@ -141,7 +144,7 @@ def test_a_report_of_another_processor_counts_for_nothing(
     other = Processor(name="another processor", arithmetic=("avx2",))
     report = read_report(folder).model_copy(update={"processor": other}).sealed()
     (folder / PARITY).write_text(report.model_dump_json(), encoding="utf-8")
-    assert Config().resolve(package) == TorchConfig(precision="32")
+    assert Config().resolve(package) == REFERENCE
     assert "another processor" in caplog.text
 
 
@@ -153,7 +156,7 @@ def test_an_export_of_another_model(
     with pytest.raises(EngineError, match="is an export of model"):
         Config(exported=folder).resolve(other)
     default_folder(other).symlink_to(folder)
-    assert Config().resolve(other) == TorchConfig(precision="32")
+    assert Config().resolve(other) == REFERENCE
     assert "another model" in caplog.text
 
 
@@ -167,7 +170,7 @@ def test_an_edited_report_is_refused(package: ModelPackage, folder: Path) -> Non
 def test_where_nothing_agrees_pytorch_runs_in_float32(package: ModelPackage, folder: Path) -> None:
     titles = [row.title.replace(" ", "_") for row in read_report(folder).rows]
     rewrite(folder, {}, **{title: {"flipped": 1} for title in titles})
-    assert Config().resolve(package) == TorchConfig(precision="32")
+    assert Config().resolve(package) == REFERENCE
 
 
 class TestOneFolder:
@@ -198,13 +201,46 @@ class TestOneFolder:
         with pytest.raises(EngineError, match="another export than the one that was chosen"):
             again.build(package)
 
+    @pytest.mark.parametrize("title", ["openvino 32", "onnx 32", "torch 32"])
+    def test_going_on_with_another_library_is_told(
+        self,
+        title: str,
+        package: ModelPackage,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Only equal libraries promise equal bytes: half a folder of others is never silent."""
+        rewrite(default_folder(package), {title: 0.1})
+        with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+            first = chosen_engine(Config(threads=1), package, ledger)
+            assert first.kind == title.split()[0]
+            assert chosen_engine(Config(threads=1), package, ledger) == first
+            assert "was begun with" not in caplog.text
+            monkeypatch.setattr(libraries, "version", lambda name: "0.1")
+            assert chosen_engine(Config(threads=1), package, ledger) == first
+        assert "was begun with" in caplog.text and "(here 0.1)" in caplog.text
+
+    def test_the_device_is_part_of_what_is_kept(
+        self, package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A folder that is continued on a machine with a GPU does not mix its answers with those of a processor."""
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+            first = chosen_engine(TorchConfig(threads=1), package, ledger)
+            assert first == TorchConfig(device="cpu", threads=1)
+            monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+            assert TorchConfig(threads=1).resolve(package) == TorchConfig(device="cuda", threads=1)
+            monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
+            assert chosen_engine(TorchConfig(threads=1), package, ledger) == first
+
     def test_another_question_or_model_is_answered_anew(self, package: ModelPackage, tmp_path: Path) -> None:
         other = make_package(tmp_path / "other", ndim=2)
         with open_ledger(tmp_path / "ledger.sqlite") as ledger:
             chosen_engine(Config(threads=1), package, ledger)
             on_cpu = TorchConfig(device="cpu")
             assert chosen_engine(on_cpu, package, ledger) == on_cpu
-            assert chosen_engine(Config(threads=1), other, ledger) == TorchConfig(precision="32", threads=1)
+            assert chosen_engine(Config(threads=1), other, ledger) == REFERENCE.model_copy(update={"threads": 1})
 
 
 @pytest.mark.parametrize("fields", [FLOAT, {"kind": "auto"}, {"kind": "onnx", "threads": 2}], ids=str)

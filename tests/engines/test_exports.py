@@ -12,13 +12,14 @@ import pytest
 import torch
 from phantoms.packages import FINDINGS, make_card, make_fingerprint, make_package, make_plan
 
-from pipeline.engines.exports import PARITY, check_model, read_report
+from pipeline.engines.exports import PARITY, check_measured, check_model, read_report
 from pipeline.engines.half import check_half
 from pipeline.engines.onnx import Config as OnnxConfig
 from pipeline.engines.openvino import Config as OpenvinoConfig
 from pipeline.engines.openvino.compiled import runner
 from pipeline.engines.openvino.conversion import convert
 from pipeline.engines.openvino.quantization import put_back, quantize, quantized_layers
+from pipeline.engines.parity import Processor
 from pipeline.engines.settings import engine_settings
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import ConfigError, EngineError
@@ -252,6 +253,42 @@ class TestFolder:
             OnnxConfig(exported=copy).build(made[0])
         with pytest.raises(EngineError, match="is no export"):
             OnnxConfig(exported=copy / "nowhere").build(made[0])
+
+    @pytest.mark.parametrize("change", ["library", "processor"])
+    def test_what_was_measured_elsewhere_is_told_and_int8_refused(
+        self, change: str, made: tuple[ModelPackage, Path], copy: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        package, report = made[0], read_report(copy)
+        agreeing = {"largest": 0.0, "most": 0.0, "auroc_change": None, "flipped": 0}
+        report = report.model_copy(update={"rows": tuple(one.model_copy(update=agreeing) for one in report.rows)})
+        measured = [("openvino", "32"), ("openvino", "bf16"), ("onnx", "32")]
+        assert all(check_measured(report, *one, copy) for one in measured)
+        int8 = {"engine": {"kind": "openvino", "precision": "int8"}, "precision": "int8"}
+        row = report.row("openvino", "bf16")
+        assert row is not None
+        report = report.model_copy(update={"rows": (*report.rows, row.model_copy(update=int8))})
+        assert check_measured(report, "openvino", "int8", copy)
+        assert not caplog.text
+        if change == "library":
+            rows = tuple(one.model_copy(update={"versions": dict.fromkeys(one.versions, "0.1")}) for one in report.rows)
+            report = report.model_copy(update={"rows": rows})
+        else:
+            report = report.model_copy(update={"processor": Processor(name="another")})
+        (copy / PARITY).write_text(report.sealed().model_dump_json(), encoding="utf-8")
+        with pytest.raises(EngineError, match=r"int8 .* is not known to agree with PyTorch here.*resdx export"):
+            check_measured(report, "openvino", "int8", copy)
+        for settings in ({"kind": "openvino"}, {"kind": "openvino", "precision": "bf16"}, {"kind": "onnx"}):
+            caplog.clear()
+            engine_settings({**settings, "threads": 1, "exported": str(copy)}).build(package)
+            assert "is not known to agree with PyTorch here" in caplog.text, settings
+
+    def test_onnx_that_was_measured_as_wrong_is_refused(self, made: tuple[ModelPackage, Path], copy: Path) -> None:
+        report = read_report(copy)
+        rows = tuple(row.model_copy(update={"largest": 0.5}) for row in report.rows)
+        (copy / PARITY).write_text(report.model_copy(update={"rows": rows}).sealed().model_dump_json())
+        for kind in ("onnx", "openvino"):
+            with pytest.raises(EngineError, match=r"does not agree with float32.*engine\.kind=torch"):
+                engine_settings({"kind": kind, "exported": str(copy)}).build(made[0])
 
     def test_int8_that_is_not_there_is_named(self, made: tuple[ModelPackage, Path], copy: Path) -> None:
         with pytest.raises(EngineError, match=r"holds no openvino_int8_0\.xml"):

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.domain.flips import flip_combinations
 from pipeline.engines import flips
-from pipeline.engines.flips import average_over_flips, flip_combinations
+from pipeline.engines.flips import average_over_flips
 
 
 def test_combinations_are_all_subsets_the_unflipped_first() -> None:

@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
+from phantoms.answers import answer_of
 from phantoms.packages import FINDINGS, OUTPUTS, make_package
 from scipy.special import expit, softmax
 
+from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.score import Calibration, OperatingPoint
 from pipeline.domain.volume import Volume
-from pipeline.engines.inference import interpret, predict_prepared, predict_volume
+from pipeline.engines.inference import interpret, run_prepared
 from pipeline.engines.torch import Config
 from pipeline.errors import ConfigError, RejectedInput
 from pipeline.package.package import ModelPackage
-from pipeline.preprocessing.transforms import prepare
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +55,15 @@ def test_the_frozen_threshold_decides() -> None:
 def test_a_volume_goes_through_the_plan_of_its_package(package: ModelPackage) -> None:
     engine = Config(device="cpu").build(package)
 
-    said = predict_volume(ct(), package, engine)
+    said = answer_of(ct(), package, engine)
 
-    assert said == predict_prepared(prepare(ct(), package.plan), package, engine)
     assert [entry.finding for entry in said] == [finding.name for finding in FINDINGS]
     assert said[0].threshold == 0.4
 
 
 def test_a_scan_of_another_modality_is_refused(package: ModelPackage) -> None:
     with pytest.raises(RejectedInput) as caught:
-        predict_volume(ct("MR"), package, Config(device="cpu").build(package))
+        answer_of(ct("MR"), package, Config(device="cpu").build(package))
     assert caught.value.code == "DOES_NOT_FIT"
 
 
@@ -71,7 +71,7 @@ def test_an_answer_that_is_not_finite_is_refused_and_never_reported(package: Mod
     image = np.full((1, *package.plan.size), np.nan, dtype=np.float32)
 
     with pytest.raises(RejectedInput) as caught:
-        predict_prepared(image, package, Config(device="cpu").build(package))
+        run_prepared(image, Config(device="cpu").build(package))
     assert (caught.value.code, caught.value.stage) == ("NOT_FINITE", "predict")
 
 
@@ -80,3 +80,10 @@ def test_cuda_is_not_silently_replaced_by_the_cpu(package: ModelPackage, monkeyp
 
     with pytest.raises(ConfigError, match="cuda"):
         Config(device="cuda").build(package)
+
+
+def test_a_class_of_a_multilabel_finding_holds_no_separator() -> None:
+    """`edema|nodule` in a cell would be two classes or one."""
+    with pytest.raises(ValueError, match=r"holds no \|, which stands between"):
+        Finding(name="signs", kind=FindingKind.MULTILABEL, classes=("edema|nodule", "mass"))
+    assert Finding(name="sign", kind=FindingKind.MULTICLASS, classes=("a|b", "c")).classes == ("a|b", "c")

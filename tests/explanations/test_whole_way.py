@@ -10,7 +10,7 @@ from phantoms.lesions import plant
 from phantoms.packages import FINDINGS, make_package, make_plan
 from PIL import Image
 
-from pipeline.engines.inference import predict_prepared
+from pipeline.engines.inference import interpret_one, run_prepared
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.explanations.answers import explain
 from pipeline.explanations.settings import ExplainSettings
@@ -32,7 +32,7 @@ def test_an_ensemble_with_flips_and_findings_of_every_kind(kind: str, ndim: int,
     scan = plant(3, ndim, 30, lesion=True).volume
     image = prepare(scan, plan)
 
-    predicted = predict_prepared(image, package, TorchConfig().build(package))
+    predicted = interpret_one(run_prepared(image, TorchConfig().build(package)), package)
     heatmaps = explain(explainer, image, package.findings, predicted, settings.answers)
     spacing = prepared_spacing(scan.geometry, plan)
     strips = make_strips(image, spacing, plan.ndim, heatmaps)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantoms.answers import answer_of
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.exports import write_labels, yes_no
 from phantoms.packages import make_package
@@ -20,7 +21,6 @@ from pipeline.domain.manifest import Manifest
 from pipeline.domain.plan import Plan, ZScore
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
-from pipeline.engines.inference import predict_volume
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import RejectedInput
 from pipeline.preprocessing.cache import PreparedCache
@@ -161,7 +161,7 @@ def test_predict_reads_every_channel_by_the_rules_of_the_model(folder: Path, tmp
     assert set(said) == {case.case for case in manifest.cases}
     engine = TorchConfig(threads=1).build(package)
     for case in manifest.cases:
-        assert said[case.case].findings == predict_volume(reader.read(case), package, engine)
+        assert said[case.case].findings == answer_of(reader.read(case), package, engine)
     found = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert found["codes"] == {"AMBIGUOUS_SERIES": 3, "INCOMPLETE": 21} and found["used"] == 16 * len(manifest.cases)
     predict.run(predict.Config.from_mapping(settings | {"select": {}, "out": str(tmp_path / "other")}))

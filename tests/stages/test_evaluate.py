@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from numpy.typing import NDArray
+from phantoms.answers import answer_of
 from phantoms.evaluations import FINDINGS, cohort
 from phantoms.packages import make_package
 
@@ -16,7 +17,6 @@ from pipeline.domain.geometry import Geometry
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.score import Report
 from pipeline.domain.volume import Volume
-from pipeline.engines.inference import predict_volume
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, RejectedInput
 from pipeline.package.package import load_package, save_package
@@ -126,7 +126,7 @@ def test_its_probabilities_are_those_of_predict(training: Path, evaluated: tuple
     rows = list(csv.DictReader((evaluated[0] / "evaluated.csv").open(encoding="utf-8")))
     for row, case in zip(rows[:5], CASES, strict=False):
         assert (row["case"], row["patient"], row["split"]) == (case.case, case.patient, "test")
-        for finding, said in zip(FINDINGS, predict_volume(scan_of(case), package, engine), strict=True):
+        for finding, said in zip(FINDINGS, answer_of(scan_of(case), package, engine), strict=True):
             assert row[f"{finding.name}_truth"] == case.labels[finding.name]
             assert row[f"{finding.name}_decision"] == said.decision
             written = [float(row[f"{finding.name}_p_{name}"]) for name in finding.classes]

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from phantoms.answers import answer_of
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.packages import FINDINGS, make_package
 from phantoms.predict_kills import begun, commits, committed, killed_at, predict_command, predicted_by
@@ -24,7 +25,6 @@ from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series, SourceFile
 from pipeline.domain.series import Identity as Identified
-from pipeline.engines.inference import predict_volume
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.engines.torch.eager import TorchEngine
 from pipeline.errors import (
@@ -144,7 +144,7 @@ def test_each_case_gets_what_the_network_says_of_its_scan_alone(
     engine = TorchConfig(threads=1).build(package)
     options = ReadOptions(modality="CT")
     expected = {
-        series.files[0].sha256: predict_volume(read(series, options), package, engine)
+        series.files[0].sha256: answer_of(read(series, options), package, engine)
         for series in discover(scans, options).series
     }
     said = [Prediction.model_validate_json(line) for line in (out / "predictions.jsonl").read_text().splitlines()]

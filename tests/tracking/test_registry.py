@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from phantoms.answers import answer_of
 from phantoms.packages import FINDINGS, make_package
 
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.volume import Volume
-from pipeline.engines.inference import predict_volume
 from pipeline.engines.torch import Config
 from pipeline.errors import PackageError, TrackingError
 from pipeline.package.content import CONTENT
@@ -85,7 +85,7 @@ def registered(package: ModelPackage) -> tuple[str, Store]:
 
 def expected(package: ModelPackage, seed: int) -> list[float]:
     volume = Volume(voxels(seed)[np.newaxis], Geometry.from_matrix((14, 12, 9), AFFINE), "CT")
-    said = predict_volume(volume, package, Config(device="cpu").build(package))
+    said = answer_of(volume, package, Config(device="cpu").build(package))
     return [value for finding in said for value in finding.probabilities.values()]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
-from pipeline.engines.exports import member_names, read_files
+from pipeline.engines.exports import check_measured, member_names, read_files
 from pipeline.engines.libraries import library
 from pipeline.engines.onnx_graph import to_onnx
 from pipeline.package.package import ModelPackage
@@ -49,7 +49,8 @@ class OnnxEngine:
             models = [to_onnx(classifier, package, "onnx") for classifier in package.build_classifiers()]
         else:
             names = [f"{name}.onnx" for name in member_names(STEM, package.members)]
-            _, models = read_files(exported, names, package, sealed=sealed)
+            report, models = read_files(exported, names, package, sealed=sealed)
+            check_measured(report, self.name, "32", exported)
         self._flips, self._outputs = package.tta_flips, package.outputs
         sessions = [_session(model, threads) for model in models]
         self._members: list[Callable[[Rows], Rows]] = [partial(_run, session) for session in sessions]

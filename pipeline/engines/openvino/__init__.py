@@ -1,19 +1,18 @@
 """OpenVINO on the CPU: the quickest on most processors, in bfloat16 and int8 where they have it."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.config import AsText
-from pipeline.engines.settings import EngineSettings
+from pipeline.engines.settings import ExportedSettings
 
 if TYPE_CHECKING:
     from pipeline.engines.engine import Engine
     from pipeline.package.package import ModelPackage
 
 
-class Config(EngineSettings):
+class Config(ExportedSettings):
     """Settings of the OpenVINO engine."""
 
     kind: Literal["openvino"] = "openvino"
@@ -23,27 +22,12 @@ class Config(EngineSettings):
         "int8 needs `exported`, for it rests on validation cases.",
     )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves OpenVINO's own choice.")
-    exported: Path | None = Field(
-        default=None, description="Folder of `resdx export`; null converts the package when it is loaded."
-    )
-    sealed: str = Field(
-        default="", description="Seal of the export, where one is kept to: another export is then refused."
-    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.precision == "int8" and self.exported is None:
             raise ValueError("int8 needs `exported`, a folder that `resdx export` wrote")
         return self
-
-    def resolve(self, package: "ModelPackage") -> EngineSettings:
-        """See :meth:`EngineSettings.resolve`."""
-        if self.exported is None or self.sealed:
-            return self
-        from pipeline.engines.exports import read_files
-
-        report, _ = read_files(self.exported, (), package)
-        return self.model_copy(update={"sealed": report.seal, "exported": self.exported.resolve()})
 
     def build(self, package: "ModelPackage") -> "Engine":
         """Compile the networks of `package`, or of its export.

@@ -1,6 +1,5 @@
 """Runs the networks of a package with OpenVINO on the CPU."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,14 +10,11 @@ from numpy.typing import NDArray
 
 from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
-from pipeline.engines.exports import AGAIN, member_names, read_files
+from pipeline.engines.exports import check_measured, member_names, read_files
 from pipeline.engines.half import check_half
 from pipeline.engines.openvino import conversion
-from pipeline.engines.parity import ParityReport, Processor
-from pipeline.errors import EngineError
+from pipeline.engines.parity import ParityReport
 from pipeline.package.package import ModelPackage
-
-log = logging.getLogger("resdx")
 
 Rows = NDArray[np.float32]
 
@@ -64,7 +60,7 @@ class OpenvinoEngine:
             models = [conversion.convert(classifier, package) for classifier in package.build_classifiers()]
         else:
             models, report = read_models(exported, package, precision, sealed)
-            measured = check_measured(report, precision, exported)
+            measured = check_measured(report, self.name, precision, exported)
         self._flips, self._outputs = package.tta_flips, package.outputs
         self._members = [runner(model, precision, threads) for model in models]
         self._features = count_features(self._members[0], package)
@@ -101,24 +97,3 @@ def read_models(folder: Path, package: ModelPackage, precision: str, sealed: str
     names = [f"{name}.{end}" for name in member_names(stem, package.members) for end in ("xml", "bin")]
     report, contents = read_files(folder, names, package, sealed=sealed)
     return [conversion.read(*pair) for pair in zip(contents[::2], contents[1::2], strict=True)], report
-
-
-def check_measured(report: ParityReport, precision: str, folder: Path) -> bool:
-    """Refuse what was measured and does not agree, and int8 that was measured elsewhere; whether it is proven here.
-
-    Raises
-    ------
-    EngineError
-    """
-    row, here = report.row("openvino", precision), Processor.here()
-    if precision == "int8" and report.processor != here:
-        message = f"{folder} was measured on another processor ({report.processor.text}): int8 may differ here."
-        raise EngineError(message, AGAIN)
-    if row is None or report.processor != here:
-        return False
-    if row.problem:
-        message = f"openvino in {precision} does not agree with float32 by the report in {folder}: {row.problem}."
-        raise EngineError(message, "Give engine.precision=32.")
-    if row.flipped:
-        log.warning("openvino in %s: by the report in %s %s.", precision, folder, row.obstacle)
-    return True

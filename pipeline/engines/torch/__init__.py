@@ -28,6 +28,14 @@ class Config(EngineSettings):
         default=0, ge=0, description="CPU threads; 0 leaves PyTorch's own choice. Equal threads give equal bits."
     )
 
+    def resolve(self, package: "ModelPackage") -> "Config":
+        """Take the device that there is; see :meth:`EngineSettings.resolve`: CPU and GPU give other last digits."""
+        if self.device != "auto":
+            return self
+        import torch
+
+        return self.model_copy(update={"device": "cuda" if torch.cuda.is_available() else "cpu"})
+
     def build(self, package: "ModelPackage") -> "Engine":
         """Load the weights of `package` on the device.
 

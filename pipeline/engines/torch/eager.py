@@ -41,7 +41,10 @@ class TorchEngine:
 
     def __init__(self, package: ModelPackage, *, device: str = "cpu", precision: str = "32", threads: int = 0) -> None:
         if device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("engine", ["device: cuda is asked for and this machine has none, expected cpu or auto"])
+            problem = (
+                "device: cuda is asked for, or a folder was begun with it, and this machine has none, expected cpu"
+            )
+            raise ConfigError("engine", [problem])
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import atomic
 from pipeline.domain.case import UNKNOWN, Case
 from pipeline.domain.encoding import class_probabilities, encode_labels, label_slices, output_slices
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.evaluation.plots import DPI, plain, save_figure
 from pipeline.training.watch.case_losses import case_losses
 
@@ -132,5 +132,5 @@ def _label(answers: Answers, finding: Finding, position: int) -> str:
     """Class in words; of a multilabel finding all that are present, joined by a bar; empty where unknown."""
     truth: Sequence[int] = answers.truth(finding)[position].tolist()
     if finding.kind is FindingKind.MULTILABEL:
-        return "|".join(name for name, value in zip(finding.classes, truth, strict=True) if value == 1)
+        return SEPARATOR.join(name for name, value in zip(finding.classes, truth, strict=True) if value == 1)
     return "" if truth[0] == UNKNOWN else finding.classes[truth[0]]

@@ -31,14 +31,13 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from pipeline.domain import finding as domain
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction, ScopeVerdict
 from pipeline.writers.dicom_objects import DISCLAIMER, CaseReport
 from pipeline.writers.dicom_sources import DicomSources, derived_uid
 from pipeline.writers.dicom_sr import concepts
 
 CONTAINS = RelationshipTypeValues.CONTAINS
-MULTILABEL_SEPARATOR = "|"
 
 
 def content_of(report: CaseReport, sources: DicomSources) -> MeasurementReport:
@@ -153,7 +152,7 @@ def _decided(finding: Finding, answer: FindingPrediction | None) -> list[Code | 
         return [concepts.NONE]
     if answer.decision in finding.classes:
         return [concepts.class_concept(finding, answer.decision)]
-    return [concepts.class_concept(finding, label) for label in answer.decision.split(MULTILABEL_SEPARATOR)]
+    return [concepts.class_concept(finding, label) for label in answer.decision.split(SEPARATOR)]
 
 
 def _evaluations(report: CaseReport) -> ContainerContentItem:

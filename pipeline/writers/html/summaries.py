@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.domain.finding import Finding, FindingKind
+from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction, Prediction
 from pipeline.writers.html.embedding import shown_answers
 
@@ -94,7 +94,7 @@ def shown_chance(finding: Finding, answer: FindingPrediction) -> float:
 
 def _decided(finding: Finding, answers: Sequence[FindingPrediction]) -> list[Decided]:
     several = finding.kind is FindingKind.MULTILABEL
-    said = [answer.decision.split("|") if several else [answer.decision] for answer in answers]
+    said = [answer.decision.split(SEPARATOR) if several else [answer.decision] for answer in answers]
     counts = Counter(label for labels in said for label in labels)
     names = [*finding.classes, ""] if several else list(finding.classes)
     return [Decided(name or NONE, counts[name], counts[name] / max(len(answers), 1)) for name in names]
