@@ -9,7 +9,7 @@ from typing import Any
 import highdicom as hd
 import pytest
 from phantoms.dicom_peer import peer
-from phantoms.dicom_reports import FINDINGS, PROBABILITIES, SOURCES, make_report
+from phantoms.dicom_reports import FINDINGS, PROBABILITIES, SOURCES, make_report, write
 from phantoms.orthanc import Orthanc, free_port, running
 from pydantic import ValidationError
 from pydicom import dcmread
@@ -32,7 +32,7 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def objects(folder: Path, source: str, case: str) -> list[Path]:
     """The report and the four heatmaps of a case."""
     report = make_report(SOURCES[source](folder / f"scans {case}"), case)
-    written = [config.build().write(folder / "out", report) for config in (ReportConfig(), CaptureConfig())]
+    written = [write(config.build(), folder / "out", report) for config in (ReportConfig(), CaptureConfig())]
     return [path for one in written for path in one.paths]
 
 
