@@ -7,15 +7,7 @@ from numpy.typing import NDArray
 
 
 class Explainer(Protocol):
-    """The networks of a package made ready to say what speaks for an answer.
-
-    Attributes
-    ----------
-    name : str
-        Its kind, for logs and summaries.
-    """
-
-    name: str
+    """The networks of a package made ready to say what speaks for an answer."""
 
     def heatmap(self, image: NDArray[np.float32], finding: str, label: str) -> NDArray[np.float32]:
         """Show where the image speaks for a class.

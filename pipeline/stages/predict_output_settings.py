@@ -1,6 +1,8 @@
 """What a prediction leaves beside its tables: settings."""
 
-from pydantic import Field, NonNegativeInt
+from typing import Self
+
+from pydantic import Field, NonNegativeInt, model_validator
 
 from pipeline.config import Settings
 from pipeline.explanations.settings import ExplainSettings
@@ -22,10 +24,11 @@ class DicomSettings(Settings):
         default=None, description="PACS to which the objects are sent by C-STORE, each once; null sends nothing."
     )
 
-    @property
-    def wanted(self) -> bool:
-        """Whether any object is made."""
-        return self.report or self.captures
+    @model_validator(mode="after")
+    def _something_to_send(self) -> Self:
+        if self.send is not None and not (self.report or self.captures):
+            raise ValueError("send is given, and no object is made: set dicom.report=true, dicom.captures=true or both")
+        return self
 
 
 class OutputSettings(Settings):

@@ -20,9 +20,12 @@ from pipeline.preprocessing.scan_grid import onto_scan_grid, prepared_spacing
 from pipeline.preprocessing.scans import PreparedScan
 from pipeline.stages.predict_answer import CaseResult
 from pipeline.stages.predict_output_settings import OutputSettings
-from pipeline.writers.dicom_objects import CaseReport, DicomObjectWriter, ModelIdentity, object_paths
+from pipeline.writers.dicom_objects import CaseReport, ModelIdentity, object_paths
 from pipeline.writers.dicom_sc import Config as CaptureConfig
+from pipeline.writers.dicom_sending import Destination, echo
+from pipeline.writers.dicom_sending import check_installed as check_sending_installed
 from pipeline.writers.dicom_sr import Config as ReportConfig
+from pipeline.writers.dicom_writing import DicomObjectWriter, write_objects
 from pipeline.writers.film import contact_sheet, make_strips
 from pipeline.writers.heatmaps import write_heatmap
 from pipeline.writers.strip_files import save_strips, slug, strip_paths
@@ -60,6 +63,8 @@ class CaseOutputs:
         if self.settings.dicom.captures and self.settings.explain.method is None:
             raise UsageError("dicom.captures shows heatmaps, and none are made.", "Set explain.method.kind=hires_cam.")
         assert self.writers is not None
+        if self.settings.dicom.send is not None:
+            _check_sending(self.settings.dicom.send)
 
     @cached_property
     def writers(self) -> tuple[DicomObjectWriter, ...]:
@@ -145,8 +150,17 @@ class CaseOutputs:
             },
             sheet_method=method.kind if method is not None else "",
         )
-        for writer in self.writers:
-            written = writer.write(self.out / DICOM, report)
+        for written in write_objects(self.writers, self.out / DICOM, report):
             if written.reason:
                 log.info("%s: no DICOM object, %s", result.request.case, written.reason)
             yield from written.paths
+
+
+def _check_sending(destination: Destination) -> None:
+    """Find out before work begins what would keep the objects here at its end: UsageError, or a line in the log.
+
+    A PACS may be up again by then, so that its silence stops nothing.
+    """
+    check_sending_installed()
+    if silent := echo(destination):
+        log.warning("C-ECHO: %s; the objects are sent all the same when they are there", silent)

@@ -24,7 +24,7 @@ from pipeline.stages.predict_executors import Executor
 from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_page import write_page
 from pipeline.stages.predict_requests import Request, requests_for
-from pipeline.stages.predict_sending import SendingResult, send_objects
+from pipeline.stages.predict_sending import NONE_FAILED, SendingResult, send_objects
 from pipeline.stages.predict_sharing import Retry, outstanding
 from pipeline.stages.predict_tables import SUMMARY, Summary, Timings, decisions, settle, write_earlier, write_tables
 from pipeline.stages.predict_units import cases_to_ask
@@ -131,8 +131,10 @@ def run_pass(batch: Batch, before: Passed | None = None) -> Passed:
     if todo:
         deque(track(keeping.predict(todo, after), "predict cases", len(todo)), maxlen=0)
     revision = batch.ledger.revision
+    failed = None if before is None else before.sent
     if before is not None and (before.discovery, before.revision) == (discovery, revision):
-        return replace(before, predicted=0, arriving=arriving, sent=send(batch, before.answered, before.sent))
+        sent = send(batch, before.answered, failed, is_unchanged=True)
+        return replace(before, predicted=0, arriving=arriving, sent=sent)
     with finishing():  # SIGTERM between two tables would leave them in disagreement
         summary, ended, answered = write_results(batch, discovery, asked.refused, requests, started, clock)
     return Passed(
@@ -141,19 +143,36 @@ def run_pass(batch: Batch, before: Passed | None = None) -> Passed:
         summary=summary,
         ended=ended,
         answered=answered,
-        sent=send(batch, answered),
+        sent=send(batch, answered, failed),
         predicted=len(todo),
         arriving=arriving,
         elsewhere=len(batch.ledger) - len(requests),
     )
 
 
-def send(batch: Batch, answered: Collection[str], before: SendingResult | None = None) -> SendingResult:
-    """Send the objects of answered cases that the PACS does not hold yet; none where all went out before."""
+def send(
+    batch: Batch, answered: Collection[str], before: SendingResult | None = None, *, is_unchanged: bool = False
+) -> SendingResult:
+    """Send the objects of answered cases that the PACS does not hold yet.
+
+    What it did not take before is tried again when refused cases are, not at every look at the folder.
+
+    Parameters
+    ----------
+    before : SendingResult, optional
+        Of the pass before this one.
+    is_unchanged : bool
+        No object is new since then.
+    """
     destination = batch.outputs.settings.dicom.send
-    if destination is None or (before is not None and not before.failed):
+    if destination is None:
         return SendingResult()
-    return send_objects(batch.out, destination, answered)
+    failed = SendingResult() if before is None else before
+    held_back = failed.failures if batch.retry is Retry.NONE else NONE_FAILED
+    if is_unchanged and held_back == failed.failures:
+        return SendingResult(failures=held_back)
+    findings = [finding.name for finding in batch.package.findings]
+    return send_objects(batch.out, destination, answered, findings, held_back)
 
 
 def write_results(

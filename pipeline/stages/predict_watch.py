@@ -31,10 +31,13 @@ class WatchSettings(Settings):
     )
     every_seconds: PositiveFloat = Field(default=10.0, description="How often the folder is looked at.")
     retry_seconds: PositiveFloat = Field(
-        default=3600.0, description="How often cases are tried again that were refused for a passing reason."
+        default=3600.0,
+        description="How often cases are tried again that were refused for a passing reason, and objects sent again "
+        "that the PACS did not take.",
     )
     idle_seconds: PositiveFloat | None = Field(
-        default=None, description="End when nothing has been waited for or predicted for so long; null never ends."
+        default=None,
+        description="End when nothing has been waited for, predicted or sent for so long; null never ends.",
     )
 
 
@@ -86,7 +89,8 @@ def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] =
             log.warning("%s", error)
             wait(settings.every_seconds)
             continue
-        if before is None or passed.summary is not before.summary:
+        is_news = before is None or passed.summary is not before.summary
+        if is_news or (before is not None and passed.sent.failures != before.sent.failures):
             yield passed
             busy = time.monotonic()
         if passed.arriving:

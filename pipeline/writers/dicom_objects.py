@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.finding import CodedConcept, Finding
+from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.series import SourceFile
@@ -70,8 +69,6 @@ class CaseReport:
         Finding to its picture, uint8 ``(rows, columns, 3)``, RGB: the heatmap over the scan.
     sheet_method : str
         What made the heatmaps, in words.
-    sites : mapping of str to CodedConcept
-        Finding to the anatomic site that it is about, where that is known.
     """
 
     prediction: Prediction
@@ -81,7 +78,6 @@ class CaseReport:
     made: datetime
     sheets: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     sheet_method: str = "saliency"
-    sites: Mapping[str, CodedConcept] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.made.tzinfo is not None, "made needs a time zone"
@@ -100,7 +96,7 @@ class Written:
 
 
 class NoObjectError(ValueError):
-    """No object can be made of these sources, and why; a writer gives it back as :attr:`Written.reason`."""
+    """No object can be made of these sources, and why; it becomes :attr:`Written.reason`."""
 
 
 def report_path(folder: Path, case: str) -> Path:
@@ -116,25 +112,6 @@ def capture_path(folder: Path, case: str, finding: str) -> Path:
 def object_paths(folder: Path, case: str, findings: Sequence[str]) -> set[Path]:
     """All files that the writers may have left of a case, whether they are there or not."""
     return {report_path(folder, case), *(capture_path(folder, case, finding) for finding in findings)}
-
-
-class DicomObjectWriter(Protocol):
-    """One kind of DICOM object of a case."""
-
-    def write(self, folder: Path, report: CaseReport) -> Written:
-        """Write the objects of a case, each in one step, named after the case's pseudonym.
-
-        An equal report gives equal bytes, and with them equal UIDs; whatever changes the content changes the UIDs,
-        for no two objects may share one. Sources that are no DICOM have no patient and no study to be filed under:
-        nothing is written, and the reason says so.
-
-        Raises
-        ------
-        RejectedInput
-            A source file cannot be read, or is no longer the one that was predicted.
-        DiskFull
-            What stood there before is whole.
-        """
 
 
 def check_installed() -> None:

@@ -31,6 +31,9 @@ WARNINGS = {
 }
 """Status codes with which a peer stores an object and complains (PS3.4 Table B.2-1)."""
 
+WARNING_CLASS = 0xB
+"""First of the four digits of every warning (PS3.7 Annex C), also of those that only this peer knows."""
+
 UNREADABLE = (OSError, ValueError, AttributeError, KeyError, EOFError, InvalidDicomError)
 """What reading a file raises that is gone, or no DICOM object."""
 
@@ -65,13 +68,18 @@ class State(StrEnum):
     """The peer answered with success, 0x0000: it holds the object as it is."""
 
     WARNING = "warning"
-    """The peer stored it and says that it is no longer the same, or not right."""
+    """The peer stored it and says that it is no longer the same, or not right: sending it again would not help."""
 
     REFUSED = "refused"
     """The peer answered and does not hold it; or the file is none that can be sent."""
 
     NOT_SENT = "not_sent"
     """There was no answer: no association, or it broke. Whether the peer holds the object is not known."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the peer says that it holds the object."""
+        return self in (State.STORED, State.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,7 @@ def echo(destination: Destination) -> str:
             return failure.reason
         status = association.send_c_echo()
         code = status.get("Status")
-        return "" if code == SUCCESS else _no_answer(code)
+        return "" if code == SUCCESS else _in_words(code)
 
 
 def check_installed() -> None:
@@ -223,13 +231,14 @@ def _store(path: Path, uid: str, association: "Association") -> Sending:
         return Sending(path, uid, State.NOT_SENT, reason="the association broke")
     code = answer.get("Status")
     if code is None:
-        return Sending(path, uid, State.NOT_SENT, reason=_no_answer(None))
+        return Sending(path, uid, State.NOT_SENT, reason=_in_words(None))
     if code == SUCCESS:
         return Sending(path, uid, State.STORED, code)
-    if code in WARNINGS:
-        return Sending(path, uid, State.WARNING, code, f"the peer stored it, and {WARNINGS[code]}")
-    return Sending(path, uid, State.REFUSED, code, _no_answer(code))
+    if code >> 12 == WARNING_CLASS:
+        complaint = WARNINGS.get(code, f"warns with status 0x{code:04X}")
+        return Sending(path, uid, State.WARNING, code, f"the peer stored it, and {complaint}")
+    return Sending(path, uid, State.REFUSED, code, _in_words(code))
 
 
-def _no_answer(code: int | None) -> str:
+def _in_words(code: int | None) -> str:
     return "the peer did not answer" if code is None else f"the peer answered with status 0x{code:04X}"

@@ -160,7 +160,6 @@ def derived_uid(report: CaseReport, sources: DicomSources, *what: str) -> UID:
         "findings": [finding.model_dump(mode="json") for finding in report.findings],
         "model": report.model.model_dump(mode="json"),
         "made": report.made.isoformat(),
-        "sites": {name: site.model_dump(mode="json") for name, site in report.sites.items()},
         "sources": [one.uid for one in sources.instances],
         "identity": dict(sources.attributes),
     }

@@ -23,7 +23,7 @@ STRUCK = "(left out)"
 
 @dataclass(frozen=True, slots=True)
 class CaseOnPage:
-    """One case; its pictures where they were made. Of a case that is out of scope overlays are not shown."""
+    """One case; its pictures where they were made. Of one whose answers are withheld overlays are not shown."""
 
     prediction: Prediction
     strips: Strips | None = None

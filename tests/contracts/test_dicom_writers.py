@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms.dicom_reports import FINDINGS, SOURCES, dciodvfy, make_report, make_sheet, source_files, withheld
+from phantoms.dicom_reports import FINDINGS, SOURCES, dciodvfy, make_report, make_sheet, source_files, withheld, write
 from phantoms.dicom_series import Identity, make_voxels, without, write_series
 from phantoms.niftis import nifti
 from phantoms.pictures import png
@@ -16,7 +16,8 @@ from pydicom import dcmread
 from pipeline.config import Part, parts
 from pipeline.domain.series import SourceFile
 from pipeline.errors import DiskFull, RejectedInput
-from pipeline.writers.dicom_objects import CaseReport, DicomObjectWriter
+from pipeline.writers.dicom_objects import CaseReport
+from pipeline.writers.dicom_writing import DicomObjectWriter
 
 PARTS: dict[str, type[Part]] = {name: part for name, part in parts("pipeline.writers") if name.startswith("dicom_")}
 
@@ -40,7 +41,7 @@ def report(tmp_path: Path) -> CaseReport:
 
 
 def contents(writer: DicomObjectWriter, folder: Path, report: CaseReport) -> dict[str, bytes]:
-    written = writer.write(folder, report)
+    written = write(writer, folder, report)
     assert sorted(folder.iterdir()) == sorted(written.paths)
     return {path.name: path.read_bytes() for path in written.paths}
 
@@ -54,7 +55,7 @@ def uids(folder: Path) -> set[str]:
 @pytest.mark.parametrize("source", SOURCES)
 def test_dciodvfy_finds_no_error(writer: DicomObjectWriter, source: str, out_of_scope: bool, tmp_path: Path) -> None:
     report = make_report(SOURCES[source](tmp_path / "scans"))
-    written = writer.write(tmp_path / "out", withheld(report) if out_of_scope else report)
+    written = write(writer, tmp_path / "out", withheld(report) if out_of_scope else report)
     for path in written.paths:
         said = dciodvfy(path)
         assert {"SCImage", "Comprehensive3DSR"} & set(said), "it did not judge the object"
@@ -65,7 +66,7 @@ def test_dciodvfy_finds_no_error(writer: DicomObjectWriter, source: str, out_of_
 
 
 def test_dciodvfy_does_find_errors(tmp_path: Path, report: CaseReport) -> None:
-    written = PARTS["dicom_sr"]().build().write(tmp_path / "out", report)  # type: ignore[attr-defined]
+    written = write(PARTS["dicom_sr"]().build(), tmp_path / "out", report)  # type: ignore[attr-defined]
     dataset = dcmread(written.paths[0])
     del dataset.CompletionFlag
     dataset.save_as(tmp_path / "bad.dcm")
@@ -89,8 +90,8 @@ def test_what_changes_the_content_changes_every_uid(
         "engine": replace(report, model=report.model.model_copy(update={"engine": "onnx"})),
         "prediction": replace(report, prediction=report.prediction.model_copy(update={"notes": ()})),
     }[change]
-    writer.write(tmp_path / "a", report)
-    writer.write(tmp_path / "b", other)
+    write(writer, tmp_path / "a", report)
+    write(writer, tmp_path / "b", other)
     assert not uids(tmp_path / "a") & uids(tmp_path / "b")
 
 
@@ -115,7 +116,7 @@ def test_a_failure_leaves_the_old_file(
 
     monkeypatch.setattr("pipeline.atomic._fsync", full)
     with pytest.raises(DiskFull, match="No space"):
-        writer.write(tmp_path / "out", replace(report, made=report.made + timedelta(days=1)))
+        write(writer, tmp_path / "out", replace(report, made=report.made + timedelta(days=1)))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -132,7 +133,7 @@ def test_sources_that_are_no_dicom_are_refused_with_a_reason(
         "both": [*report.sources, volume],
         "nothing": [],
     }
-    written = writer.write(tmp_path / "out", replace(report, sources=sources[kind]))
+    written = write(writer, tmp_path / "out", replace(report, sources=sources[kind]))
     assert written.paths == ()
     assert ("no source file" if kind == "nothing" else "is no DICOM") in written.reason
     assert not (tmp_path / "out").exists()
@@ -143,14 +144,14 @@ def test_a_source_that_cannot_be_referred_to_is_refused(
     writer: DicomObjectWriter, keyword: str, tmp_path: Path, report: CaseReport
 ) -> None:
     paths = write_series(tmp_path / "cut", make_voxels((4, 4, 2)), edit=without(keyword, slices=[1]))
-    written = writer.write(tmp_path / "out", replace(report, sources=source_files(paths)))
+    written = write(writer, tmp_path / "out", replace(report, sources=source_files(paths)))
     assert written.paths == ()
     assert keyword in written.reason
 
 
 def test_two_patients_are_never_filed_under_one(writer: DicomObjectWriter, tmp_path: Path, report: CaseReport) -> None:
     other = write_series(tmp_path / "other", make_voxels((4, 4, 2)), identity=Identity.numbered(9))
-    written = writer.write(tmp_path / "out", replace(report, sources=[*report.sources, *source_files(other)]))
+    written = write(writer, tmp_path / "out", replace(report, sources=[*report.sources, *source_files(other)]))
     assert written.paths == ()
     assert "several patients" in written.reason
     assert "PAT-" not in written.reason
@@ -162,7 +163,7 @@ def test_a_source_that_changed_is_not_reported_on(
     path = report.sources[1].path
     path.write_bytes(path.read_bytes().replace(b"PAT-0001", b"PAT-0002"))
     with pytest.raises(RejectedInput, match="not the one that was discovered"):
-        writer.write(tmp_path / "out", report)
+        write(writer, tmp_path / "out", report)
 
 
 def test_sources_in_an_archive_give_the_same_bytes(
@@ -182,7 +183,7 @@ def test_identifiers_come_from_the_source_and_gaps_stay_gaps(writer: DicomObject
         ("nothing but UIDs", "", "", None),
     ):
         report = make_report(SOURCES[source](tmp_path / source))
-        for path in writer.write(tmp_path / "out", report).paths:
+        for path in write(writer, tmp_path / "out", report).paths:
             made, origin = dcmread(path), dcmread(report.sources[0].path)
             assert str(made.PatientName) == name
             assert made.PatientBirthDate == birth

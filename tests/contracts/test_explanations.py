@@ -64,10 +64,6 @@ def method_of(config: type[MethodSettings], package: ModelPackage) -> Method:
     return found._method
 
 
-def test_it_is_named_after_its_file(explainer: Explainer) -> None:
-    assert explainer.name in dict(PARTS)
-
-
 @pytest.mark.parametrize(("finding", "label"), ANSWERS)
 def test_a_heatmap_lies_on_the_grid_of_the_image(
     explainer: Explainer, package: ModelPackage, finding: str, label: str

@@ -113,6 +113,11 @@ def withheld(number: int, *reasons: str) -> Prediction:
     return make_prediction(number, findings=(), scope=ScopeVerdict.OUT_OF_SCOPE, scope_reasons=reasons)
 
 
+def doubted(number: int, *reasons: str) -> Prediction:
+    """Out of scope, and answered all the same: ``scope.out_of_scope=report``."""
+    return make_prediction(number, scope=ScopeVerdict.OUT_OF_SCOPE, scope_reasons=reasons)
+
+
 def refused(code: Code, message: str, files: int, series: int = 0) -> RefusalOnPage:
     pseudonym = name("S", series) if series else ""
     return RefusalOnPage(code, "read" if series else "discover", message, EXPLANATIONS[code].remedy, pseudonym, files)

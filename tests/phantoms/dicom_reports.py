@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset
 from pipeline.domain.finding import CodedConcept, Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction, Prediction, ScopeVerdict
 from pipeline.domain.series import SourceFile
-from pipeline.writers.dicom_objects import CaseReport, ModelIdentity
+from pipeline.writers.dicom_objects import CaseReport, ModelIdentity, Written
+from pipeline.writers.dicom_writing import DicomObjectWriter, write_objects
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 MODEL = ModelIdentity(name="lesion detector", digest="0123456789abcdef" * 4, software="0.1.0", engine="torch")
@@ -174,8 +175,13 @@ def make_report(paths: Sequence[Path], case: str = "C7F3") -> CaseReport:
         made=MADE,
         sheets={finding.name: make_sheet(seed) for seed, finding in enumerate(FINDINGS)},
         sheet_method="Grad-CAM",
-        sites={"effusion": CodedConcept(value="3120008", meaning="Pleural membrane structure")},
     )
+
+
+def write(writer: DicomObjectWriter, folder: Path, report: CaseReport) -> Written:
+    """What one writer alone makes of a case."""
+    (written,) = write_objects([writer], folder, report)
+    return written
 
 
 def withheld(report: CaseReport) -> CaseReport:

@@ -21,6 +21,7 @@ from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, UsageErr
 from pipeline.explanations.mean_map import MeanMap
 from pipeline.ledger import Ledger
 from pipeline.stages import predict_local
+from pipeline.writers import dicom_sources
 from pipeline.writers.dicom_sc.writer import CaptureWriter
 from pipeline.writers.strip_files import load_strips
 
@@ -211,6 +212,17 @@ def test_what_is_sent_arrives_once_and_what_is_not_is_tried_again(model: Path, s
     assert patients == {Identity.numbered(1).patient_id, Identity.numbered(2).patient_id}
 
 
+def test_the_scans_of_a_case_are_read_once_for_all_its_objects(
+    model: Path, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    real = dicom_sources.load
+    monkeypatch.setattr(dicom_sources, "load", lambda file: read.append(file.path) or real(file))
+    run(config(model, series, tmp_path / "out", **OBJECTS))
+    assert {path.name.split("_")[-1] for path in (tmp_path / "out" / "dicom").iterdir()} == {"sr.dcm", "sc.dcm"}
+    assert sorted(read) == sorted(series.glob("*/*"))
+
+
 def test_scans_without_a_dicom_identity_get_no_objects_and_their_predictions(
     model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,7 +231,7 @@ def test_scans_without_a_dicom_identity_get_no_objects_and_their_predictions(
     outcome = run(config(model, tmp_path / "scans", tmp_path / "out", **OBJECTS | {"modality": "CT"}))
     assert outcome.exit_code == EXIT_OK
     assert conserved(tmp_path / "out") == (1, 1, 0, 0, 1)
-    assert "no DICOM object" in caplog.text
+    assert caplog.text.count("no DICOM object") == 1
     assert not (tmp_path / "out" / "dicom").exists()
 
 

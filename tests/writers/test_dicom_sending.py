@@ -1,26 +1,22 @@
 """C-STORE to a real Orthanc, which is also stopped halfway, and to peers of pynetdicom that answer as told."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import highdicom as hd
 import pytest
-from phantoms.dicom_reports import FINDINGS, PROBABILITIES, SOURCES, make_report
+from phantoms.dicom_peer import peer
+from phantoms.dicom_reports import FINDINGS, PROBABILITIES, SOURCES, make_report, write
 from phantoms.orthanc import Orthanc, free_port, running
 from pydantic import ValidationError
 from pydicom import dcmread
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import (
-    Comprehensive3DSRStorage,
-    SecondaryCaptureImageStorage,
-    Verification,
-)
+from pynetdicom.sop_class import SecondaryCaptureImageStorage  # type: ignore[attr-defined]
 
 from pipeline.errors import LedgerError, UsageError
+from pipeline.writers import dicom_sent
 from pipeline.writers.dicom_sc import Config as CaptureConfig
 from pipeline.writers.dicom_sending import Destination, State, echo, send, uid_of
 from pipeline.writers.dicom_sent import SentRecord, send_new
@@ -36,24 +32,8 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def objects(folder: Path, source: str, case: str) -> list[Path]:
     """The report and the four heatmaps of a case."""
     report = make_report(SOURCES[source](folder / f"scans {case}"), case)
-    written = [config.build().write(folder / "out", report) for config in (ReportConfig(), CaptureConfig())]
+    written = [write(config.build(), folder / "out", report) for config in (ReportConfig(), CaptureConfig())]
     return [path for one in written for path in one.paths]
-
-
-@contextmanager
-def peer(answer: Callable[[Any], int], *sop_classes: str) -> Iterator[Destination]:
-    """A storage provider of pynetdicom on a free port, for these SOP classes."""
-    entity = AE(ae_title="PEER")
-    for sop_class in sop_classes or (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, Verification):
-        entity.add_supported_context(sop_class)
-    entity.require_called_aet = True
-    port = free_port()
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)])
-    assert server is not None
-    try:
-        yield Destination(host="127.0.0.1", port=port, called_ae="PEER", timeout_seconds=10)
-    finally:
-        server.shutdown()
 
 
 def test_orthanc_holds_what_was_sent_and_gives_back_the_same(orthanc: Orthanc, tmp_path: Path) -> None:
@@ -121,16 +101,55 @@ def test_orthanc_rejects_a_wrong_title_and_the_reason_says_so(orthanc: Orthanc, 
 
 @pytest.mark.parametrize(
     ("status", "state"),
-    [(0x0000, State.STORED), (0xB000, State.WARNING), (0xA700, State.REFUSED), (0xC001, State.REFUSED)],
+    [
+        (0x0000, State.STORED),
+        (0xB000, State.WARNING),
+        (0xB123, State.WARNING),
+        (0xA700, State.REFUSED),
+        (0xC001, State.REFUSED),
+    ],
 )
-def test_success_is_status_zero_and_nothing_else(status: int, state: State, tmp_path: Path) -> None:
+def test_what_the_peer_stored_is_remembered_with_its_status_and_nothing_else(
+    status: int, state: State, tmp_path: Path
+) -> None:
     files = objects(tmp_path, "CT series", "C4")[:2]
-    record = SentRecord(tmp_path / "sent.jsonl")
+    path = tmp_path / "sent.jsonl"
     with peer(lambda _: status) as destination:
-        outcomes = list(send_new(files, destination, record))
+        outcomes = list(send_new(files, destination, SentRecord(path)))
+        again = list(send_new(files, destination, SentRecord(path)))
     assert [(one.state, one.status) for one in outcomes] == [(state, status)] * 2
     assert bool(outcomes[0].reason) == (state is not State.STORED)
-    assert len(record) == (2 if state is State.STORED else 0)
+    assert len(again) == (2 if state is State.REFUSED else 0)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    assert [json.loads(line)["status"] for line in lines] == [status] * (2 - len(again))
+
+
+def test_an_object_that_was_sent_is_not_opened_again_and_one_that_changed_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = objects(tmp_path, "CT series", "C8")[:2]
+    record, opened = tmp_path / "sent.jsonl", []
+    with peer(lambda _: 0) as destination:
+        assert len(list(send_new(files, destination, SentRecord(record)))) == 2
+        monkeypatch.setattr(dicom_sent, "uid_of", lambda path: opened.append(path) or uid_of(path))
+        assert list(send_new(files, destination, SentRecord(record))) == []
+        assert opened == []
+        elsewhere = destination.model_copy(update={"host": "localhost"})
+        assert len(list(send_new(files[1:], elsewhere, SentRecord(record)))) == 1
+        files[0].write_bytes(files[0].read_bytes())
+        assert list(send_new(files, destination, SentRecord(record))) == []
+        changed = dcmread(files[0])
+        changed.SOPInstanceUID = changed.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        changed.save_as(files[0])
+        (sent,) = send_new(files, destination, SentRecord(record))
+    assert opened == [files[1], files[0], files[0]]
+    assert (sent.path, sent.uid, sent.state) == (files[0], "1.2.3", State.STORED)
+
+
+def test_a_record_without_status_and_file_still_counts(tmp_path: Path) -> None:
+    line = '{"uid":"1.2.3","destination":"PACS@a:104","moment":"2026-01-02T03:04:05Z"}\n'
+    (tmp_path / "sent.jsonl").write_text(line, encoding="utf-8")
+    assert SentRecord(tmp_path / "sent.jsonl").holds("1.2.3", Destination(host="a", called_ae="PACS"))
 
 
 def test_all_files_go_over_one_association_each_in_its_own_transfer_syntax(tmp_path: Path) -> None:

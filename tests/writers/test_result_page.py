@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms.batches import GRADE, NODULE, REFUSALS, chest, make_page, make_prediction, withheld
+from phantoms.batches import GRADE, NODULE, REFUSALS, chest, doubted, make_page, make_prediction, withheld
 from phantoms.browsers import chromium
 from phantoms.packages import FINDINGS, make_card
 from PIL import Image
@@ -27,6 +27,7 @@ from pipeline.writers.page_content import CaseOnPage, PageContent, RefusalOnPage
 from pipeline.writers.strips import Strips
 
 COUNT, FRAMES, SIDE = 1000, 9, 64
+MANY = 150_000
 REASON = "spacing of 5 mm: training had 0.6 to 2.5"
 TIE = make_prediction(1).findings
 WALK = """
@@ -329,6 +330,48 @@ def test_nothing_that_is_withheld_looks_like_a_probability(page: Chrome) -> None
     )
     assert drawn(page).std() > 10
     assert not page.find_element(By.CSS_SELECTOR, "#overlays").is_displayed()
+
+
+def test_what_is_answered_though_out_of_scope_is_shown_and_marked(
+    opened: Callable[..., Chrome], downloads: Path, tmp_path: Path
+) -> None:
+    said = sorted((make_prediction(1), doubted(2, REASON), withheld(3, REASON)), key=lambda one: one.case)
+    (answered,) = [one for one in said if one.scope is ScopeVerdict.OUT_OF_SCOPE and one.findings]
+    strips = [CaseOnPage(one, film(1)) for one in said]
+    driver = opened(make_page(strips, superseded=(doubted(4, REASON),)), f"#case={answered.case}")
+    cards = [one.text.split("\n") for one in driver.find_elements(By.CSS_SELECTOR, ".card")]
+    assert ["withheld", "1", "unlike the training data"] in cards
+    assert ["out of scope", "1", "answered all the same"] in cards
+    assert "2 answered (1 out of scope), 1 withheld" in text(driver, ".summary")
+    (row,) = driver.find_elements(By.CSS_SELECTOR, "#cases tr.doubted")
+    assert row.get_attribute("data-case") == answered.case
+    assert len(row.find_elements(By.CSS_SELECTOR, ".meter")) == len(FINDINGS)
+    assert "out of scope" in row.text and "withheld" not in row.text
+    assert text(driver, "#answers .verdict").startswith("out of scope: unlike the training data")
+    assert REASON in text(driver, "#answers .verdict")
+    chances = driver.find_elements(By.CSS_SELECTOR, "#answers.doubted .chance")
+    assert len(chances) == sum(len(finding.classes) for finding in FINDINGS)
+    colours = {one.find_element(By.CSS_SELECTOR, ".n").value_of_css_property("color") for one in chances}
+    assert colours == {driver.find_element(By.CSS_SELECTOR, "#cases .withheld").value_of_css_property("color")}
+    drawn(driver)
+    assert driver.find_element(By.CSS_SELECTOR, "#overlays").is_displayed()
+    driver.find_element(By.CSS_SELECTOR, f'tr[data-case="{make_prediction(1).case}"] a').click()
+    assert not driver.find_elements(By.CSS_SELECTOR, "#answers.doubted")
+    assert len(driver.find_elements(By.CSS_SELECTOR, ".old tr.doubted .decision")) == len(FINDINGS)
+    driver.find_element(By.CSS_SELECTOR, "#export").click()
+    saved = downloads / "predictions-shown.csv"
+    WebDriverWait(driver, 10, 0.02).until(lambda _: saved.exists())
+    CsvWriter().write(tmp_path / "expected.csv", said, FINDINGS)
+    assert saved.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    saved.unlink()
+
+
+def test_there_may_be_more_cases_than_a_call_takes_arguments(opened: Callable[..., Chrome]) -> None:
+    least = make_prediction(1, ())
+    cases = [CaseOnPage(least.model_copy(update={"case": f"C{number:06}"})) for number in range(MANY)]
+    driver = opened(make_page(cases, ()))
+    assert text(driver, "#shown") == f"{MANY} of {MANY} shown"
+    assert driver.find_elements(By.CSS_SELECTOR, '#cases tr[data-case="C000000"]')
 
 
 def test_keys_move_between_cases_and_slices_and_close(page: Chrome) -> None:

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from pipeline.config import Part
-from pipeline.writers.dicom_objects import DicomObjectWriter, check_installed
+from pipeline.writers.dicom_objects import check_installed
+from pipeline.writers.dicom_writing import DicomObjectWriter
 
 
 class Config(Part):

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipeline import atomic
-from pipeline.writers.dicom_objects import DISCLAIMER, CaseReport, NoObjectError, Written, capture_path, fitted
-from pipeline.writers.dicom_sources import DicomSources, derived_uid, put_identity, put_times, read_sources
+from pipeline.writers.dicom_objects import DISCLAIMER, CaseReport, Written, capture_path, fitted
+from pipeline.writers.dicom_sources import DicomSources, derived_uid, put_identity, put_times
 
 SERIES_NUMBER = 9901
 """Of the first finding; each has a series of its own, whose description names it."""
@@ -21,18 +21,14 @@ WITHHELD = "the answer is withheld, and with it what it rests on"
 
 
 class CaptureWriter:
-    """Implements :class:`pipeline.writers.dicom_objects.DicomObjectWriter`: ``CASE_FINDING_sc.dcm``."""
+    """Implements :class:`pipeline.writers.dicom_writing.DicomObjectWriter`: ``CASE_FINDING_sc.dcm``."""
 
-    def write(self, folder: Path, report: CaseReport) -> Written:
-        """See :meth:`pipeline.writers.dicom_objects.DicomObjectWriter.write`."""
+    def write(self, folder: Path, report: CaseReport, sources: DicomSources) -> Written:
+        """See :meth:`pipeline.writers.dicom_writing.DicomObjectWriter.write`."""
         answered = {answer.finding for answer in report.prediction.findings}
         shown = [finding.name for finding in report.findings if finding.name in report.sheets]
         if not answered & set(shown):
             return Written((), WITHHELD if shown else NO_SHEET)
-        try:
-            sources = read_sources(report.sources)
-        except NoObjectError as error:
-            return Written((), str(error))
         paths = []
         for number, finding in enumerate(finding.name for finding in report.findings):
             if finding in shown and finding in answered:

@@ -14,7 +14,6 @@ from highdicom.sr import (
     ContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
-    FindingSite,
     ImageContentItem,
     Measurement,
     MeasurementReport,
@@ -105,13 +104,11 @@ def _group(
     finding: Finding, answer: FindingPrediction | None, report: CaseReport, sources: DicomSources
 ) -> MeasurementsAndQualitativeEvaluations:
     """TID 1501: what is said of one finding; without an answer, that it is withheld and no number."""
-    site = report.sites.get(finding.name)
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=derived_uid(report, sources, "tracking", finding.name), identifier=finding.name
         ),
         finding_type=concepts.finding_concept(finding),
-        finding_sites=None if site is None else [FindingSite(concepts.concept(site))],
         algorithm_id=_algorithm(report, answer),
         measurements=None if answer is None else list(_measurements(finding, answer)),
         qualitative_evaluations=[QualitativeEvaluation(concepts.DECISION, said) for said in _decided(finding, answer)],

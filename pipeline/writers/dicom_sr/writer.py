@@ -7,8 +7,8 @@ from highdicom.sr import Comprehensive3DSR
 from pydicom.dataset import Dataset
 
 from pipeline import atomic
-from pipeline.writers.dicom_objects import CaseReport, NoObjectError, Written, fitted, report_path
-from pipeline.writers.dicom_sources import DicomSources, derived_uid, put_identity, put_times, read_sources
+from pipeline.writers.dicom_objects import CaseReport, Written, fitted, report_path
+from pipeline.writers.dicom_sources import DicomSources, derived_uid, put_identity, put_times
 from pipeline.writers.dicom_sr.concepts import scheme_identification
 from pipeline.writers.dicom_sr.content import content_of
 
@@ -17,14 +17,11 @@ SERIES_NUMBER = 9900
 
 
 class ReportWriter:
-    """Implements :class:`pipeline.writers.dicom_objects.DicomObjectWriter`: ``CASE_sr.dcm``."""
+    """Implements :class:`pipeline.writers.dicom_writing.DicomObjectWriter`: ``CASE_sr.dcm``."""
 
-    def write(self, folder: Path, report: CaseReport) -> Written:
-        """See :meth:`pipeline.writers.dicom_objects.DicomObjectWriter.write`."""
-        try:
-            document = document_of(report, read_sources(report.sources))
-        except NoObjectError as error:
-            return Written((), str(error))
+    def write(self, folder: Path, report: CaseReport, sources: DicomSources) -> Written:
+        """See :meth:`pipeline.writers.dicom_writing.DicomObjectWriter.write`."""
+        document = document_of(report, sources)
         path = report_path(folder, report.prediction.case)
         atomic.write_with(path, lambda temporary: document.save_as(temporary, enforce_file_format=True))
         return Written((path,))

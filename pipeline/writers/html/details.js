@@ -49,7 +49,7 @@ function answerBlock(finding, answer) {
 
 function scopeBlock(one) {
   const block = make("section", `verdict ${one.scope}`);
-  block.append(make("strong", "", one.scope === "out_of_scope" ? WITHHELD : SCOPES[one.scope]));
+  block.append(make("strong", "", one.withheld ? WITHHELD : one.doubted ? DOUBTED : SCOPES[one.scope]));
   if (one.reasons.length) {
     const list = make("ul");
     list.append(...one.reasons.map((reason) => make("li", "", reason)));
@@ -85,7 +85,8 @@ const panel = {
     this.film = null;
     byId("details-case").textContent = one.case;
     byId("answers").replaceChildren(scopeBlock(one));
-    if (one.scope !== "out_of_scope") {
+    byId("answers").classList.toggle("doubted", one.doubted);
+    if (!one.withheld) {
       byId("answers").append(...data.findings.map((finding, at) => answerBlock(finding, one.answers[at])));
     }
     const notes = make("ul", "notes");

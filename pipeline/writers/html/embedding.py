@@ -41,20 +41,25 @@ def pictures(one: CaseOnPage) -> dict[str, object] | None:
 
 
 def shown_overlays(one: CaseOnPage) -> Mapping[str, bytes]:
-    """Overlays by finding; none where the answer that they would explain is withheld."""
+    """Overlays by finding; none where the answers that they would explain are withheld."""
     if one.strips is None or is_withheld(one.prediction):
         return {}
     return dict(one.strips.overlays)
 
 
 def is_withheld(prediction: Prediction) -> bool:
-    """Tell whether nothing that the network said of this case may be shown."""
-    return prediction.scope is ScopeVerdict.OUT_OF_SCOPE
+    """Tell whether the scan is out of scope and nothing that the network said of it was released."""
+    return prediction.scope is ScopeVerdict.OUT_OF_SCOPE and not prediction.findings
+
+
+def is_doubted(prediction: Prediction) -> bool:
+    """Tell whether the scan is out of scope and what the network said of it was released all the same."""
+    return prediction.scope is ScopeVerdict.OUT_OF_SCOPE and bool(prediction.findings)
 
 
 def shown_answers(prediction: Prediction) -> dict[str, FindingPrediction]:
-    """Map each finding to its answer; to none where it is withheld, whatever the prediction carries."""
-    return {} if is_withheld(prediction) else {answer.finding: answer for answer in prediction.findings}
+    """Map each finding to its answer."""
+    return {answer.finding: answer for answer in prediction.findings}
 
 
 def _finding(finding: Finding) -> dict[str, object]:

@@ -26,6 +26,7 @@ function row(one) {
     element.append(cell);
   }
   element.dataset.case = one.case;
+  element.classList.toggle("doubted", one.doubted);
   element.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -36,7 +37,7 @@ function row(one) {
 
 function fillDecision(cell, one, column, answer) {
   const finding = data.findings[column.finding];
-  if (one.scope === "out_of_scope") {
+  if (one.withheld) {
     cell.append(make("span", "withheld", "withheld"));
     cell.title = WITHHELD;
     return;
@@ -44,7 +45,7 @@ function fillDecision(cell, one, column, answer) {
   if (!answer) return;
   const positive = finding.kind === "binary" && answer.decision === finding.positive;
   cell.append(make("span", positive ? "decision positive" : "decision", answer.shown));
-  cell.title = answer.shown;
+  cell.title = one.doubted ? `${answer.shown} (${DOUBTED})` : answer.shown;
 }
 
 // Draw the rows in view (all of them for the printer) between two spacers.
@@ -91,7 +92,8 @@ function spacer(place, rows) {
 // ---- heads
 
 function heads() {
-  const widest = (texts, least, most) => Math.min(most, Math.max(least, ...texts.map((text) => text.length)));
+  const longer = (most, text) => Math.max(most, text.length); // as arguments of one call, many cases overflow the stack
+  const widest = (texts, least, most) => Math.min(most, texts.reduce(longer, least));
   const cols = document.querySelector("#cases colgroup");
   const head = document.querySelector("#cases thead tr");
   let total = 0;

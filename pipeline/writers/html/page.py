@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from pipeline import atomic
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.prediction import Prediction
-from pipeline.writers.html.embedding import inert_json, is_withheld, pictures, shown_answers, table
+from pipeline.writers.html.embedding import inert_json, is_doubted, is_withheld, pictures, shown_answers, table
 from pipeline.writers.html.summaries import NONE, summarise
 from pipeline.writers.page_content import CaseOnPage, PageContent, RefusalOnPage
 
@@ -99,10 +99,13 @@ def _render(page: PageContent, cases: Sequence[CaseOnPage]) -> str:
         summaries=[summarise(finding, predictions) for finding in page.findings],
         patients=len({one.patient for one in predictions}),
         withheld=sum(map(is_withheld, predictions)),
+        doubted=sum(map(is_doubted, predictions)),
         scopes=sorted({one.scope.value for one in predictions}),
         refused=list(_refused(page.refusals)),
         skipped=list(_skipped(page)),
-        superseded=[(one, is_withheld(one), shown_answers(one)) for one in sorted(page.superseded, key=_place)],
+        superseded=[
+            (one, is_withheld(one), is_doubted(one), shown_answers(one)) for one in sorted(page.superseded, key=_place)
+        ],
         engine=[(name, _said(value)) for name, value in page.engine.items() if value is not None],
         nothing=NONE,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.domain.prediction import FindingPrediction, Prediction
-from pipeline.writers.html.embedding import shown_answers
+from pipeline.writers.html.embedding import is_doubted, shown_answers
 
 BINS = 20
 """Bars of a histogram, of equal width over 0 to 1."""
@@ -50,6 +50,8 @@ class Summary:
     ----------
     answered, withheld : int
         Cases with and without an answer.
+    doubted : int
+        Those of the answered that are out of scope.
     thresholds : tuple of float
         Operating points in use, which is one of one model.
     """
@@ -61,6 +63,7 @@ class Summary:
     thresholds: tuple[float, ...]
     answered: int
     withheld: int
+    doubted: int
 
 
 def summarise(finding: Finding, predictions: Sequence[Prediction]) -> Summary:
@@ -78,6 +81,7 @@ def summarise(finding: Finding, predictions: Sequence[Prediction]) -> Summary:
         thresholds=tuple(sorted({one.threshold for one in answers if one.threshold is not None})),
         answered=len(answers),
         withheld=len(found) - len(answers),
+        doubted=sum(is_doubted(one) and finding.name in shown_answers(one) for one in predictions),
     )
 
 

@@ -3,6 +3,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const WITHHELD = "withheld: unlike the training data";
+const DOUBTED = "out of scope: unlike the training data, so that nothing measured of this model holds for the answers";
 const NONE = "none";
 
 // The one probability of a finding that has a column; see summaries.py.
@@ -37,9 +38,11 @@ const cases = data.cases.map((one, index) => {
     decided: decided(data.findings[at], answer),
     shown: answer.decision.replaceAll("|", ", ") || NONE,
   });
+  const out = one.scope === "out_of_scope";
+  const withheld = out && answers.every((answer) => !answer);
   const words = [one.case, one.patient, one.study, one.series, one.scope.replaceAll("_", " "), ...one.reasons, ...one.notes];
   for (const answer of answers) if (answer) words.push(answer.shown);
-  return { ...one, index, answers, text: words.join("\n").toLowerCase() };
+  return { ...one, index, answers, withheld, doubted: out && !withheld, text: words.join("\n").toLowerCase() };
 });
 
 const SCOPES = { in_scope: "in scope", out_of_scope: "out of scope", not_checked: "not checked" };
