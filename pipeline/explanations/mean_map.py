@@ -23,7 +23,6 @@ class MeanMap:
 
     Parameters
     ----------
-    name : str
     method : Method
     classifiers : sequence of Classifier
         Members, all with the same findings. They are laid out and put into evaluation mode, their weights kept.
@@ -35,7 +34,6 @@ class MeanMap:
 
     def __init__(
         self,
-        name: str,
         method: Method,
         classifiers: Sequence[Classifier],
         flips: Sequence[int] = (),
@@ -45,7 +43,6 @@ class MeanMap:
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("explain", ["device: cuda is asked for and this machine has none, expected cpu or auto"])
         where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-        self.name = name
         self._method = method
         self._findings = classifiers[0].findings
         self._flips = flip_combinations(flips)

@@ -34,4 +34,4 @@ class MethodSettings(Part):
         """
         from pipeline.explanations.mean_map import MeanMap
 
-        return MeanMap(self.kind, method, package.build_classifiers(), package.tta_flips, device=self.device)
+        return MeanMap(method, package.build_classifiers(), package.tta_flips, device=self.device)

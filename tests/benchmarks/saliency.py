@@ -62,7 +62,7 @@ def rows(folder: Path) -> Iterator[tuple[str, ...]]:
 
 def judged(method: str, package: ModelPackage, recipe: Recipe) -> Iterator[tuple[float, float, bool]]:
     """Share of the heat near each lesion (box, ball), and whether the hottest voxel lies in it."""
-    explainer = MeanMap(method, METHODS[method], package.build_classifiers())
+    explainer = MeanMap(METHODS[method], package.build_classifiers())
     for number in range(COUNT):
         scan = plant(50_000 + number, recipe.ndim, recipe.side, lesion=True)
         heat = heat_on_scan(explainer, scan, recipe.plan)

@@ -128,7 +128,7 @@ def test_the_network_is_left_as_it_was(config: type[MethodSettings], package: Mo
     with torch.inference_mode():
         before = classifier(torch.tensor(image[np.newaxis]))
 
-    MeanMap("kind", method_of(config, package), [classifier]).heatmap(image, "lesion", "yes")
+    MeanMap(method_of(config, package), [classifier]).heatmap(image, "lesion", "yes")
 
     assert all(torch.equal(value, state[name]) for name, value in classifier.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in classifier.parameters())
@@ -202,7 +202,7 @@ def test_every_backbone_can_be_explained(config: type[MethodSettings], name: str
     classifier = build_classifier(settings, FINDINGS, ndim, 2)
     classifier.train()(torch.randn(4, 2, *size))
     method = method_of(config, make_package(tmp_path / "package", ndim=2))
-    explainer = MeanMap("kind", method, [classifier])
+    explainer = MeanMap(method, [classifier])
     image = np.random.default_rng(1).normal(size=(2, *size)).astype(np.float32)
 
     shown = [explainer.heatmap(image, "lesion", label) for label in ("no", "yes")]  # opposites: one of them speaks
@@ -216,7 +216,7 @@ def test_nothing_speaks_for_the_class(config: type[MethodSettings], package: Mod
     classifier = package.build_classifiers()[0]
     with torch.no_grad():
         classifier.heads[0].weight.copy_(-classifier.heads[0].weight.abs())  # type: ignore[operator,union-attr,arg-type]
-    explainer = MeanMap("kind", method_of(config, package), [classifier])
+    explainer = MeanMap(method_of(config, package), [classifier])
 
     assert not explainer.heatmap(image_for(package), "lesion", "yes").any()  # maps behind a relu are not negative
 
