@@ -184,7 +184,7 @@ class ScopeReference(Frozen):
     ranges : tuple of Range
         Of spacing and extent.
     features : Space or None
-        None where no case was held out from every network of an ensemble.
+        Of the first network; None where too few cases were held out from it.
     cases, validation : int
         Training and validation cases it was fitted to.
     validation_refused : int

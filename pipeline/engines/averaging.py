@@ -28,7 +28,7 @@ def answer_each(
         Spatial axes over whose mirror images rows are averaged.
     """
     assert images.dtype == np.float32, images.dtype
-    run = partial(average_over_members, members)
+    run = partial(average_over_members, members, outputs=outputs)
     rows = [average_over_flips(run, image[np.newaxis], flips) for image in images]
     empty = np.empty((0, outputs + features), dtype=np.float32)
     return Answer.of(np.concatenate(rows) if rows else empty, outputs)

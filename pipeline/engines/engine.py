@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 
 class Answer(NamedTuple):
-    """What a network says of images, averaged over the package's members and flips.
+    """What a package says of images: logits averaged over its members and flips, features of its first member.
 
     Attributes
     ----------
     logits : ndarray of float32, shape (n, outputs)
         Laid out by :func:`pipeline.domain.encoding.output_slices`.
     features : ndarray of float32, shape (n, features)
-        Pooled feature vectors, from which the heads made the logits; :mod:`pipeline.scope` looks at them.
+        Pooled feature vectors of the first member, averaged over flips; :mod:`pipeline.scope` looks at them.
     """
 
     logits: NDArray[np.float32]

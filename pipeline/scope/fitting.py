@@ -249,4 +249,4 @@ def _notes(reference: ScopeReference) -> Iterator[str]:
         more = f" and {len(unseen) - 8} more" if len(unseen) > 8 else ""
         yield f"Axes mistaken in these ways cannot be told in this data: {'; '.join(unseen[:8])}{more}."
     if reference.features is None:
-        yield "The network's features are not compared: too few cases were held out from all that trained it."
+        yield "The network's features are not compared: too few cases were held out from it."

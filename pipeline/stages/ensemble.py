@@ -108,10 +108,12 @@ def pack_ensemble(
     packages = [member.package for member in ensemble.members]
     if len({package.network.model_dump_json() for package in packages}) > 1:
         raise TrainingError("The members are not of one network.", "Train them again in another folder.")
-    cases: Sequence[Case] = ensemble.held_out(ensemble.members[0])
-    logits = None
+    held_out = ensemble.held_out(ensemble.members[0])
+    training, cases, logits = ensemble.training, held_out, None
     if ensemble.folds:
         cases, logits = out_of_fold(ensemble, packages, cache)
+        unseen = {case.case for case in held_out}
+        training = tuple(case for case in cases if case.case not in unseen)
     trained = Trained(
         name=config.name or config.out.resolve().name,
         intended_use=config.intended_use,
@@ -120,7 +122,8 @@ def pack_ensemble(
         plan=ensemble.plan,
         fingerprint=ensemble.fingerprint,
         manifest=ensemble.manifest,
-        training=cases if ensemble.folds else ensemble.training,
+        training=training,
+        held_out=held_out,
         validation=cases,
         tta_flips=config.tta_flips,
         seed=config.seed,

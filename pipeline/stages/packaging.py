@@ -52,10 +52,10 @@ class Trained:
     ----------
     state : mapping of str to Tensor, or sequence of mappings
         Weights of the best epoch; of an ensemble those of each member.
-    training : sequence of Case
-        Prepared cases that the scope of the package is measured on.
+    training, held_out : sequence of Case
+        Prepared cases that the (first) network was trained on, and those that it was not: the scope of the package.
     validation : sequence of Case
-        Prepared cases of the validation split, or of all folds.
+        Prepared cases that it is calibrated and scored on: of the validation split, or of all folds.
     members : tuple of Member
         Of an ensemble, for its card.
     scored_on : str
@@ -70,6 +70,7 @@ class Trained:
     fingerprint: Fingerprint
     manifest: Manifest
     training: Sequence[Case]
+    held_out: Sequence[Case]
     validation: Sequence[Case]
     tta_flips: tuple[int, ...]
     seed: int
@@ -101,18 +102,16 @@ def make_package(
     PackageError
         If a weight is not finite.
     """
-    features: dict[str, NDArray[np.float32]] = {}
-    held_out: Sequence[Case] = ()
+    draft = folder.with_name(f"{folder.name}.draft")
+    package = _save(draft, trained, (), (), _card(trained, ()))
+    answer = answers_of(package, trained.held_out, cache)
     if logits is None:
-        draft = folder.with_name(f"{folder.name}.draft")
-        package = _save(draft, trained, (), (), _card(trained, ()))
-        answer = answers_of(package, trained.validation, cache)
-        logits, held_out = answer.logits, trained.validation
-        features = _named(trained.validation, answer)
-        seen = sampled(trained.training, SAMPLED_FEATURES)
-        features |= _named(seen, answers_of(package, seen, cache, "compare features"))
-        shutil.rmtree(draft)
-    scope = make_reference(trained.training, held_out, features, cache)
+        assert trained.held_out == trained.validation
+        logits = answer.logits
+    seen = sampled(trained.training, SAMPLED_FEATURES)
+    features = _named(trained.held_out, answer) | _named(seen, answers_of(package, seen, cache, "compare features"))
+    shutil.rmtree(draft)
+    scope = make_reference(trained.training, trained.held_out, features, cache)
     calibration, points = calibrate(trained, logits, rule)
     if look is not None:
         look(logits, calibration, points)

@@ -258,6 +258,7 @@ def pack(
         fingerprint=experiment.fingerprint,
         manifest=experiment.manifest,
         training=experiment.data.datasets[Split.TRAIN].cases,
+        held_out=experiment.data.datasets[Split.VALIDATION].cases,
         validation=experiment.data.datasets[Split.VALIDATION].cases,
         tta_flips=config.tta_flips,
         seed=config.seed,

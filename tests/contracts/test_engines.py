@@ -61,15 +61,15 @@ def test_it_equals_a_plain_forward_of_the_classifier(engine: Engine, package: Mo
     assert np.ptp(logits, axis=0).max() > 1e-3, "all images give the same answer: this test sees nothing"
 
 
-def test_features_are_what_the_heads_see(engine: Engine, package: ModelPackage) -> None:
+def test_features_are_what_the_heads_of_the_first_member_see(engine: Engine, package: ModelPackage) -> None:
     batch = images(package, 3)
     with torch.inference_mode():
-        rows = [classifier.backbone(torch.tensor(batch)).numpy() for classifier in package.build_classifiers()]
+        rows = package.build_classifiers()[0].backbone(torch.tensor(batch)).numpy()
 
     features = engine.answer(batch).features
 
     assert (features.dtype, len(features)) == (np.float32, 3)
-    np.testing.assert_allclose(features, np.mean(rows, axis=0), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(features, rows, atol=1e-5, rtol=0)
 
 
 def test_neighbours_in_the_batch_change_no_bit(engine: Engine, package: ModelPackage) -> None:

@@ -1,7 +1,7 @@
 """Folds and repeated seeds: members as whole runs, and the ensemble that is made of them."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from pipeline.errors import ConfigError, RejectedInput, StoppedBySignal, Trainin
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.cache import PreparedCache
+from pipeline.stages import packaging
 from pipeline.stages import train as stage
+from pipeline.stages.scope_reference import make_reference
 from pipeline.stages.train import Config, train
 
 MANIFEST = make_manifest(train=20, validation=10, ndim=2)
@@ -73,6 +75,16 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainings]:
     yield counting
 
 
+Names = frozenset[str]
+MEASURED: list[tuple[Names, Names, Names]] = []
+"""Training cases, held-out cases and cases with features that the scope of each package was measured on."""
+
+
+def measuring(training: Sequence[Case], held_out: Sequence[Case], features: Mapping[str, Any], *rest: Any) -> Any:
+    MEASURED.append((*(frozenset(case.case for case in some) for some in (training, held_out)), frozenset(features)))
+    return make_reference(training, held_out, features, *rest)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folds of two seeds each, stopped in the third member, then gone on with."""
@@ -81,6 +93,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counting = Trainings()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "fit_network", counting)
+        patch.setattr(packaging, "make_reference", measuring)
         counting.left = 3
         with pytest.raises(StoppedBySignal):
             train(config, MANIFEST, read)
@@ -130,6 +143,14 @@ def test_calibration_is_out_of_fold(trained: Path) -> None:
     ):
         again = fit_temperature(finding, np.concatenate(rows)[:, outputs], labels[:, columns])
         assert found.temperature == pytest.approx(again.temperature, rel=1e-4)
+
+
+def test_the_scope_is_measured_on_cases_that_the_first_member_was_not_trained_on(trained: Path) -> None:
+    folds = Folds.model_validate_json((trained / "folds.json").read_bytes())
+    training, held_out, compared = MEASURED[-1]
+    assert held_out == set(folds.cases[0])
+    assert training == set(folds.cases[1])
+    assert compared == held_out | training
 
 
 def test_the_card_names_folds_and_members_with_their_spread(trained: Path) -> None:
