@@ -3,6 +3,8 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 from pipeline.domain.codes import Code
 from pipeline.domain.prediction import FindingPrediction, Prediction
 from pipeline.errors import LedgerError
-from pipeline.ledger import CaseOutcome, CaseRefusal, open_ledger
+from pipeline.ledger import CaseOutcome, CaseRefusal, database, open_ledger
+from pipeline.ledger.database import connect
 
 LESION = FindingPrediction(finding="lesion", probabilities={"no": 0.1 + 0.2, "yes": 0.7}, decision="yes", threshold=0.4)
 PREDICTED = CaseOutcome(
@@ -200,6 +203,40 @@ def test_many_processes_may_open_a_new_ledger_at_once(path: Path) -> None:
     errors = [process.communicate("\n")[1] for process in started]
     assert errors == [""] * 4
     assert sorted(shares) == [0, 0, 0, 40]  # each claim is one transaction
+
+
+def test_a_new_ledger_is_waited_for_while_another_process_makes_it(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+        done.start()
+        with open_ledger(path) as ledger:
+            assert len(ledger) == 0
+        done.join()
+
+
+def test_a_new_ledger_that_another_program_never_lets_go_of_is_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="locked"), open_ledger(path):
+            pass
+
+
+def test_new_ledgers_are_opened_by_several_at_once_again_and_again(tmp_path: Path) -> None:
+    together = threading.Barrier(4, timeout=60)
+
+    def open_all(_: int) -> None:
+        for number in range(25):
+            together.wait()
+            connect(tmp_path / f"{number}.sqlite").close()
+
+    with ThreadPoolExecutor(together.parties) as threads:
+        assert list(threads.map(open_all, range(together.parties))) == [None] * together.parties
 
 
 def test_what_is_kept_first_stays(path: Path) -> None:
