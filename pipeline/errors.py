@@ -147,6 +147,10 @@ class DiskFull(ResdxError):  # noqa: N818 - a state of the machine, not of the r
         )
 
 
+class WorkerError(ResdxError):
+    """The processes that read scans cannot start on this machine."""
+
+
 class ScansGone(UsageError):  # noqa: N818 - a state of the machine, not of the run
     """A folder of scans is empty that was not before: it is not mounted, say."""
 

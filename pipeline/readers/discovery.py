@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.domain.codes import Code
 from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
-from pipeline.errors import RejectedInput, ResdxError, UsageError, refusal_of
+from pipeline.errors import RejectedInput, ResdxError, refusal_of
 from pipeline.progress import track
 from pipeline.readers.digest_memory import DigestMemory
 from pipeline.readers.index import FolderIndex
@@ -19,7 +19,7 @@ from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
 from pipeline.readers.unopened import hidden_fault
-from pipeline.readers.walking import Entry, is_scans, walk
+from pipeline.readers.walking import Entry, check_scans, walk
 
 log = logging.getLogger("resdx")
 
@@ -65,10 +65,9 @@ def discover(
     Raises
     ------
     UsageError
-        If `root` is neither a folder nor a ZIP archive.
+        `root` does not exist, or is neither a folder nor a ZIP archive.
     """
-    if not is_scans(root):
-        raise UsageError(f"{root} is no folder and no ZIP archive.", "Give what holds the scans.")
+    check_scans(root)
     root = root.resolve() if root.is_dir() else root.parent.resolve() / root.name  # an archive is known by its name
     began_ns = time.time_ns()
     entries = walk(root)
