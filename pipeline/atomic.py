@@ -2,7 +2,9 @@
 
 import errno
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,13 +63,15 @@ def write_with(path: Path, write: Callable[[Path], object], *, mode: int | None 
 
 def _write_with(path: Path, write: Callable[[Path], object], mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes), dir=path.parent)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}{''.join(path.suffixes)}")
+    # the system takes the umask off, which cannot be asked for without changing it under the feet of other threads
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode)
+    usual = stat.S_IMODE(os.fstat(handle).st_mode)
     os.close(handle)
-    temporary = Path(name)
     try:
         write(temporary)
         _fsync(temporary)
-        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
+        temporary.chmod(usual if mode is None else mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -89,13 +93,13 @@ def replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
 
 def _replace_folder(path: Path, fill: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    temporary = path.with_name(f".tmp-{path.name}-{secrets.token_hex(8)}")
+    temporary.mkdir()
     try:
         fill(temporary)
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 _fsync(file)
-        temporary.chmod(0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".old-{path.name}-", dir=path.parent))
             path.replace(old / path.name)
@@ -115,9 +119,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

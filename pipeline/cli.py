@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ResdxError
+from pipeline.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ResdxError, StoppedBySignal
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
@@ -335,7 +335,7 @@ def _guard(work: Callable[[], int]) -> None:
     debug = log.isEnabledFor(logging.DEBUG)
     try:
         status = work()
-    except ResdxError as error:
+    except (ResdxError, StoppedBySignal) as error:
         if debug:
             raise
         typer.echo(f"resdx: {error}", err=True)

@@ -1,7 +1,8 @@
 """One class per way to fail, each with the exit status of the command.
 
 Every message says what failed, on which input, why, and what to do. Classes for users derive from ``ValueError``;
-a broken invariant of our own is an ``assert`` and never one of these.
+a broken invariant of our own is an ``assert`` and never one of these. A stop that was asked for is no failure, and
+derives from ``BaseException``.
 """
 
 import traceback
@@ -146,6 +147,10 @@ class DiskFull(ResdxError):  # noqa: N818 - a state of the machine, not of the r
         )
 
 
+class WorkerError(ResdxError):
+    """The processes that read scans cannot start on this machine."""
+
+
 class ScansGone(UsageError):  # noqa: N818 - a state of the machine, not of the run
     """A folder of scans is empty that was not before: it is not mounted, say."""
 
@@ -158,7 +163,25 @@ class TrackingError(ResdxError):
     """The tracking store cannot be used as configured."""
 
 
-class StoppedBySignal(ResdxError):  # noqa: N818 - it is an orderly stop, not a failure
-    """SIGTERM arrived; everything was saved."""
+class StoppedBySignal(BaseException):
+    """SIGTERM arrived; everything was saved.
+
+    It may arrive at any line: like KeyboardInterrupt it passes those who catch ``ValueError`` or ``Exception`` there.
+
+    Parameters
+    ----------
+    message : str
+        Where it arrived.
+    remedy : str
+        What the same command does when it is given again.
+    """
 
     exit_code = EXIT_SIGTERM
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()

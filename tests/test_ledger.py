@@ -1,17 +1,26 @@
 """One row a case, on disk when commit returns; nothing of another version, and nothing damaged, is read."""
 
+import errno
+import fcntl
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.domain.codes import Code
 from pipeline.domain.prediction import FindingPrediction, Prediction
-from pipeline.errors import LedgerError
-from pipeline.ledger import CaseOutcome, CaseRefusal, open_ledger
+from pipeline.errors import LedgerError, UsageError
+from pipeline.ledger import CaseOutcome, CaseRefusal, database, open_ledger, presence
+from pipeline.ledger.database import connect
 
 LESION = FindingPrediction(finding="lesion", probabilities={"no": 0.1 + 0.2, "yes": 0.7}, decision="yes", threshold=0.4)
 PREDICTED = CaseOutcome(
@@ -25,6 +34,26 @@ REFUSED = CaseOutcome(refusal=CaseRefusal(code=Code.GAP, stage="read", message="
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "out" / "ledger.sqlite"
+
+
+@pytest.fixture
+def writable_by_others() -> Iterator[Path]:
+    """A folder that any user reaches, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Heed modes, which root need not."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def test_an_outcome_comes_back_as_it_was_given(path: Path) -> None:
@@ -170,12 +199,12 @@ def test_the_claims_of_the_living_stay_and_those_of_the_dead_are_taken_over(path
         assert first.stdout.readline() == "in\n"
         with open_ledger(path) as ledger:
             ledger.take_over()
-            assert not ledger.is_alone
+            since = ledger.since_ns
             assert ledger.claim({"k1": "C1"}, after=0) == frozenset()
             first.kill()
             first.wait()
             ledger.take_over()
-            assert ledger.is_alone
+            assert ledger.since_ns > since  # only this process is left, which came later
             assert ledger.claim({"k1": "C1"}, after=0) == {"k1"}
     assert not list(path.parent.glob("*.lock"))
 
@@ -202,6 +231,86 @@ def test_many_processes_may_open_a_new_ledger_at_once(path: Path) -> None:
     errors = [process.communicate("\n")[1] for process in started]
     assert errors == [""] * 4
     assert sorted(shares) == [0, 0, 0, 40]  # each claim is one transaction
+
+
+def test_a_new_ledger_is_waited_for_while_another_process_makes_it(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+        done.start()
+        with open_ledger(path) as ledger:
+            assert len(ledger) == 0
+        done.join()
+
+
+def test_a_new_ledger_that_another_program_never_lets_go_of_is_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="locked"), open_ledger(path):
+            pass
+
+
+def test_new_ledgers_are_opened_by_several_at_once_again_and_again(tmp_path: Path) -> None:
+    together = threading.Barrier(4, timeout=60)
+
+    def open_all(_: int) -> None:
+        for number in range(25):
+            together.wait()
+            connect(tmp_path / f"{number}.sqlite").close()
+
+    with ThreadPoolExecutor(together.parties) as threads:
+        assert list(threads.map(open_all, range(together.parties))) == [None] * together.parties
+
+
+def test_processes_of_two_machines_are_refused_and_of_two_containers_on_one_are_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = presence._machine()
+    with open_ledger(path) as first:
+        monkeypatch.setattr(socket, "gethostname", lambda: "container-b")
+        with open_ledger(path):
+            pass
+        monkeypatch.setattr(presence, "BOOT_ID", path.parent / "absent")  # another kernel, or one that tells nothing
+        said = rf"machine {here['host']} works in .*container-b\. Give .*own --out"
+        with pytest.raises(UsageError, match=said), open_ledger(path):
+            pass
+        assert first.since_ns  # its file is still there
+        assert len(list(path.parent.glob("*.lock"))) == 1
+    with open_ledger(path):
+        pass
+
+
+def test_a_process_of_another_machine_that_has_ended_is_none(path: Path) -> None:
+    path.parent.mkdir()
+    left = path.with_name(f"{path.name}.0123456789abcdef.lock")
+    left.write_text('{"host": "elsewhere", "kernel": "another"}')
+    with open_ledger(path):
+        assert not left.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(writable_by_others: Path) -> None:
+    folder = writable_by_others / "out"
+    folder.mkdir(mode=0o555)
+    for out in (folder, folder / "new"):
+        said = rf"{out} cannot be written by this user.*Give another"
+        with as_nobody(), pytest.raises(LedgerError, match=said), open_ledger(out / "ledger.sqlite"):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(LedgerError, match=f"{path.parent} cannot hold the lock files.*local disk"), open_ledger(path):
+        pass
+    assert not list(path.parent.glob("*.lock"))
 
 
 def test_what_is_kept_first_stays(path: Path) -> None:

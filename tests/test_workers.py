@@ -22,7 +22,7 @@ from phantoms.dicom_series import Identity, make_voxels, write_series
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 
 from pipeline import machine
-from pipeline.errors import RejectedInput, UsageError
+from pipeline.errors import RejectedInput, UsageError, WorkerError
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
@@ -194,7 +194,7 @@ def serve_never(*_: Any) -> None:
 
 def test_workers_that_never_start_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "serve", serve_never)
-    with pytest.raises(RuntimeError, match=r"could not start, 4 times in a row: .*exit status 9"):
+    with pytest.raises(WorkerError, match=r"could not start, 4 times in a row: .*exit status 9.*processes=1"):
         outcomes([0, 1], processes=1)
 
 

@@ -1,6 +1,7 @@
 """The SQLite file of a ledger: opened only if it is one, of this version and whole."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ APPLICATION_ID = 0x52534458
 
 BUSY_SECONDS = 60.0
 """How long to wait for another process of ours, or for somebody who looks into the file with another program."""
+
+AGAIN_SECONDS = 0.02
+"""How soon a file is opened again that another process just makes."""
 
 TABLES = """
 CREATE TABLE outcomes (
@@ -39,7 +43,19 @@ def connect(path: Path) -> sqlite3.Connection:
     LedgerError
         The file is damaged, no ledger, or of another version.
     """
-    with speaking(path), ExitStack() as stack:
+    deadline = time.monotonic() + BUSY_SECONDS
+    with speaking(path):
+        while True:
+            try:
+                return _opened(path)
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(AGAIN_SECONDS)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    with ExitStack() as stack:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         stack.callback(connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -47,6 +63,12 @@ def connect(path: Path) -> sqlite3.Connection:
         _check(path, connection)
         stack.pop_all()
     return connection
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process was quicker: while a new file goes over to a write-ahead log SQLite waits for nobody."""
+    code = int(getattr(error, "sqlite_errorcode", 0))  # errors of the module itself have none
+    return code & 0xFF == sqlite3.SQLITE_BUSY  # the upper bits tell which kind of busy
 
 
 def _check(path: Path, connection: sqlite3.Connection) -> None:

@@ -4,7 +4,8 @@ Another model, scan or setting is another key, so that a row is never stale. A r
 (write-ahead log, synced before a commit returns). Several processes may share one folder: each claims the cases that it
 works on, and takes over what a process claimed that is no longer alive.
 
-No identifiers and no paths stand in it: cases by their pseudonyms, files by their sha256.
+No identifiers and no paths of scans stand in it: cases by their pseudonyms, files by their sha256. What is kept beside
+the cases may name the folder of an exported model.
 """
 
 import sqlite3
@@ -19,7 +20,7 @@ from pipeline.domain.prediction import Prediction
 from pipeline.errors import LedgerError
 from pipeline.ledger.database import REMEDY, connect, speaking, transaction
 from pipeline.ledger.outcome import CaseOutcome
-from pipeline.ledger.presence import is_alive, others, present
+from pipeline.ledger.presence import came_ns, is_alive, naming_folder, others, present
 
 
 class Ledger:
@@ -42,9 +43,13 @@ class Ledger:
         return int(count)
 
     @property
-    def is_alone(self) -> bool:
-        """Whether no other process works in this folder."""
-        return next(others(self._path, self._owner), None) is None
+    def since_ns(self) -> int:
+        """When the first came of the processes that work in this folder, this one included, by its file system's clock.
+
+        What was last changed there before is of none of them, nor of one that comes later.
+        """
+        living = [self._owner, *others(self._path, self._owner)]
+        return min((moment for name in living if (moment := came_ns(self._path, name)) is not None), default=0)
 
     @property
     def revision(self) -> int:
@@ -186,10 +191,13 @@ def open_ledger(path: Path) -> Iterator[Ledger]:
 
     Raises
     ------
+    UsageError
+        A process of another machine works in the folder, or it is a file.
     LedgerError
-        The file is damaged, no ledger, or of another version.
+        The file is damaged, no ledger, or of another version; or the folder cannot be made or written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming_folder(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with present(path) as owner, closing(connect(path)) as connection:
         ledger = Ledger(path, connection, owner)
         try:

@@ -19,7 +19,7 @@ from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
 from pipeline.readers.unopened import hidden_fault
-from pipeline.readers.walking import Entry, is_scans, walk
+from pipeline.readers.walking import Entry, check_scans, walk
 
 log = logging.getLogger("resdx")
 
@@ -69,11 +69,10 @@ def discover(
     Raises
     ------
     UsageError
-        If `root` is neither a folder nor a ZIP archive, or `only` does not lie in it.
+        `root` does not exist, or is neither a folder nor a ZIP archive, or `only` does not lie in it.
     """
     assert only is None or (index is None and memory is None)
-    if not is_scans(root):
-        raise UsageError(f"{root} is no folder and no ZIP archive.", "Give what holds the scans.")
+    check_scans(root)
     root = root.resolve() if root.is_dir() else root.parent.resolve() / root.name  # an archive is known by its name
     began_ns = time.time_ns()
     entries = walk(root, None if only is None else _place_in(root, only))

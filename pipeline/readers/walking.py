@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.domain.codes import Code
-from pipeline.errors import RejectedInput
+from pipeline.errors import RejectedInput, UsageError
 from pipeline.readers.archive import is_archive, members
+
+REMEDY = "Give the folder or the ZIP archive that holds the scans."
 
 
 class Stamp(NamedTuple):
@@ -54,9 +56,21 @@ class Entry(NamedTuple):
     refused: RejectedInput | None = None
 
 
-def is_scans(root: Path) -> bool:
-    """Whether scans can be looked for in a place: a folder, or a ZIP archive, which is read as one."""
-    return root.is_dir() or is_archive(root)
+def check_scans(root: Path) -> None:
+    """Refuse a place in which no scans can be looked for: they lie in a folder, or in a ZIP archive, read as one.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        is_folder = stat.S_ISDIR(root.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{root} does not exist.", REMEDY) from error
+    except OSError as error:
+        raise UsageError(f"{root} cannot be opened: {error.strerror}.", REMEDY) from error
+    if not is_folder and not is_archive(root):
+        raise UsageError(f"{root} is no folder and no ZIP archive.", REMEDY)
 
 
 def walk(root: Path, only: Path | None = None) -> list[Entry]:

@@ -185,7 +185,8 @@ def _settle(
 
 def _tidy(out: Path) -> None:
     for path in out.glob(LEFT_BEHIND):
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _closing_lines(config: Config, ended: Account, *, kept: int) -> Iterator[str]:

@@ -50,7 +50,7 @@ from pipeline.evaluation.shortcuts import probe
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.walking import is_scans
+from pipeline.readers.walking import check_scans
 from pipeline.stages.ingest_copy import Workers, check_copy, make_copy
 from pipeline.stages.ingest_tables import ENDINGS, Ingested, closing_lines, reasons, save, save_refusals
 from pipeline.stages.outcome import Outcome
@@ -148,8 +148,7 @@ def check_places(config: Config) -> None:
     ------
     UsageError
     """
-    if not is_scans(config.scans):
-        raise UsageError(f"{config.scans} is no folder and no ZIP archive.", "Give what holds the scans.")
+    check_scans(config.scans)
     if config.out.suffix != ".csv":
         raise UsageError(f"--out {config.out} does not end in .csv.", f"Write --out {config.out}.csv.")
     scans = config.scans.resolve()

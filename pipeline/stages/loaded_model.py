@@ -15,9 +15,9 @@ from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import UsageError
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.scans import PreparedScan, prepare_series
+from pipeline.readers.archive import is_archive
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.walking import is_scans
 from pipeline.stages.predict_answer import Job, Limits, Predictor
 from pipeline.stages.predict_requests import Request, name_case
 from pipeline.stages.predict_units import cases_to_ask
@@ -152,7 +152,7 @@ class LoadedModel:
     def _find(self, path: Path, options: ReadOptions, scans: Path | None) -> _Found:
         if not path.exists():
             return _Found(path, refused=[(Code.UNREADABLE, "there is no such file or folder")])
-        if scans is None and is_scans(path):
+        if scans is None and (path.is_dir() or is_archive(path)):
             discovery = discover(path, options)
         else:
             discovery = discover(scans or Path(path.absolute().anchor), options, only=path)

@@ -17,17 +17,17 @@ from pipeline.domain.selection import Selection
 from pipeline.engines.auto import Config as AutoConfig
 from pipeline.engines.parity import computed_by
 from pipeline.engines.settings import EngineSettings, engine_settings
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.readers.digest_memory import DigestMemory
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
-from pipeline.readers.walking import is_scans
 from pipeline.scope.settings import ScopeSettings
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict_answer import Job, Limits
 from pipeline.stages.predict_executors import ExecutorSettings, make_executor
+from pipeline.stages.predict_folders import check_folders, sweep
 from pipeline.stages.predict_output_settings import OutputSettings
 from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_page import PAGE
@@ -46,8 +46,6 @@ OBJECTS = {"report": True, "captures": True}
 log = logging.getLogger("resdx")
 
 LEDGER = "ledger.sqlite"
-LEFT_BEHIND = ".tmp-*"
-"""What a process that was killed leaves of a table that it was writing."""
 
 
 class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
@@ -114,36 +112,22 @@ def run(config: Config) -> Outcome:
     Raises
     ------
     UsageError
-        SCANS is no folder, `out` or the key lies in it, or `select` and the model exclude each other.
+        SCANS is no folder, `out` or the key lies in it, it lies in `out`, a process of another machine works in `out`,
+        or `select` and the model exclude each other.
     PackageError, TrackingError
         The model is damaged, or cannot be found.
     LedgerError
-        The ledger in `out` is damaged or of another version.
+        The ledger in `out` is damaged or of another version, or `out` cannot be written.
     StoppedBySignal
         SIGTERM arrived; the same command goes on.
     """
-    check_folders(config)
+    check_folders(config.scans, config.out)
     with stopping_on_sigterm(), tempfile.TemporaryDirectory(prefix="resdx-predict-") as scratch:
         store = Store(uri=config.tracking_uri) if config.tracking_uri else default_store(Path.cwd())
         package = load_package(resolve(config.model, store, Path(scratch)))
         with open_ledger(config.out / LEDGER) as ledger:
-            if ledger.is_alone:
-                for path in config.out.rglob(LEFT_BEHIND):
-                    path.unlink()
+            sweep(config.out, before_ns=ledger.since_ns)
             return predict(config, package, ledger)
-
-
-def check_folders(config: Config) -> None:
-    """Refuse to write among the scans.
-
-    Raises
-    ------
-    UsageError
-    """
-    if not is_scans(config.scans):
-        raise UsageError(f"{config.scans} is no folder and no ZIP archive.", "Give what holds the scans.")
-    if config.out.resolve().is_relative_to(config.scans.resolve()):
-        raise UsageError(f"{config.out} lies in the folder of scans.", "Give --out a place outside of it.")
 
 
 def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:

@@ -24,7 +24,7 @@ def stopping_on_sigterm(remedy: str = GOES_ON) -> Iterator[None]:
     Raises
     ------
     StoppedBySignal
-        SIGTERM arrived; also where code that it interrupted made another error of it.
+        SIGTERM arrived; also where code that it interrupted made another error of it, or nothing.
     """
     arrived = []
 
@@ -44,6 +44,8 @@ def stopping_on_sigterm(remedy: str = GOES_ON) -> Iterator[None]:
             if arrived:
                 raise StoppedBySignal("Stopped by SIGTERM.", remedy) from error
             raise
+        if arrived:
+            raise StoppedBySignal("Stopped by SIGTERM.", remedy)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pipeline.errors import (
     StoppedBySignal,
     TrainingError,
     UsageError,
+    WorkerError,
 )
 from pipeline.shipped import find_config
 from pipeline.stages import train as training
@@ -104,7 +105,7 @@ def run_trial(config: Config, trials: Trials, number: int, manifest: Manifest, r
         except OutdoneError as outdone:
             trials.prune(number)
             log.info("trial %d: %s", number, outdone.message)
-        except (StoppedBySignal, DiskFull, UsageError):
+        except (StoppedBySignal, DiskFull, UsageError, WorkerError):
             raise  # none is the fault of the trial's settings: it stays open, and the same command goes on with it
         except (ResdxError, torch.OutOfMemoryError) as error:
             reason = error.message if isinstance(error, ResdxError) else "out of memory"

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Generic
 
-from pipeline.errors import RejectedInput
+from pipeline.errors import RejectedInput, WorkerError
 from pipeline.machine import memory_share
 from pipeline.workers.answers import Item, Outcome, Value, attempt, outcome_of
 from pipeline.workers.limits import WATCH_SECONDS, held_bytes
@@ -229,7 +229,11 @@ class _Pool(Generic[Item, Value]):
         _end(worker)
         assert worker.index is not None
         if worker.index == STARTING and self.restarts[STARTING] >= MOST_RESTARTS:
-            raise RuntimeError(f"a worker process could not start, {MOST_RESTARTS + 1} times in a row: {reason}")
+            raise WorkerError(
+                f"A worker process could not start, {MOST_RESTARTS + 1} times in a row: {reason}.",
+                "Does the machine have memory left, and the user processes (`ulimit -u`)? `processes=1` needs less; "
+                "`processes=0` reads in the main process, without limits.",
+            )
         if worker.index == STARTING:
             self.restarts[STARTING] += 1
         elif not worker.began and self.restarts[worker.index] < MOST_RESTARTS:

@@ -145,6 +145,7 @@ def test_a_series_that_is_refused_now_leaves_no_volume_of_before(scans: Path, tm
     out = tmp_path / "out"
     run(Config(scans=scans, out=out, modality="MR", processes=0))
     (out / ".tmp-half").write_text("what a killed worker left")
+    (out / ".tmp-folder").mkdir()
 
     run(Config(scans=scans, out=out, processes=0))  # without a modality the NIfTI file is refused
 
@@ -186,7 +187,7 @@ def test_nothing_is_written_among_the_scans(scans: Path, tmp_path: Path) -> None
     for inside in (scans, scans / "out"):
         with pytest.raises(UsageError, match="lies in the folder of scans"):
             run(Config(scans=scans, out=inside))
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="does not exist"):
         run(Config(scans=tmp_path / "absent", out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

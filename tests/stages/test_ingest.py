@@ -406,7 +406,8 @@ def test_nothing_is_written_among_the_scans(dicom: Path, monkeypatch: pytest.Mon
     [
         ({"out": "labels.csv"}, "overwritten"),
         ({"out": "cohort"}, r"does not end in \.csv"),
-        ({"scans": "nowhere"}, "is no folder"),
+        ({"scans": "nowhere"}, "does not exist"),
+        ({"scans": "labels.csv"}, "is no folder and no ZIP archive"),
     ],
 )
 def test_places_that_cannot_be(dicom: Path, settings: dict[str, str], message: str) -> None:

@@ -36,7 +36,7 @@ from pipeline.errors import (
     StoppedBySignal,
     UsageError,
 )
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import load_package
 from pipeline.preprocessing import scans as preparing
 from pipeline.readers.discovery import discover
@@ -45,6 +45,7 @@ from pipeline.readers.reading import read
 from pipeline.stages import predict_local, predict_writing
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.predict import LEDGER, Config, run
+from pipeline.stages.predict_folders import sweep
 from pipeline.stages.predict_requests import Request
 from pipeline.stages.predict_units import cases_to_ask
 
@@ -54,7 +55,7 @@ PREDICTIONS = {"predictions.csv", "predictions.jsonl", "predictions.parquet"}
 TABLES = PREDICTIONS | {"superseded.csv", "rejections.csv", "retry.csv", "summary.json"}
 
 
-def write_scan(path: Path, seed: int, shape: tuple[int, ...] = (14, 12, 9)) -> Path:
+def write_scan(path: Path, seed: int = 0, shape: tuple[int, ...] = (14, 12, 9)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     voxels = np.random.default_rng(seed).normal(50, 80, shape).astype(np.float32)
     nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), path)
@@ -445,8 +446,54 @@ def test_nothing_is_written_among_the_scans(model: Path, scans: Path) -> None:
         with pytest.raises(UsageError, match="lies in the folder of scans"):
             run(config(model, scans, out))
     assert not list(scans.rglob("*.csv"))
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="does not exist"):
         run(config(model, scans / "absent", scans.parent / "out"))
+    with pytest.raises(UsageError, match="is no folder and no ZIP archive"):
+        run(config(model, next(scans.glob("*.nii.gz")), scans.parent / "out"))
+
+
+def test_an_inbox_within_the_folder_of_results_is_refused_and_left_as_it_is(model: Path, tmp_path: Path) -> None:
+    inbox, beside = tmp_path / "out" / "inbox", tmp_path / "beside"
+    write_scan(inbox / ".tmp-half.nii")  # a transfer on its way
+    beside.symlink_to(inbox)
+    for scans in (inbox, beside):
+        with pytest.raises(UsageError, match="lies in --out"):
+            run(config(model, scans, tmp_path / "out"))
+    assert [path.name for path in inbox.iterdir()] == [".tmp-half.nii"]
+    assert list((tmp_path / "out").iterdir()) == [inbox]
+
+
+def test_an_out_that_is_a_file_is_named(model: Path, scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("not a folder")
+    for out in (tmp_path / "notes", tmp_path / "notes" / "out"):
+        with pytest.raises(UsageError, match=f"{out} is a file"):
+            run(config(model, scans, out))
+
+
+def test_what_a_killed_process_left_is_swept_up_and_nothing_else(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    swept = [out / ".tmp-1.csv", *(out / name / ".tmp-1" for name in ("pictures", "heatmaps", "dicom"))]
+    kept = [out / "mine" / ".tmp-1", out / ".tmp-folder" / "1", out / "pictures" / "C1.png"]
+    for path in swept + kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    write_scan(tmp_path / "scans" / "1.nii", 1)
+    run(config(model, tmp_path / "scans", out, key_file=str(tmp_path / "key")))
+    assert not any(path.exists() for path in swept)
+    assert all(path.exists() for path in kept)
+
+
+def test_a_file_that_a_process_writes_which_came_meanwhile_is_not_swept_away(tmp_path: Path) -> None:
+    old, clock = tmp_path / ".tmp-old", tmp_path / "clock"
+    old.write_text("of a process that was killed")
+    clock.touch()
+    while clock.stat().st_ctime_ns <= old.stat().st_ctime_ns:  # a file system's clock ticks every few milliseconds
+        clock.touch()
+    with open_ledger(tmp_path / LEDGER) as one, open_ledger(tmp_path / LEDGER) as other:
+        (tmp_path / ".tmp-new").write_text("of a process that lives")
+        for ledger in (one, other):
+            sweep(tmp_path, before_ns=ledger.since_ns)
+            assert [path.name for path in tmp_path.glob(".tmp-*")] == [".tmp-new"]
 
 
 def test_an_edited_package_is_refused_before_anything_is_written(model: Path, scans: Path, tmp_path: Path) -> None:

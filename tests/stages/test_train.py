@@ -201,7 +201,7 @@ def test_killed_runs_give_the_model_of_an_uninterrupted_one(trained: Path, tmp_p
             os.kill(os.getpid(), signal.SIGTERM)
         return read(case)
 
-    with stopping_on_sigterm(), pytest.raises(StoppedBySignal):
+    with pytest.raises(StoppedBySignal), stopping_on_sigterm():
         train(make_config(out), MANIFEST, kicking)  # while the fingerprint is measured or the cache filled
     original = stage.fit_network
     with pytest.MonkeyPatch.context() as patch:

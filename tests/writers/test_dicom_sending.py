@@ -1,6 +1,8 @@
 """C-STORE to a real Orthanc, which is also stopped halfway, and to peers of pynetdicom that answer as told."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +17,8 @@ from pydantic import ValidationError
 from pydicom import dcmread
 from pynetdicom.sop_class import SecondaryCaptureImageStorage  # type: ignore[attr-defined]
 
-from pipeline.errors import LedgerError, UsageError
+from pipeline.errors import LedgerError, StoppedBySignal, UsageError
+from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.writers import dicom_sent
 from pipeline.writers.dicom_sc import Config as CaptureConfig
 from pipeline.writers.dicom_sending import Destination, State, echo, send, uid_of
@@ -175,6 +178,22 @@ def test_a_kind_that_the_peer_does_not_take_costs_only_that_kind(tmp_path: Path)
     assert states == [State.REFUSED] + [State.STORED] * 4
     assert (alone.state, alone.uid, alone.path) == (State.REFUSED, uid_of(files[0]), files[0])
     assert "takes none" in alone.reason
+
+
+def test_sigterm_while_an_object_is_stored_is_no_answer_of_the_peer(tmp_path: Path) -> None:
+    files = objects(tmp_path, "CT series", "C5")
+
+    asked = []
+
+    def stopping(event: Any) -> int:
+        asked.append(event)
+        if len(asked) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    with peer(stopping) as destination, pytest.raises(StoppedBySignal), stopping_on_sigterm():
+        list(send(files, destination))
+    assert len(asked) == 1
 
 
 def test_files_that_are_none_do_not_stop_the_others(tmp_path: Path) -> None:
