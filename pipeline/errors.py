@@ -152,7 +152,11 @@ class WorkerError(ResdxError):
 
 
 class ScansGone(UsageError):  # noqa: N818 - a state of the machine, not of the run
-    """A folder of scans is empty that was not before: it is not mounted, say."""
+    """A folder of scans is not there, or empty and was not before: it is not mounted, say."""
+
+
+class OutputError(ResdxError):
+    """A file of the results cannot be written, whatever the scan: its folder is somebody else's, say."""
 
 
 class LedgerError(ResdxError):

@@ -331,16 +331,28 @@ def test_earlier_predictions_of_a_question_are_found(path: Path) -> None:
         assert ledger.seconds({"new", "refused"}) == [0.5, 2.0]
 
 
-def test_the_files_of_a_case_are_of_its_last_outcome_and_of_none_while_it_is_worked_on(path: Path) -> None:
+def test_an_edited_row_is_not_believed(path: Path) -> None:
     with open_ledger(path) as ledger:
         ledger.commit("k1", "C1", PREDICTED)
-        assert ledger.has_files("k1", "C1")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (text,) = connection.execute("SELECT outcome FROM outcomes").fetchone()
+        edited = text.replace("C1", "C2")
+        assert edited != text
+        connection.execute("UPDATE outcomes SET outcome = ?", (edited,))
+    with open_ledger(path) as ledger, pytest.raises(LedgerError, match="was edited"):
+        ledger.find("k1")
+
+
+def test_the_files_of_a_case_are_of_its_last_outcome_and_of_none_while_it_is_worked_on(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.commit("k1", "C1", PREDICTED, files=["pictures/C1.json"])
+        assert ledger.files("k1", "C1") == (path.parent / "pictures" / "C1.json",)
         ledger.claim({"k2": "C1"}, after=0)
     with open_ledger(path) as ledger:  # the process ended amid its work
-        assert not ledger.has_files("k1", "C1")
+        assert ledger.files("k1", "C1") is None
         ledger.commit("k2", "C1", PREDICTED)
-        assert ledger.has_files("k2", "C1")
-        assert not ledger.has_files("k1", "C1")
+        assert ledger.files("k2", "C1") == ()
+        assert ledger.files("k1", "C1") is None
 
 
 def test_an_outcome_of_before_is_told_from_one_that_came_since(path: Path) -> None:

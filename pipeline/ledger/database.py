@@ -25,11 +25,12 @@ CREATE TABLE outcomes (
     pseudonym TEXT NOT NULL,
     question TEXT NOT NULL,
     outcome TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
     finished TEXT NOT NULL,
     seconds REAL NOT NULL
 );
 CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE files (pseudonym TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (pseudonym TEXT PRIMARY KEY, key TEXT NOT NULL, names TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 """
 REMEDY = "Give another `out`; the cases are then predicted again."

@@ -8,8 +8,10 @@ No identifiers and no paths of scans stand in it: cases by their pseudonyms, fil
 the cases may name the folder of an exported model.
 """
 
+import hashlib
+import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ from pipeline.domain.prediction import Prediction
 from pipeline.errors import LedgerError
 from pipeline.ledger.database import REMEDY, connect, speaking, transaction
 from pipeline.ledger.outcome import CaseOutcome
-from pipeline.ledger.presence import came_ns, is_alive, naming_folder, others, present
+from pipeline.ledger.presence import came_ns, is_alive, naming_folder, others, present, process_of
 
 
 class Ledger:
@@ -52,6 +54,11 @@ class Ledger:
         return min((moment for name in living if (moment := came_ns(self._path, name)) is not None), default=0)
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Numbers of the other processes that work in this folder."""
+        return tuple(process_of(self._path, name) for name in others(self._path, self._owner))
+
+    @property
     def revision(self) -> int:
         """Number of the last outcome that was committed; every commit has a higher one than those before."""
         with speaking(self._path):
@@ -71,16 +78,16 @@ class Ledger:
         LedgerError
             The row is damaged.
         """
-        asked = "SELECT outcome FROM outcomes WHERE key = ? AND revision > ?"
+        asked = "SELECT outcome, sha256 FROM outcomes WHERE key = ? AND revision > ?"
         with speaking(self._path):
             row = self._connection.execute(asked, (key, after)).fetchone()
-        return None if row is None else self._read(row[0])
+        return None if row is None else self._read(key, *row)
 
     def claim(self, pseudonyms: Mapping[str, str], *, after: int) -> frozenset[str]:
         """Take cases that no other process works on and that have no outcome behind a revision; return keys of those.
 
         Claims end with :meth:`commit`, with the ledger, or with the process. From now until its commit the files of a
-        case are nobody's; see :meth:`has_files`.
+        case are nobody's; see :meth:`files`.
 
         Parameters
         ----------
@@ -120,7 +127,16 @@ class Ledger:
         with speaking(self._path):
             self._connection.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
 
-    def commit(self, key: str, pseudonym: str, outcome: CaseOutcome, *, question: str = "", seconds: float = 0) -> None:
+    def commit(
+        self,
+        key: str,
+        pseudonym: str,
+        outcome: CaseOutcome,
+        *,
+        question: str = "",
+        seconds: float = 0,
+        files: Iterable[str] = (),
+    ) -> None:
         """Keep the outcome of one case, in the place of an older one, and end the claim; on disk when this returns.
 
         Parameters
@@ -129,25 +145,31 @@ class Ledger:
             Digest over all that the outcome depends on but the scan; see :meth:`earlier`.
         seconds : float
             How long it took.
+        files : iterable of str
+            Paths of the files that were written of it, below the folder of the ledger.
 
         Raises
         ------
         LedgerError
             The file cannot be written: the disk is full, say.
         """
+        names = json.dumps(sorted(files))
         finished = datetime.now(UTC).isoformat(timespec="milliseconds")
-        row = (key, pseudonym, question, outcome.model_dump_json(), finished, round(seconds, 4))
-        columns = "(key, pseudonym, question, outcome, finished, seconds)"
+        text = outcome.model_dump_json()
+        row = (key, pseudonym, question, text, _sealed(key, text), finished, round(seconds, 4))
+        columns = "(key, pseudonym, question, outcome, sha256, finished, seconds)"
         with speaking(self._path), transaction(self._connection):
-            self._connection.execute(f"INSERT OR REPLACE INTO outcomes {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
-            self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (pseudonym, key))
+            self._connection.execute(f"INSERT OR REPLACE INTO outcomes {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (pseudonym, key, names))
             self._connection.execute("DELETE FROM claims WHERE key = ?", (key,))
 
-    def has_files(self, key: str, pseudonym: str) -> bool:
-        """Whether the files of a case, which bear its pseudonym alone, are those of this outcome and of no other."""
+    def files(self, key: str, pseudonym: str) -> tuple[Path, ...] | None:
+        """Files that were written of a case, which bear its pseudonym alone; None where they are of another outcome."""
         with speaking(self._path):
-            row = self._connection.execute("SELECT key FROM files WHERE pseudonym = ?", (pseudonym,)).fetchone()
-        return row is not None and row[0] == key
+            row = self._connection.execute("SELECT key, names FROM files WHERE pseudonym = ?", (pseudonym,)).fetchone()
+        if row is None or row[0] != key:
+            return None
+        return tuple(self._path.parent / name for name in json.loads(row[1]))
 
     def seconds(self, keys: Collection[str]) -> list[float]:
         """How long each of some cases took, as far as they have an outcome."""
@@ -159,10 +181,10 @@ class Ledger:
         """Yield predictions of a question whose keys are no longer current: their scans have changed, or are gone."""
         with speaking(self._path):
             rows = self._connection.execute(
-                "SELECT key, outcome FROM outcomes WHERE question = ? ORDER BY pseudonym, key", (question,)
+                "SELECT key, outcome, sha256 FROM outcomes WHERE question = ? ORDER BY pseudonym, key", (question,)
             ).fetchall()
-        for key, text in rows:
-            if key not in current and (prediction := self._read(text).prediction) is not None:
+        for key, text, sha256 in rows:
+            if key not in current and (prediction := self._read(key, text, sha256).prediction) is not None:
                 yield prediction
 
     def keep(self, name: str, value: str) -> str:
@@ -178,11 +200,19 @@ class Ledger:
             row = self._connection.execute("SELECT value FROM kept WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
-    def _read(self, text: str) -> CaseOutcome:
+    def _read(self, key: str, text: str, sha256: str) -> CaseOutcome:
+        message = f"{self._path} holds a row that is damaged or was edited."
+        if _sealed(key, text) != sha256:
+            raise LedgerError(message, REMEDY)
         try:
             return CaseOutcome.model_validate_json(text)
         except ValidationError as error:
-            raise LedgerError(f"{self._path} holds a row that is damaged or was edited.", REMEDY) from error
+            raise LedgerError(message, REMEDY) from error
+
+
+def _sealed(key: str, text: str) -> str:
+    """Sha256 by which accidents to a row are found, not forgers."""
+    return hashlib.sha256(f"{key}\0{text}".encode()).hexdigest()
 
 
 @contextmanager

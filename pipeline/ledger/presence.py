@@ -53,7 +53,8 @@ def _hold(path: Path) -> tuple[int, str]:
             lock = os.open(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             undo.callback(os.close, lock)
             undo.callback(mine.unlink, missing_ok=True)
-            os.write(lock, json.dumps(_machine()).encode("ascii"))  # first: a file that is locked says by whom
+            told = json.dumps(_machine() | {"process": str(os.getpid())})
+            os.write(lock, told.encode("ascii"))  # first: a file that is locked says by whom
             if _locked(lock) and mine.exists():
                 undo.pop_all()
                 return lock, name
@@ -87,6 +88,14 @@ def is_alive(path: Path, name: str) -> bool:
             return False
         finally:
             os.close(lock)
+
+
+def process_of(path: Path, name: str) -> str:
+    """Return the number of a process, as its lock file says; empty where that is gone, or says none."""
+    try:
+        return str(json.loads(path.with_name(name).read_text(encoding="ascii"))["process"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def came_ns(path: Path, name: str) -> int | None:

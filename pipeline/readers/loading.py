@@ -79,12 +79,23 @@ def load(file: SourceFile) -> bytes:
     except OSError as error:
         raise RejectedInput(Code.UNREADABLE, f"cannot be read: {error.strerror}", path=str(file.path)) from error
     except RejectedInput as error:  # of an archive
+        if _archive_changed(file):
+            message = "its archive is not the one that was discovered"
+            raise RejectedInput(Code.CHANGED, message, path=str(file.path)) from error
         error.path = str(file.path)
         raise
     is_other = file.modified_ns is not None and (file.size, file.modified_ns) != (len(content), stamp.modified_ns)
     if is_other or (file.sha256 and hashlib.sha256(content).hexdigest() != file.sha256):
         raise RejectedInput(Code.CHANGED, "the file is not the one that was discovered", path=str(file.path))
     return content
+
+
+def _archive_changed(file: SourceFile) -> bool:
+    """Whether the archive in which a file lies is another one than it was, so that its damage may pass."""
+    if file.modified_ns is None:
+        return False
+    archive = archive_of(file.path)
+    return archive is None or archive.stat().st_mtime_ns != file.modified_ns
 
 
 def digests_of(files: Sequence[SourceFile]) -> list[str]:
@@ -110,6 +121,7 @@ def _begin(entry: Entry, root: Path, max_bytes: int, *, digests: bool, memory: D
     file = SourceFile(path, entry.relative, 0)
     try:
         if entry.refused is not None:
+            file = replace(file, size=entry.stamp.size if entry.stamp is not None else 0)
             raise entry.refused
         if entry.is_link and not path.resolve().is_relative_to(root):
             raise RejectedInput(Code.UNREADABLE, "a link that leads out of the scan folder is not followed")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.domain.codes import Code
-from pipeline.errors import RejectedInput, UsageError
+from pipeline.errors import RejectedInput, ScansGone, UsageError
 from pipeline.readers.archive import is_archive, members
 
 REMEDY = "Give the folder or the ZIP archive that holds the scans."
@@ -61,14 +61,17 @@ def check_scans(root: Path) -> None:
 
     Raises
     ------
+    ScansGone
+        It does not exist, or cannot be opened: not now, where it did before.
     UsageError
+        It is a file of another kind.
     """
     try:
         is_folder = stat.S_ISDIR(root.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{root} does not exist.", REMEDY) from error
+        raise ScansGone(f"{root} does not exist.", REMEDY) from error
     except OSError as error:
-        raise UsageError(f"{root} cannot be opened: {error.strerror}.", REMEDY) from error
+        raise ScansGone(f"{root} cannot be opened: {error.strerror}.", REMEDY) from error
     if not is_folder and not is_archive(root):
         raise UsageError(f"{root} is no folder and no ZIP archive.", REMEDY)
 

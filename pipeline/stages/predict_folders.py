@@ -1,5 +1,6 @@
 """The folders of a prediction: scans and results lie apart, and what a killed process left is swept up."""
 
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -8,8 +9,8 @@ from pipeline.errors import UsageError
 from pipeline.readers.walking import check_scans
 from pipeline.stages.predict_outputs import DICOM, HEATMAPS, PICTURES
 
-LEFT_BEHIND = ".tmp-*"
-"""What a process that was killed leaves of a file that it was writing."""
+LEFT_BEHIND = re.compile(r"\.tmp-[0-9a-f]{16}(\..+)?")
+"""What a process that was killed leaves of a file that it was writing; see :mod:`pipeline.atomic`."""
 
 
 def check_folders(scans: Path, out: Path) -> None:
@@ -36,7 +37,7 @@ def sweep(out: Path, *, before_ns: int) -> None:
         Only what was last changed before; no clock but the file system's is asked (``st_ctime_ns``).
     """
     for folder in (out, out / PICTURES, out / HEATMAPS, out / DICOM):
-        for path in folder.glob(LEFT_BEHIND):
+        for path in (one for one in folder.glob(".tmp-*") if LEFT_BEHIND.fullmatch(one.name)):
             with suppress(FileNotFoundError):  # another process sweeps too
                 status = path.lstat()
                 if stat.S_ISREG(status.st_mode) and status.st_ctime_ns < before_ns:

@@ -75,8 +75,10 @@ class CaseOutputs:
             *([CaptureConfig().build()] if dicom.captures else []),
         )
 
-    def write(self, result: CaseResult, made: str) -> None:
+    def write(self, result: CaseResult, made: str) -> frozenset[str]:
         """Write all files of a case that was predicted, and remove those of an earlier answer; of a refused one, all.
+
+        Returns the paths of what was written, below the folder of the predictions.
 
         Parameters
         ----------
@@ -96,6 +98,7 @@ class CaseOutputs:
         finally:  # also where they cannot be made: a case that is refused has no files
             for path in self._possible(case) - kept:
                 path.unlink(missing_ok=True)
+        return frozenset(path.relative_to(self.out).as_posix() for path in kept)
 
     def _written(self, result: CaseResult, made: str) -> set[Path]:
         case, scan = result.request.case, result.scan

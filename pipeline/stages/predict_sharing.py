@@ -1,5 +1,6 @@
 """Several processes on one folder: each takes what nobody works on, and waits for what others have taken."""
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -9,6 +10,8 @@ from pipeline.domain.codes import Code
 from pipeline.ledger import CaseOutcome, Ledger
 from pipeline.stages.predict_requests import Request
 
+log = logging.getLogger("resdx")
+
 PASSING = frozenset({Code.TIMEOUT, Code.UNREADABLE, Code.CODEC_CRASH, Code.CHANGED, Code.TOO_LARGE, Code.INTERNAL})
 """Refusals that the same scan may not meet another time: on a calmer machine, with other limits, by who debugs."""
 
@@ -17,6 +20,10 @@ AT_ONCE = 4
 
 LOOK_SECONDS = 0.2
 """How often it is looked whether others are done."""
+
+
+SILENT_LOOKS = 50
+"""After so many it is said for whom one waits: a process may be stopped, or hang on a share that is gone."""
 
 
 class Retry(StrEnum):
@@ -29,10 +36,21 @@ class Retry(StrEnum):
 
 
 def outstanding(requests: Iterable[Request], ledger: Ledger, retry: Retry) -> tuple[Request, ...]:
-    """Cases that have no outcome yet, or a refusal that is to be tried again, or whose files are of another outcome."""
-    return tuple(
-        one for one in requests if _is_open(ledger.find(one.key), retry) or not ledger.has_files(one.key, one.case)
-    )
+    """Cases that have no outcome yet, or a refusal that is to be tried again, or whose files are of another outcome.
+
+    Files that somebody removed are made again where all is tried again; else it is said that they are missing.
+    """
+    found, bare = [], 0
+    for one in requests:
+        files = ledger.files(one.key, one.case)
+        if files is None or _is_open(ledger.find(one.key), retry):
+            found.append(one)
+        elif not all(path.exists() for path in files):
+            bare += 1
+            found += [one] if retry is Retry.ALL else []
+    if bare and retry not in (Retry.ALL, Retry.NONE):
+        log.warning("files of %d cases were removed since they were predicted; `retry=true` makes them again", bare)
+    return tuple(found)
 
 
 def _is_open(outcome: CaseOutcome | None, retry: Retry) -> bool:
@@ -54,7 +72,7 @@ def rounds(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[
     after : int
         Revision of the ledger when `requests` were found outstanding.
     """
-    left = list(requests)
+    left, waited = list(requests), 0
     while left:
         yield _claimed(left, ledger, after)
         assert not ledger.holds_claims, "a case was claimed and not answered"
@@ -62,6 +80,10 @@ def rounds(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[
         if left:
             ledger.take_over()
             time.sleep(LOOK_SECONDS)
+            waited += 1
+            if waited == SILENT_LOOKS:
+                holders = ", ".join(ledger.others) or "not known"
+                log.info("%d cases are in the hands of other processes (%s); waiting for them", len(left), holders)
 
 
 def _claimed(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[Request]:

@@ -5,15 +5,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
-from pipeline.errors import RejectedInput
+from pipeline.errors import OutputError
 from pipeline.ledger import CaseOutcome, Ledger
 from pipeline.stages.predict_answer import CaseResult
 from pipeline.stages.predict_executors import Executor
 from pipeline.stages.predict_outputs import CaseOutputs
 from pipeline.stages.predict_requests import Request, refusal_of_case
 from pipeline.stages.predict_sharing import rounds
-from pipeline.workers import attempt, outcome_of
+from pipeline.workers import Outcome, attempt, outcome_of
 
 BEHIND = 3
 """Cases whose files may still be written while the network goes on: bounds memory, and what a crash repeats."""
@@ -47,12 +49,12 @@ class Keeping:
 
         Raises
         ------
-        LedgerError, DiskFull
+        LedgerError, OutputError, DiskFull
             Something cannot be written.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="resdx-writing") as behind:
             for some in rounds(requests, self.ledger, after):
-                writing: deque[tuple[CaseResult, Future[RejectedInput | None]]] = deque()
+                writing: deque[tuple[CaseResult, Future[Outcome[frozenset[str]]]]] = deque()
                 for result in self.executor.results(some):
                     writing.append((result, behind.submit(self._write, result, self._moment(result))))
                     while len(writing) > BEHIND:
@@ -65,16 +67,30 @@ class Keeping:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         return self.ledger.keep(f"made {result.request.key}", now) if self.outputs.writers else now
 
-    def _write(self, result: CaseResult, made: str) -> RejectedInput | None:
-        """Write the files of a case; return why they cannot be made where that is the case's own fault."""
-        said = attempt(lambda one: self.outputs.write(one, made), result, debug=self.debug)
-        return outcome_of(0, *said).error
+    def _write(self, result: CaseResult, made: str) -> Outcome[frozenset[str]]:
+        """Write the files of a case; return their paths, or why they cannot be made where that is its own fault."""
+        said = attempt(partial(self._write_files, made), result, debug=self.debug)
+        return outcome_of(0, *said)
 
-    def _commit(self, result: CaseResult, written: "Future[RejectedInput | None]") -> Request:
+    def _write_files(self, made: str, result: CaseResult) -> frozenset[str]:
+        try:
+            return self.outputs.write(result, made)
+        except OSError as error:
+            place = Path(str(error.filename or ""))
+            if not place.absolute().is_relative_to(self.outputs.out.absolute()) or error.filename is None:
+                raise
+            raise OutputError(
+                f"{place} cannot be written: {error.strerror}.",
+                "Look who owns that folder, and what lies there; the same command then goes on where this one stopped.",
+            ) from error
+
+    def _commit(self, result: CaseResult, written: "Future[Outcome[frozenset[str]]]") -> Request:
         """Keep an outcome once its files are written."""
         asked, outcome = result.request, result.outcome
-        error = written.result()
-        if error is not None:
-            outcome = CaseOutcome(refusal=refusal_of_case(asked, error))
-        self.ledger.commit(asked.key, asked.case, outcome, question=self.question, seconds=result.seconds)
+        done = written.result()
+        if done.error is not None:
+            outcome = CaseOutcome(refusal=refusal_of_case(asked, done.error))
+        self.ledger.commit(
+            asked.key, asked.case, outcome, question=self.question, seconds=result.seconds, files=done.value or ()
+        )
         return asked

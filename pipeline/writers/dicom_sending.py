@@ -193,9 +193,13 @@ def _association(
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_seconds
     for sop_class, syntax in contexts:
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate(
-        destination.host, destination.port, ae_title=destination.called_ae, max_pdu=destination.max_pdu
-    )
+    try:
+        association = entity.associate(
+            destination.host, destination.port, ae_title=destination.called_ae, max_pdu=destination.max_pdu
+        )
+    except (OSError, UnicodeError) as error:  # the name has no address, say: the network may be back another time
+        yield None, replace(NOTHING, reason=f"{destination.name} cannot be reached: {error}")
+        return
     try:
         if association.is_established:
             yield association, NOTHING

@@ -37,4 +37,9 @@ class ParquetWriter:
         table = pyarrow.Table.from_pylist(
             [dict(zip(names, row, strict=True)) for row in rows(predictions, findings)], pyarrow.schema(fields)
         )
-        atomic.write_with(path, lambda temporary: parquet.write_table(table, temporary))
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as stream:  # PyArrow takes a path for a URI, which some names of files are not
+                parquet.write_table(table, stream)
+
+        atomic.write_with(path, write)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -31,6 +32,7 @@ from pipeline.errors import (
     EXIT_OK,
     EXIT_SIGTERM,
     EXIT_SOME_REJECTED,
+    OutputError,
     PackageError,
     RejectedInput,
     StoppedBySignal,
@@ -472,8 +474,9 @@ def test_an_out_that_is_a_file_is_named(model: Path, scans: Path, tmp_path: Path
 
 def test_what_a_killed_process_left_is_swept_up_and_nothing_else(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    swept = [out / ".tmp-1.csv", *(out / name / ".tmp-1" for name in ("pictures", "heatmaps", "dicom"))]
-    kept = [out / "mine" / ".tmp-1", out / ".tmp-folder" / "1", out / "pictures" / "C1.png"]
+    left = ".tmp-0123456789abcdef"
+    swept = [out / f"{left}.csv", *(out / name / left for name in ("pictures", "heatmaps", "dicom"))]
+    kept = [out / "mine" / left, out / ".tmp-folder" / "1", out / ".tmp-notes", out / "pictures" / "C1.png"]
     for path in swept + kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
@@ -483,8 +486,67 @@ def test_what_a_killed_process_left_is_swept_up_and_nothing_else(model: Path, tm
     assert all(path.exists() for path in kept)
 
 
+def test_a_folder_that_cannot_be_written_is_named_and_costs_no_case(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for number in range(2):
+        write_scan(tmp_path / "scans" / f"{number}.nii", number)
+    out.mkdir()
+    (out / "pictures").touch()
+    with pytest.raises(OutputError, match=r"out/pictures.* cannot be written"):
+        run(config(model, tmp_path / "scans", out))
+    (out / "pictures").unlink()
+    assert run(config(model, tmp_path / "scans", out)).exit_code == EXIT_OK
+    assert conserved(out) == (2, 2, 0, 0, 2)
+
+
+def test_a_name_that_is_no_text_may_be_given_to_the_folder(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"o_\xff")
+    write_scan(tmp_path / "scans" / "a.nii", 0)
+    assert run(config(model, tmp_path / "scans", out)).exit_code == EXIT_OK
+    with (out / "predictions.parquet").open("rb") as stream:
+        assert pq.read_table(stream).num_rows == 1
+
+
+def test_an_archive_that_is_written_anew_while_it_is_read_costs_nothing_in_the_end(model: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    with ZipFile(scans / "a.zip", "w") as archive:
+        for number in range(3):
+            archive.write(write_scan(tmp_path / f"{number}.nii", number), f"{number}.nii")
+    whole = (scans / "a.zip").read_bytes()
+    real = predict_local.prepare_series
+
+    def cut(slots: Any, **rest: Any) -> Any:
+        (scans / "a.zip").write_bytes(whole[: len(whole) // 2])
+        return real(slots, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_local, "prepare_series", cut)
+        assert run(config(model, scans, out)).exit_code == EXIT_SOME_REJECTED
+    assert {row["code"] for row in rows(out / "rejections.csv")} <= {"CHANGED", "UNREADABLE"}
+    (scans / "a.zip").write_bytes(whole)
+    assert run(config(model, scans, out)).exit_code == EXIT_OK
+    (scans / "a.zip").write_bytes(whole[: len(whole) // 2])
+    assert run(config(model, scans, out)).exit_code == EXIT_SOME_REJECTED, "damaged, and not taken for unmounted"
+    assert conserved(out) == (1, 0, 0, 1, 0)
+
+
+def test_files_that_somebody_removed_are_told_and_made_again_where_asked(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    write_scan(scans / "a.nii", 0)
+    run(config(model, scans, out))
+    before = {path.name: path.read_bytes() for path in (out / "pictures").iterdir()}
+    shutil.rmtree(out / "pictures")
+    run(config(model, scans, out))
+    assert "files of 1 cases were removed" in caplog.text
+    run(config(model, scans, out, retry=True))
+    assert {path.name: path.read_bytes() for path in (out / "pictures").iterdir()} == before
+
+
 def test_a_file_that_a_process_writes_which_came_meanwhile_is_not_swept_away(tmp_path: Path) -> None:
-    old, clock = tmp_path / ".tmp-old", tmp_path / "clock"
+    old, clock = tmp_path / ".tmp-00000000000000ff", tmp_path / "clock"
     old.write_text("of a process that was killed")
     clock.touch()
     while clock.stat().st_ctime_ns <= old.stat().st_ctime_ns:  # a file system's clock ticks every few milliseconds
@@ -559,8 +621,8 @@ def test_killed_and_started_twice_at_once_it_predicts_each_case_once(model: Path
     assert killed == -signal.SIGKILL
     assert 0 < done < CASES
     assert not (out / "predictions.csv").exists()
-    (out / ".tmp-abc.csv").write_text("half of a table")
-    (out / "pictures" / ".tmp-abc.png").write_text("half of a picture")
+    (out / ".tmp-0123456789abcdef.csv").write_text("half of a table")
+    (out / "pictures" / ".tmp-0123456789abcdef.png").write_text("half of a picture")
 
     with begun(command) as one, begun(command) as other:
         said = [process.communicate() for process in (one, other)]

@@ -184,3 +184,11 @@ def test_sending_where_no_object_is_made_is_refused(model: Path, tmp_path: Path)
     nobody = Destination(host="127.0.0.1", port=1, called_ae="X")
     with pytest.raises(ConfigError, match=r"dicom: .*dicom\.report=true"):
         config(model, tmp_path, tmp_path / "out", dicom={"send": nobody.model_dump()})
+
+
+def test_a_pacs_whose_name_has_no_address_costs_no_prediction(model: Path, series: Path, tmp_path: Path) -> None:
+    nowhere = Destination(host="no.such.host.invalid", port=104, called_ae="X", timeout_seconds=1)
+    outcome = run(config(model, series, tmp_path / "out", **settings(nowhere)))
+    assert outcome.exit_code == EXIT_SOME_REJECTED
+    assert any("2 objects could not be sent" in line for line in outcome.lines)
+    assert any("2 cases have a prediction" in line for line in outcome.lines)

@@ -209,24 +209,32 @@ def test_it_ends_by_itself_when_nothing_comes(model: Path, tmp_path: Path) -> No
     assert conserved(tmp_path / "out") == (1, 1, 0, 0, 1)
 
 
+@pytest.mark.parametrize("leaves_a_folder", [True, False])
 def test_a_share_that_comes_and_goes_is_waited_for(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    leaves_a_folder: bool,
 ) -> None:
     scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
     write_scan(scans / "a.nii", 0)
 
     def unmount() -> None:
         scans.rename(elsewhere)
-        scans.mkdir()
+        if leaves_a_folder:
+            scans.mkdir()
 
     def mount() -> None:
-        scans.rmdir()
+        if leaves_a_folder:
+            scans.rmdir()
         elsewhere.rename(scans)
 
     happenings = [nothing, nothing, unmount, nothing, mount, nothing, nothing]
     seen = follow(model, scans, tmp_path / "out", happenings, monkeypatch, modality="CT")
     assert [found["cases"] for found in seen] == [0, 0, 1, 1, 1, 1, 1, 1]
-    assert caplog.text.count("Is it mounted?") == 2
+    assert caplog.text.count("Is it mounted?" if leaves_a_folder else "does not exist") == 2
 
 
 def test_a_share_that_is_not_mounted_empties_no_table(model: Path, tmp_path: Path) -> None:
