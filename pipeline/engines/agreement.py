@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.domain.case import UNKNOWN, Case
 from pipeline.domain.encoding import class_probabilities, encode_labels, label_slices, output_slices
 from pipeline.domain.finding import Finding, FindingKind
-from pipeline.engines.engine import Engine
+from pipeline.engines.engine import Answer, Engine
 from pipeline.evaluation.metrics.auroc import auroc
 from pipeline.evaluation.operating_points import decided_indices
 from pipeline.evaluation.sample import Sample
@@ -114,9 +114,7 @@ def _auroc(positive: NDArray[np.bool_], scores: Floats) -> float:
     return float(auroc(sample, np.ones((1, count)))[0])
 
 
-def run_in_turns(
-    engines: Sequence[Engine], images: Iterable[NDArray[np.float32]]
-) -> tuple[list[NDArray[np.float32]], list[float]]:
+def run_in_turns(engines: Sequence[Engine], images: Iterable[NDArray[np.float32]]) -> tuple[list[Answer], list[float]]:
     """Run every image through every engine; each image begins with another one, so that none has the better moments.
 
     Parameters
@@ -126,12 +124,12 @@ def run_in_turns(
 
     Returns
     -------
-    list of ndarray
-        Logits (n, outputs) of each engine.
+    list of Answer
+        Of each engine, to all images.
     list of float
         Median seconds of one image, with its flips and members; the first image is run twice, the first time untimed.
     """
-    rows: list[list[NDArray[np.float32]]] = [[] for _ in engines]
+    rows: list[list[Answer]] = [[] for _ in engines]
     seconds: list[list[float]] = [[] for _ in engines]
     for number, image in enumerate(images):
         batch = np.array(image, dtype=np.float32)[np.newaxis]
@@ -141,9 +139,10 @@ def run_in_turns(
         for turn in range(len(engines)):
             which = (turn + number) % len(engines)
             began = time.perf_counter()
-            rows[which].append(engines[which].answer(batch).logits)
+            rows[which].append(engines[which].answer(batch))
             seconds[which].append(time.perf_counter() - began)
-    return [np.concatenate(found) for found in rows], [float(np.median(found)) for found in seconds]
+    answers = [Answer(*map(np.concatenate, zip(*found, strict=True))) for found in rows]
+    return answers, [float(np.median(found)) for found in seconds]
 
 
 def run_alone(

@@ -125,7 +125,7 @@ def check_measured(report: ParityReport, kind: str, precision: str, folder: Path
         log.warning("%s %s", message, AGAIN)
     if elsewhere or row is None:
         return False
-    if row.flipped:
+    if row.obstacle:
         log.warning("%s in %s: by the report in %s %s.", kind, precision, folder, row.obstacle)
     return True
 

@@ -1,6 +1,7 @@
 """How well an engine agrees with PyTorch in float32, and by which rule it is judged: what parity.json holds."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Self
 
@@ -41,6 +42,10 @@ largest difference is judged, not a mean."""
 
 LARGEST_AUROC_CHANGE = 0.002
 """Of any class; it must stay below."""
+
+LARGEST_SCOPE_MOVE = 0.1
+"""Of the logarithm of a distance between features: a tenth more or less. An engine whose features lie elsewhere, as
+those of int8 may, judges by limits that were not made for it."""
 
 
 class Processor(Frozen):
@@ -104,6 +109,11 @@ class ParityRow(Frozen):
         Largest change of an AUROC, class against the rest; None where no class has cases of both kinds.
     flipped : int
         Decisions at the frozen operating points that came out otherwise, over all findings.
+    scope_changed : int
+        Cases whose features came to lie on the other side of the scope's limit.
+    scope_moved : float or None
+        Largest change of the logarithm of the distance of a case's features from the training cases; None where the
+        package compares none.
     not_finite : int
         Cases that it answered with NaN or infinity.
     seconds : float
@@ -122,6 +132,8 @@ class ParityRow(Frozen):
     most: float = Field(ge=0)
     auroc_change: float | None = None
     flipped: int = Field(default=0, ge=0)
+    scope_changed: int = Field(default=0, ge=0)
+    scope_moved: float | None = None
     not_finite: int = Field(default=0, ge=0)
     seconds: float = Field(ge=0)
     versions: dict[str, str] = {}
@@ -155,6 +167,10 @@ class ParityRow(Frozen):
         """Why `auto` would not take it; empty if it may."""
         if self.flipped and not self.problem:
             return f"{self.flipped} decision{'s' if self.flipped > 1 else ''} at the operating point would flip"
+        if self.scope_changed and not self.problem:
+            return f"{self.scope_changed} verdict{'s' if self.scope_changed > 1 else ''} on scope would change"
+        if self.scope_moved is not None and self.scope_moved > LARGEST_SCOPE_MOVE and not self.problem:
+            return f"distances on which the verdict on scope rests move by {math.expm1(self.scope_moved):.0%}"
         return self.problem
 
     @property

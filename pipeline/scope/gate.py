@@ -59,6 +59,14 @@ class Gate:
         found[Detector.INVERSION] = float(inversion_scores(self.reference.inversion, vector(scan.look)[np.newaxis])[0])
         return found
 
+    def feature_scores(self, features: NDArray[np.floating]) -> NDArray[np.float64] | None:
+        """Scores of features (n, d) by themselves, which the engine decides; None where they are not compared."""
+        measure = self.measures[SPACES.index(Detector.FEATURES)]
+        if measure is None or Detector.FEATURES not in self.limits:
+            return None
+        scores: NDArray[np.float64] = np.log(measure.distances(features.astype(np.float64)) + 1e-6)
+        return scores
+
     def exceeded(self, scan: Scan) -> dict[Detector, tuple[float, float]]:
         """Score and limit of each detector whose limit the scan exceeds."""
         scores = self.scores(scan)

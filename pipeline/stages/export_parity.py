@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 import pipeline
+from pipeline.domain.scope import Detector
 from pipeline.engines.agreement import Judge, run_in_turns
-from pipeline.engines.engine import Engine
+from pipeline.engines.engine import Answer, Engine
 from pipeline.engines.exports import PARITY
 from pipeline.engines.libraries import COMPUTING, computing, installed
 from pipeline.engines.parity import ParityReport, ParityRow
@@ -17,6 +18,7 @@ from pipeline.engines.settings import engine_settings
 from pipeline.errors import EngineError
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
+from pipeline.scope.gate import Gate
 from pipeline.stages.export_content import Prepared, Written
 
 CONVERTERS = ("onnx", "nncf", "numpy")
@@ -52,16 +54,38 @@ def measure(
         engines.append(engine)
         kept.append(fields)
     cases = track(prepared.cases, "compare engines", len(prepared.cases))
-    logits, seconds = run_in_turns(engines, (prepared.image(case) for case in cases))
+    answers, seconds = run_in_turns(engines, (prepared.image(case) for case in cases))
     judge = Judge(package, prepared.cases, prepared.reference)
+    gate = None if package.scope is None else Gate(package.scope)
     rows = [
-        _compared(fields, judge, answers, median, written)
-        for fields, answers, median in zip(kept, logits, seconds, strict=True)
+        _compared(fields, judge, answer, median, written).model_copy(
+            update=scope_apart(gate, answer.features, answers[0].features)
+        )
+        for fields, answer, median in zip(kept, answers, seconds, strict=True)
     ]
     if written.int8_failure:
         fields = {"kind": "openvino", "precision": "int8"}
         failed.append(_row(fields, largest=1.0, most=1.0, seconds=0.0, failure=written.int8_failure))
     return (*rows, *failed)
+
+
+def scope_apart(gate: Gate | None, features: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
+    """Fields of :class:`pipeline.engines.parity.ParityRow`: how otherwise the scope is judged by an engine's features.
+
+    Parameters
+    ----------
+    features, reference : ndarray of float32, shape (n, d)
+        Of the engine, and of PyTorch in float32.
+    """
+    sound = np.isfinite(features).all(axis=1)
+    if gate is None or not sound.any() or (true := gate.feature_scores(reference[sound])) is None:
+        return {}
+    mine, limit = gate.feature_scores(features[sound]), gate.limits[Detector.FEATURES]
+    assert mine is not None
+    return {
+        "scope_changed": int(((mine > limit) != (true > limit)).sum()),
+        "scope_moved": float(np.abs(mine - true).max()),
+    }
 
 
 def candidates(written: Written) -> list[dict[str, JsonValue]]:
@@ -80,9 +104,9 @@ def candidates(written: Written) -> list[dict[str, JsonValue]]:
 
 
 def _compared(
-    fields: dict[str, JsonValue], judge: Judge, logits: NDArray[np.float32], seconds: float, written: Written
+    fields: dict[str, JsonValue], judge: Judge, answer: Answer, seconds: float, written: Written
 ) -> ParityRow:
-    agreement = judge.compare(logits)
+    agreement = judge.compare(answer.logits)
     return _row(
         fields,
         largest=agreement.largest,

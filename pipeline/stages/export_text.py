@@ -1,11 +1,12 @@
 """The parity report in words."""
 
+import math
 from collections.abc import Iterator
 
 from pipeline.engines.parity import LARGEST_AUROC_CHANGE, TOLERANCES, ParityReport, ParityRow
 from pipeline.package.package import ModelPackage
 
-HEADS = ("engine", "largest", "95%", "AUROC", "flipped", "ms a case", "of torch 32", "verdict")
+HEADS = ("engine", "largest", "95%", "AUROC", "flipped", "scope", "ms a case", "of torch 32", "verdict")
 
 
 def cells(report: ParityReport) -> Iterator[tuple[str, ...]]:
@@ -17,6 +18,7 @@ def cells(report: ParityReport) -> Iterator[tuple[str, ...]]:
             "" if row.failure else f"{row.most:.1e}",
             "" if row.auroc_change is None else f"{row.auroc_change:.4f}",
             "" if row.failure else str(row.flipped),
+            "" if row.scope_moved is None else f"{row.scope_changed}, {math.expm1(row.scope_moved):.0%}",
             "" if row.failure else f"{1000 * row.seconds:.1f}",
             "" if row.failure else f"{row.seconds / report.reference.seconds:.2f}",
             verdict(row),
@@ -56,8 +58,9 @@ def markdown(report: ParityReport, package: ModelPackage) -> str:
 
 Every engine against PyTorch in float32 on all {report.cases} validation cases, calibrated probabilities of every class
 of every finding.{unread} Largest: of the worst case. 95%: of all but the worst twentieth. AUROC: largest change of any
-class against the rest. Flipped: decisions that come out otherwise at the frozen operating points. Times are medians of
-one case with its mirror images, taken in turns on {report.threads} threads.
+class against the rest. Flipped: decisions that come out otherwise at the frozen operating points. Scope: verdicts that
+the network's features would change, and how far their distance from the training cases moves at most. Times are medians
+of one case with its mirror images, taken in turns on {report.threads} threads.
 
 {rows}
 

@@ -107,6 +107,21 @@ def test_a_flipped_decision_agrees_by_the_rule_and_is_an_obstacle_all_the_same()
     assert "1 decision at" in row.obstacle
 
 
+@pytest.mark.parametrize(
+    ("measured", "word"),
+    [
+        ({"scope_changed": 2, "scope_moved": 0.05}, "2 verdicts on scope"),
+        ({"scope_moved": 0.3}, "distances on which the verdict on scope rests move by 35%"),
+        ({"scope_moved": 0.09}, ""),
+    ],
+)
+def test_features_that_lie_elsewhere_are_an_obstacle(measured: dict[str, object], word: str) -> None:
+    fields = {"engine": {"kind": "x"}, "precision": "int8", "largest": 1e-3, "most": 1e-3, "seconds": 1}
+    row = ParityRow.model_validate(fields | measured)
+    assert not row.problem
+    assert (word in row.obstacle) if word else not row.obstacle
+
+
 class Counting:
     """An engine that answers with how often it was asked."""
 
@@ -125,8 +140,8 @@ def test_engines_take_turns_and_none_always_goes_first() -> None:
     order: list[str] = []
     images = [np.zeros((1, 2, 2), np.float32)] * 3
 
-    logits, seconds = run_in_turns([Counting(order, "a"), Counting(order, "b")], images)
+    answers, seconds = run_in_turns([Counting(order, "a"), Counting(order, "b")], images)
 
     assert "".join(order) == "ab" + "ab" + "ba" + "ab"
-    assert [found[:, 0].tolist() for found in logits] == [[2, 3, 4]] * 2
+    assert [found.logits[:, 0].tolist() for found in answers] == [[2, 3, 4]] * 2
     assert all(value > 0 for value in seconds)

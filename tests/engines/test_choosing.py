@@ -83,7 +83,15 @@ def test_the_fastest_is_taken(package: ModelPackage, folder: Path, caplog: pytes
 
 @pytest.mark.parametrize(
     "fault",
-    [{"largest": 2e-4}, {"flipped": 1}, {"not_finite": 1}, {"auroc_change": 0.01}, {"failure": "broken"}],
+    [
+        {"largest": 2e-4},
+        {"flipped": 1},
+        {"scope_changed": 1},
+        {"scope_moved": 0.2},
+        {"not_finite": 1},
+        {"auroc_change": 0.01},
+        {"failure": "broken"},
+    ],
     ids=str,
 )
 def test_one_that_does_not_agree_is_passed_over_and_named(

@@ -15,6 +15,7 @@ from pipeline.domain.plan import Plan
 from pipeline.domain.prediction import FindingPrediction, ScopeVerdict
 from pipeline.domain.scope import Detector, Numbers, ScopeReference
 from pipeline.domain.volume import Volume
+from pipeline.engines.parity import LARGEST_SCOPE_MOVE
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import PackageError
 from pipeline.package.content import CONTENT, DIGESTS, sha256_of
@@ -24,6 +25,7 @@ from pipeline.scope.fitting import FEWEST, Sample, fit_reference
 from pipeline.scope.gate import Gate
 from pipeline.scope.judging import judge, released
 from pipeline.scope.settings import ScopeSettings
+from pipeline.stages.export_parity import scope_apart
 
 NEW = range(500, 540)
 
@@ -94,6 +96,22 @@ def test_reasons_are_plain_words_with_figures(setting: Setting) -> None:
     assert any(f"more like the training images with {name} reversed: margin" in reason for reason in reasons)
     _, reasons = setting.judge(changed(good, SPOILED["inverted"]))
     assert any(reason.startswith("it looks like a negative: score") for reason in reasons)
+
+
+def test_features_by_themselves_score_as_they_do_among_the_others_and_an_engine_that_moves_them_is_told(
+    setting: Setting,
+) -> None:
+    scans = [setting.sample(body(number, setting.ndim)).scan for number in range(500, 520)]
+    features = np.stack([one.features for one in scans if one.features is not None])
+    alone = setting.gate.feature_scores(features)
+    assert alone is not None
+    among = [setting.gate.scores(one)[Detector.FEATURES] for one in scans]
+    np.testing.assert_allclose(alone, among, rtol=1e-12)
+    assert scope_apart(setting.gate, features, features) == {"scope_changed": 0, "scope_moved": 0.0}
+    moved = scope_apart(setting.gate, features + 100 * features.std(axis=0), features)
+    assert moved["scope_changed"] == 20 and moved["scope_moved"] > LARGEST_SCOPE_MOVE
+    features[0] = np.nan
+    assert scope_apart(setting.gate, features, features)["scope_changed"] == 0
 
 
 def test_body_part_of_the_header(setting: Setting) -> None:
