@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline import __version__
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.config import KindOf
 from pipeline.domain.frozen import digest
 from pipeline.domain.selection import Selection
+from pipeline.domain.terms import known_modality
 from pipeline.engines.auto import Config as AutoConfig
 from pipeline.engines.parity import computed_by
 from pipeline.engines.settings import EngineSettings, engine_settings
@@ -91,6 +92,13 @@ class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
     tracking_uri: str = Field(
         default="", description="MLflow store of the model; empty takes mlflow.db in this folder."
     )
+
+    @field_validator("modality")
+    @classmethod
+    def _check_modality(cls, value: str) -> str:
+        if value and not known_modality(value):
+            raise ValueError(f"{value!r} is no modality of DICOM (PS3.3 C.7.3.1.1.1), such as CT, MR, US, DX or OP")
+        return value
 
     @property
     def options(self) -> ReadOptions:
@@ -196,7 +204,9 @@ def chosen_engine(asked: EngineSettings, package: ModelPackage, ledger: Ledger) 
 
 
 def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:
-    lines = [*closing_lines(config.out, passed.summary, passed.ended, passed.predicted, passed.elsewhere)]
+    lines = [
+        *closing_lines(config.out, passed.summary, passed.ended, passed.predicted, passed.elsewhere, passed.arriving)
+    ]
     if config.page:
         lines.append(f"To look at, in a browser: {config.out / PAGE}")
     if config.dicom.send is not None:

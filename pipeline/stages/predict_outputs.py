@@ -153,10 +153,11 @@ class CaseOutputs:
             },
             sheet_method=method.kind if method is not None else "",
         )
-        for written in write_objects(self.writers, self.out / DICOM, report):
-            if written.reason:
-                log.info("%s: no DICOM object, %s", result.request.case, written.reason)
-            yield from written.paths
+        every = [*write_objects(self.writers, self.out / DICOM, report)]
+        paths = [path for written in every for path in written.paths]
+        if not paths and every:  # a report without a capture is usual: most cases have nothing to show
+            log.info("%s: no DICOM object, %s", result.request.case, every[0].reason)
+        yield from paths
 
 
 def _check_sending(destination: Destination) -> None:

@@ -167,7 +167,9 @@ def decisions(finding: Finding, predictions: Sequence[Prediction]) -> dict[str, 
     return dict(sorted(Counter(said).items()))
 
 
-def closing_lines(out: Path, summary: Summary, ended: Account, predicted: int, elsewhere: int) -> Iterator[str]:
+def closing_lines(
+    out: Path, summary: Summary, ended: Account, predicted: int, elsewhere: int, arriving: int = 0
+) -> Iterator[str]:
     """Say what became of every file, what was decided, what was refused and why, and what to open.
 
     Parameters
@@ -176,12 +178,16 @@ def closing_lines(out: Path, summary: Summary, ended: Account, predicted: int, e
         Cases that were outstanding; the others were in the ledger.
     elsewhere : int
         Outcomes in the ledger that no scan of this folder asked for.
+    arriving : int
+        Files that are left for later: they may not be whole yet.
     """
     yield (
         f"{summary.inputs} files: {summary.used} used, {summary.skipped} skipped, {summary.rejected} rejected. "
         f"{summary.cases} cases have a prediction; {predicted} were to be predicted."
     )
-    if not summary.inputs:
+    if arriving:
+        yield f"{arriving} more files have changed lately and are waited for."
+    elif not summary.inputs:
         yield "The folder holds no file."
     elif not predicted:
         yield "No case was left to read; no network ran."
@@ -195,7 +201,8 @@ def closing_lines(out: Path, summary: Summary, ended: Account, predicted: int, e
     if elsewhere := elsewhere - summary.superseded - summary.absent:
         yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."
     if unlike := summary.scope.get(ScopeVerdict.OUT_OF_SCOPE.value):
-        yield f"{unlike} of them are unlike the scans that the model was trained on; `scope_reasons` says why."
+        are = "is" if unlike == 1 else "are"
+        yield f"{unlike} of them {are} unlike the scans that the model was trained on; `scope_reasons` says why."
     for name, said in summary.decisions.items():
         if said:
             counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())

@@ -32,6 +32,7 @@ from pipeline.errors import (
     EXIT_OK,
     EXIT_SIGTERM,
     EXIT_SOME_REJECTED,
+    ConfigError,
     OutputError,
     PackageError,
     RejectedInput,
@@ -497,6 +498,12 @@ def test_a_folder_that_cannot_be_written_is_named_and_costs_no_case(model: Path,
     (out / "pictures").unlink()
     assert run(config(model, tmp_path / "scans", out)).exit_code == EXIT_OK
     assert conserved(out) == (2, 2, 0, 0, 2)
+
+
+@pytest.mark.parametrize("modality", ["ct", "XX"])
+def test_a_modality_that_is_none_is_refused_before_anything_is_read(modality: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"'{modality}' is no modality"):
+        config(tmp_path / "model", tmp_path, tmp_path / "out", modality=modality)
 
 
 def test_a_name_that_is_no_text_may_be_given_to_the_folder(model: Path, tmp_path: Path) -> None:
