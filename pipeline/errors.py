@@ -15,7 +15,19 @@ EXIT_SOME_REJECTED = 3
 EXIT_SIGTERM = 143
 
 
-class ResdxError(ValueError):
+class _Spoken(BaseException):
+    """What ends a command and speaks to the user."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class ResdxError(_Spoken, ValueError):
     """Base of all errors that speak to the user.
 
     Parameters
@@ -27,14 +39,6 @@ class ResdxError(ValueError):
     """
 
     exit_code = EXIT_FAILED
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Cross a process boundary whole, whatever the constructor of the subclass asks for."""
@@ -167,7 +171,7 @@ class TrackingError(ResdxError):
     """The tracking store cannot be used as configured."""
 
 
-class StoppedBySignal(BaseException):
+class StoppedBySignal(_Spoken):
     """SIGTERM arrived; everything was saved.
 
     It may arrive at any line: like KeyboardInterrupt it passes those who catch ``ValueError`` or ``Exception`` there.
@@ -181,11 +185,3 @@ class StoppedBySignal(BaseException):
     """
 
     exit_code = EXIT_SIGTERM
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()

@@ -54,7 +54,7 @@ class Ledger:
         return min((moment for name in living if (moment := came_ns(self._path, name)) is not None), default=0)
 
     @property
-    def others(self) -> tuple[str, ...]:
+    def other_processes(self) -> tuple[str, ...]:
         """Numbers of the other processes that work in this folder."""
         return tuple(process_of(self._path, name) for name in others(self._path, self._owner))
 

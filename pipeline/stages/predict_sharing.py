@@ -45,10 +45,10 @@ def outstanding(requests: Iterable[Request], ledger: Ledger, retry: Retry) -> tu
         files = ledger.files(one.key, one.case)
         if files is None or _is_open(ledger.find(one.key), retry):
             found.append(one)
-        elif not all(path.exists() for path in files):
+        elif retry is not Retry.NONE and not all(path.exists() for path in files):
             bare += 1
             found += [one] if retry is Retry.ALL else []
-    if bare and retry not in (Retry.ALL, Retry.NONE):
+    if bare and retry is not Retry.ALL:
         log.warning("files of %d cases were removed since they were predicted; `retry=true` makes them again", bare)
     return tuple(found)
 
@@ -82,7 +82,7 @@ def rounds(requests: Sequence[Request], ledger: Ledger, after: int) -> Iterator[
             time.sleep(LOOK_SECONDS)
             waited += 1
             if waited == SILENT_LOOKS:
-                holders = ", ".join(ledger.others) or "not known"
+                holders = ", ".join(ledger.other_processes) or "not known"
                 log.info("%d cases are in the hands of other processes (%s); waiting for them", len(left), holders)
 
 
