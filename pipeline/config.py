@@ -26,7 +26,7 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic_core import CoreSchema, PydanticUndefined
-from pydantic_core.core_schema import no_info_before_validator_function
+from pydantic_core.core_schema import no_info_wrap_validator_function
 
 from pipeline.credentials import redacted
 from pipeline.errors import ConfigError
@@ -117,12 +117,29 @@ class KindOf:
         if len(configs) == 1:
             return handler.generate_schema(configs[0])
         union: Any = Annotated[Union[tuple(configs)], Field(discriminator="kind")]  # noqa: UP007 - built at run time
-        return no_info_before_validator_function(self._with_kind, handler.generate_schema(union))
+        return no_info_wrap_validator_function(self._with_kind, handler.generate_schema(union))
 
-    def _with_kind(self, value: Any) -> Any:
-        if self.default and isinstance(value, Mapping) and "kind" not in value:
-            return {"kind": self.default, **value}
-        return value
+    def _with_kind(self, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """Read what names no kind as the default one; where that cannot be, say which kinds it fits."""
+        if not (self.default and isinstance(value, Mapping) and "kind" not in value):
+            return validate(value)
+        try:
+            return validate({"kind": self.default, **value})
+        except ValidationError as error:
+            fitting = [name for name, _ in parts(self.folder) if _is_valid(validate, {"kind": name, **value})]
+            if not fitting:
+                raise
+            given = ", ".join(f"{key}={content}" for key, content in value.items())
+            kinds = f"kind={' or '.join(fitting)}"
+            raise ValueError(f"{given} needs {kinds}; without one it is read as {self.default}") from error
+
+
+def _is_valid(validate: ValidatorFunctionWrapHandler, value: Mapping[str, Any]) -> bool:
+    try:
+        validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 @cache

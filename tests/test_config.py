@@ -49,6 +49,18 @@ def test_a_part_without_kind_is_the_default_one_where_there_is_one(tmp_path: Pat
         load(tmp_path, "name: a\nbackbone: {kind: unet}\n")
 
 
+def test_a_part_without_kind_that_only_others_can_be_names_them() -> None:
+    class Engines(Settings):
+        engine: Annotated[Part, KindOf("pipeline.engines", default="torch")]
+
+    assert Engines.from_mapping({"engine": {"precision": "bf16"}}).engine.kind == "torch"
+    for given, kinds in ({"exported": "folder"}, "auto or onnx or openvino"), ({"precision": "int8"}, "openvino;"):
+        with pytest.raises(ConfigError, match=f"engine: .* needs kind={kinds}"):
+            Engines.from_mapping({"engine": given})
+    with pytest.raises(ConfigError, match=r"engine\.torch\.threads: .*integer"):
+        Engines.from_mapping({"engine": {"threads": "many"}})
+
+
 def test_overrides_set_nested_keys(tmp_path: Path) -> None:
     loaded = load(tmp_path, "name: a\n", "inner.rate=0.25", "name=b", "backbone.depth=34")
     assert (loaded.name, loaded.inner.rate, loaded.backbone.model_dump()["depth"]) == ("b", 0.25, 34)

@@ -61,7 +61,9 @@ class Config(WorkerSettings):
     )
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     tracking_uri: str = Field(
-        default="", description="MLflow store of the model; empty takes mlflow.db in this folder."
+        default="",
+        description="MLflow store of the model, such as http://HOST:5000; empty takes mlflow.db in this folder. Which "
+        "model answers is said here alone: MLFLOW_TRACKING_URI is not read.",
     )
 
     @field_validator("to")

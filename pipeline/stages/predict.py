@@ -90,7 +90,9 @@ class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
     )
     watch: WatchSettings = Field(default=WatchSettings(), description="Following a folder that grows.")
     tracking_uri: str = Field(
-        default="", description="MLflow store of the model; empty takes mlflow.db in this folder."
+        default="",
+        description="MLflow store of the model, such as http://HOST:5000; empty takes mlflow.db in this folder. Which "
+        "model answers is said here alone: MLFLOW_TRACKING_URI is not read.",
     )
 
     @field_validator("modality")

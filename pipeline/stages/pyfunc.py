@@ -4,7 +4,7 @@ The model takes a frame with the column ``path`` (scan folders or single files, 
 row a class of each finding of each case, in the order of the input; a refused scan is one row with ``code`` and
 ``message``, and so is one that is unlike the training data, with ``scope``. The columns are those of
 :data:`pipeline.tracking.registry.OUTPUTS`. Paths are not repeated in the output, which may be logged: ``row`` counts
-the input rows from 0, ``case`` is the pseudonym; see :meth:`pipeline.stages.loaded_model.LoadedModel.predict` for how
+the input rows from 0, ``case`` is the pseudonym, and what a row does not have is None; see :meth:`pipeline.stages.loaded_model.LoadedModel.predict` for how
 the tables of ``resdx predict`` are joined by it.
 """
 
@@ -17,6 +17,9 @@ import pandas as pd
 from pipeline.stages.loaded_model import LoadedModel, ScanAnswer
 
 COLUMNS = ("row", "case", "finding", "class", "probability", "decision", "scope", "code", "message")
+
+NUMBERS = {"row": "int64", "probability": "float64"}
+"""Columns of numbers, and their type where no row lacks one."""
 
 Row = dict[str, object]
 
@@ -55,8 +58,14 @@ class ScanModel:
             processes=int(given.get("processes", 0)),
             scans=str(given.get("scans", "")) or None,
         )
-        rows = [{"row": number} | row for number, answer in answers for row in _rows(answer)]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        return _table([{"row": number} | row for number, answer in answers for row in _rows(answer)])
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
+    """Make a frame in which what is absent is None: NaN would be served as NaN, which is no JSON."""
+    table = pd.DataFrame([[row.get(name) for name in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
+    whole = [name for name, kind in NUMBERS.items() if table[name].notna().all()]
+    return table.astype({name: NUMBERS[name] for name in whole})
 
 
 def _rows(answer: ScanAnswer) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -32,6 +33,9 @@ HOW_TO_LOG_IN = (
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (of a PostgreSQL database PGUSER and PGPASSWORD)."
 )
 
+LONGEST_REASON = 600
+"""Characters of what MLflow says of a failure; behind them come stack traces of servers."""
+
 FAILURES = (MlflowException, requests.RequestException, SQLAlchemyError, OSError)
 
 
@@ -53,7 +57,7 @@ def reporting(store: Store, remedy: str) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        reason = without_credentials(" ".join(str(error).split()))[:300]
+        reason = textwrap.shorten(without_credentials(str(error)), LONGEST_REASON, placeholder=" ...")
         if any(word in reason.lower() for word in REFUSALS) and store.uri == store.shown:
             remedy = f"{remedy} {HOW_TO_LOG_IN}"
         raise TrackingError(f"MLflow at {store.shown} cannot be used: {reason}", remedy) from error

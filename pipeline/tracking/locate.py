@@ -32,6 +32,9 @@ def resolve(model: str, store: Store, cache: Path) -> Path:
     """
     if not model.startswith(SCHEMES):
         return _inside(Path(model), model)
+    if store.file is not None and not store.file.exists():  # MLflow would make an empty one, and find nothing in it
+        message = f"{model} is looked up in {store.file}, which does not exist."
+        raise TrackingError(message, "Give tracking_uri=... of the MLflow store, or the package's folder.")
     import mlflow.artifacts  # takes a second, which nobody waits for whose model is a folder
 
     from pipeline.tracking.client import connect, reporting

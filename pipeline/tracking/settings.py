@@ -105,6 +105,12 @@ class Store(Settings):
         """The URI without user and password."""
         return without_credentials(self.uri)
 
+    @property
+    def file(self) -> Path | None:
+        """The database of a store that is a SQLite file."""
+        _, scheme, path = self.uri.partition("sqlite:///")
+        return Path(path.partition("?")[0]) if scheme and path else None
+
 
 def default_store(folder: Path) -> Store:
     """SQLite store ``mlflow.db`` with ``mlartifacts`` in a folder."""

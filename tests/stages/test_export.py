@@ -15,7 +15,7 @@ from pipeline.engines.parity import TOLERANCES, Processor, Tolerance
 from pipeline.engines.settings import engine_settings
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ConfigError, EngineError, ManifestError, UsageError
-from pipeline.package.package import ModelPackage
+from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.transforms import prepare
 from pipeline.stages import export as stage
 from pipeline.stages.outcome import Outcome
@@ -107,6 +107,20 @@ def test_int8_that_agrees_by_the_rule_is_written(exported: Path) -> None:
     assert row.largest > 1e-3, "nothing was quantised"
     small, large = ((exported / f"{name}.bin").stat().st_size for name in ("openvino_int8", "openvino"))
     assert small < large
+
+
+def test_int8_by_its_name_alone_is_what_lies_beside_the_package(
+    package: ModelPackage, exported: Path, tmp_path: Path
+) -> None:
+    moved = load_package(Path(shutil.copytree(package.folder, tmp_path / "package")))
+    asked = engine_settings({"kind": "openvino", "precision": "int8", "threads": 1})
+    with pytest.raises(EngineError, match=r"package\.exported is no export"):
+        asked.resolve(moved)
+    beside = shutil.copytree(exported, default_folder(moved))
+    by_name = {"kind": "openvino", "precision": "int8", "threads": 1, "exported": str(beside)}
+    assert asked.resolve(moved) == engine_settings(by_name).resolve(moved)
+    with pytest.raises(EngineError, match=r"int8 does not agree with float32 by the report in .*package\.exported"):
+        asked.build(moved)  # by the usual rule, which its report did not go by
 
 
 def test_int8_of_another_processor_is_refused(package: ModelPackage, exported: Path, tmp_path: Path) -> None:

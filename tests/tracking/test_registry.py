@@ -26,7 +26,7 @@ from pipeline.tracking.journal import FileJournal
 from pipeline.tracking.locate import resolve
 from pipeline.tracking.registry import OUTPUTS
 from pipeline.tracking.replay import replay
-from pipeline.tracking.settings import Store, TrackingSettings
+from pipeline.tracking.settings import Store, TrackingSettings, default_store
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 CLASSES = sum(len(finding.classes) for finding in FINDINGS)
@@ -129,6 +129,12 @@ def test_a_package_or_a_run_folder_names_it_too(package: ModelPackage, tmp_path:
 def test_a_model_that_is_not_there_is_named(registered: tuple[str, Store], tmp_path: Path, asked: str) -> None:
     with pytest.raises(TrackingError, match=r"cannot be used: .* Check the name"):
         resolve(asked, registered[1], tmp_path)
+
+
+def test_a_store_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"mlflow\.db, which does not exist. Give tracking_uri"):
+        resolve("models:/lesions@champion", default_store(tmp_path), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_without_package_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """OpenVINO on the CPU: the quickest on most processors, in bfloat16 and int8 where they have it."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config import AsText
-from pipeline.engines.settings import ExportedSettings
+from pipeline.engines.settings import EngineSettings, ExportedSettings
 
 if TYPE_CHECKING:
     from pipeline.engines.engine import Engine
@@ -19,15 +19,18 @@ class Config(ExportedSettings):
     precision: Annotated[Literal["32", "bf16", "int8"], AsText] = Field(
         default="32",
         description="32 agrees with PyTorch to the sixth digit. bf16 and int8 are faster where the processor has them; "
-        "int8 needs `exported`, for it rests on validation cases.",
+        "int8 rests on validation cases, so it runs what `resdx export` made: `exported`, or what lies beside the "
+        "package.",
     )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves OpenVINO's own choice.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.precision == "int8" and self.exported is None:
-            raise ValueError("int8 needs `exported`, a folder that `resdx export` wrote")
-        return self
+    def resolve(self, package: "ModelPackage") -> EngineSettings:
+        """Look for the export of an int8 network beside the package; see :meth:`EngineSettings.resolve`."""
+        if self.precision != "int8" or self.exported is not None:
+            return super().resolve(package)
+        from pipeline.engines.exports import default_folder
+
+        return self.model_copy(update={"exported": default_folder(package)}).resolve(package)
 
     def build(self, package: "ModelPackage") -> "Engine":
         """Compile the networks of `package`, or of its export.
@@ -40,6 +43,8 @@ class Config(ExportedSettings):
         """
         from pipeline.engines.openvino.compiled import OpenvinoEngine
 
+        if self.precision == "int8" and self.exported is None:
+            return self.resolve(package).build(package)
         return OpenvinoEngine(
             package, precision=self.precision, threads=self.threads, exported=self.exported, sealed=self.sealed
         )
