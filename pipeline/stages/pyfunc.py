@@ -3,9 +3,9 @@
 The model takes a frame with the column ``path`` (scan folders or single files, any mixture of formats) and returns one
 row a class of each finding of each case, in the order of the input; a refused scan is one row with ``code`` and
 ``message``, and so is one that is unlike the training data, with ``scope``. The columns are those of
-:data:`pipeline.tracking.registry.OUTPUTS`. Paths are not repeated in the output, which may be logged: ``row`` counts
-the input rows from 0, ``case`` is the pseudonym, and what a row does not have is None; see :meth:`pipeline.stages.loaded_model.LoadedModel.predict` for how
-the tables of ``resdx predict`` are joined by it.
+:data:`pipeline.tracking.registry.OUTPUTS`; what a row does not have is None. Paths are not repeated in the output,
+which may be logged: ``row`` counts the input rows from 0, ``case`` is the pseudonym; see
+:meth:`pipeline.stages.loaded_model.LoadedModel.predict` for how the tables of ``resdx predict`` are joined by it.
 """
 
 from collections.abc import Iterator, Mapping
