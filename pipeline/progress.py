@@ -12,6 +12,9 @@ log = logging.getLogger("resdx")
 PLAIN_INTERVAL_SECONDS = 10.0
 """Without a terminal, one line at most this often."""
 
+WORTH_A_LINE_SECONDS = 1.0
+"""Work that took less leaves no line at its end: a folder that is followed is looked at every few seconds."""
+
 
 def track(items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items`, showing how far they are."""
@@ -43,8 +46,8 @@ def _lines(items: Iterable[Item], title: str, total: int | None) -> Iterator[Ite
         if (now := time.monotonic()) - last >= PLAIN_INTERVAL_SECONDS:
             last = now
             log.info("%s: %d%s, %s", title, count, f" of {total}" if total else "", _rate(count, started))
-    if count:
-        log.info("%s: %d done in %.1f s", title, count, time.monotonic() - started)
+    if (taken := time.monotonic() - started) >= WORTH_A_LINE_SECONDS:
+        log.info("%s: %d done in %.1f s", title, count, taken)
 
 
 def _rate(count: int, started: float) -> str:

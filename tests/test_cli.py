@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import VERBS, app
+from pipeline.domain.prediction import EarlierStatus, ScopeVerdict
 from pipeline.shipped import find_config, shipped_configs
 
 RUNNER = CliRunner()
@@ -58,6 +59,13 @@ def test_info_explains_a_code() -> None:
     result = RUNNER.invoke(app, ["info", "gap"])
     assert result.exit_code == 0
     assert re.search(r"GAP.*\n.*meaning", result.output)
+
+
+@pytest.mark.parametrize("word", [*EarlierStatus, ScopeVerdict.OUT_OF_SCOPE, ScopeVerdict.NOT_CHECKED])
+def test_info_explains_the_words_of_tables_that_are_no_codes(word: str) -> None:
+    result = RUNNER.invoke(app, ["info", word])
+    assert result.exit_code == 0
+    assert re.search(rf"{word.upper()} \(.* in .*\.csv\)\n *meaning: .*\n *remedy: ", result.output)
 
 
 def test_a_failure_is_one_message_and_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -73,3 +73,9 @@ class Finding(Frozen):
                 return len(self.classes) - 1
             case _:
                 return len(self.classes)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its columns in predictions.csv: ``NAME_decision``, one ``NAME_p_CLASS`` a class, ``NAME_threshold``."""
+        chances = (f"{self.name}_p_{label}" for label in self.classes)
+        return (f"{self.name}_decision", *chances, f"{self.name}_threshold")

@@ -13,6 +13,15 @@ class ScopeVerdict(StrEnum):
     NOT_CHECKED = "not_checked"
 
 
+class EarlierStatus(StrEnum):
+    """Why a prediction no longer stands."""
+
+    SUPERSEDED = "SUPERSEDED"
+    """Its scan has changed since."""
+    ABSENT = "ABSENT"
+    """Its scan is not among those asked about today."""
+
+
 class FindingPrediction(Frozen):
     """Calibrated answer to one finding.
 

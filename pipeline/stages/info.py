@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pipeline.config import Settings
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
+from pipeline.domain.prediction import EarlierStatus, ScopeVerdict
 from pipeline.errors import UsageError
 from pipeline.machine import cores, memory_limit
 from pipeline.stages.outcome import Outcome
@@ -22,6 +23,31 @@ CODECS = {
     "pillow": "colour JPEG, pictures",
 }
 """Optional and required decoders, by distribution."""
+
+WORDS = {
+    EarlierStatus.SUPERSEDED.name: (
+        "status in superseded.csv",
+        "An earlier prediction of a case whose scan has changed since: slices were added, removed or replaced.",
+        "Use the prediction whose digest stands under superseded_by; where that is empty, the scan of today is refused "
+        "and rejections.csv says why.",
+    ),
+    EarlierStatus.ABSENT.name: (
+        "status in superseded.csv",
+        "An earlier prediction of a scan that is no longer in the folder, or is no longer selected.",
+        "It is kept for the record. If the scan should be there, look whether the folder is mounted whole.",
+    ),
+    ScopeVerdict.OUT_OF_SCOPE.name: (
+        "scope in predictions.csv",
+        "The scan is unlike those that the model was trained on, so its probabilities are withheld.",
+        "scope_reasons says in what. Look at the scan; `scope.out_of_scope=report` shows the answers all the same.",
+    ),
+    ScopeVerdict.NOT_CHECKED.name: (
+        "scope in predictions.csv",
+        "Nothing was held against the training data: the model has no reference, or the check was turned off.",
+        "Package the model with a newer resdx, or leave `scope.check` on.",
+    ),
+}
+"""Words of tables that are no codes: where they stand, what they mean, what to do."""
 
 GIB = 2**30
 
@@ -45,8 +71,14 @@ def run(config: Config) -> Outcome:
 
 def _explain(text: str) -> Iterator[str]:
     name = text.strip().upper()
+    if name in WORDS:
+        where, meaning, remedy = WORDS[name]
+        yield f"{name} ({where})"
+        yield f"  meaning: {meaning}"
+        yield f"  remedy:  {remedy}"
+        return
     if name not in Code.__members__:
-        near = difflib.get_close_matches(name, Code.__members__, n=3)
+        near = difflib.get_close_matches(name, (*Code.__members__, *WORDS), n=3)
         listed = f"Did you mean {', '.join(near)}?" if near else f"Known codes: {', '.join(Code.__members__)}."
         raise UsageError(f"{text!r} is no code.", listed)
     code = Code[name]

@@ -124,7 +124,8 @@ def run_pass(batch: Batch, before: Passed | None = None) -> Passed:
     todo, requests = (tuple(one for one in some if one.key not in left_out) for some in (todo, requests))
     discovery = without(found, [series for one in later for series in one.series], restless)
     arriving = len(found.files) - len(discovery.files)
-    log.info("%d cases, %d of them to predict", len(requests), len(todo))
+    if todo or before is None:  # a folder that is followed is looked at every few seconds
+        log.info("%d cases, %d of them to predict", len(requests), len(todo))
     keeping = Keeping(
         batch.ledger, batch.executor, batch.outputs, batch.question, debug=log.isEnabledFor(logging.DEBUG)
     )

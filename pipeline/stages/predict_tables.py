@@ -11,7 +11,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.manifest import Counts
-from pipeline.domain.prediction import Prediction, ScopeVerdict
+from pipeline.domain.prediction import EarlierStatus, Prediction, ScopeVerdict
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.series import Discovery
 from pipeline.ledger import CaseRefusal, Ledger
@@ -26,8 +26,6 @@ from pipeline.writers.predictions import columns
 WRITERS = (CsvConfig(), JsonlConfig(), ParquetConfig())
 REJECTIONS, RETRY, SUMMARY = "rejections.csv", "retry.csv", "summary.json"
 SUPERSEDED = "superseded.csv"
-MARK, ABSENT = "SUPERSEDED", "ABSENT"
-"""Status of a prediction whose scan has changed since, and of one whose scan is not among those asked about today."""
 
 
 class Timings(Frozen):
@@ -149,7 +147,7 @@ def write_earlier(
     now = {one.case: one.digest for one in current}
     ordered = sorted(earlier, key=lambda one: (one.case, one.digest))
     rows = [
-        [*row, MARK if one.case in asked else ABSENT, now.get(one.case, "")]
+        [*row, EarlierStatus.SUPERSEDED if one.case in asked else EarlierStatus.ABSENT, now.get(one.case, "")]
         for one in ordered
         for row in text_rows([one], findings)
     ]
@@ -196,7 +194,7 @@ def closing_lines(
     if summary.absent:
         yield (
             f"{summary.absent} earlier predictions are of scans that are gone or no longer selected; they stand in "
-            f"{out / SUPERSEDED}, too, as {ABSENT}."
+            f"{out / SUPERSEDED}, too, as {EarlierStatus.ABSENT}."
         )
     if elsewhere := elsewhere - summary.superseded - summary.absent:
         yield f"The ledger keeps {elsewhere} outcomes of other scans, models or settings; the tables leave them out."

@@ -94,7 +94,8 @@ def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] =
             yield passed
             busy = time.monotonic()
         if passed.arriving:
-            log.info("%d files are still arriving", passed.arriving)
+            if before is None or passed.arriving != before.arriving:
+                log.info("%d files are still arriving", passed.arriving)
             busy = time.monotonic()
         before = passed
         wait(settings.every_seconds)

@@ -13,7 +13,7 @@ from pipeline import atomic
 from pipeline.config import Settings, to_yaml
 from pipeline.credentials import redacted
 from pipeline.domain.frozen import Frozen
-from pipeline.errors import TrainingError, UsageError
+from pipeline.errors import OutputError, TrainingError, UsageError
 
 LOCK = "run.lock"
 SETTINGS = "settings.json"
@@ -31,14 +31,27 @@ def alone(folder: Path) -> Iterator[None]:
     ------
     UsageError
         Another process is training in it.
+    OutputError
+        It cannot be made, written or locked.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot hold a run: {error.strerror}.", "Give an `out` that you may write."
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
                 f"Another process is training in {folder}.", "Wait for it, stop it, or give another `out`."
+            ) from error
+        except OSError as error:
+            message = f"{folder / LOCK} cannot be locked: {error.strerror}."
+            raise OutputError(
+                message, "Give an `out` on a file system with locks (flock), such as a local one."
             ) from error
         yield
 

@@ -8,7 +8,7 @@ from pipeline import atomic
 from pipeline.config import Part
 from pipeline.domain.finding import Finding
 from pipeline.domain.prediction import Prediction
-from pipeline.writers.predictions import LEADING, TRAILING, PredictionWriter, columns, finding_columns, rows
+from pipeline.writers.predictions import LEADING, TRAILING, PredictionWriter, columns, rows
 
 
 class Config(Part):
@@ -32,7 +32,7 @@ class ParquetWriter:
         from pyarrow import parquet
 
         names = columns(findings)
-        text = {*LEADING, *TRAILING, *(finding_columns(finding)[0] for finding in findings)}
+        text = {*LEADING, *TRAILING, *(finding.columns[0] for finding in findings)}
         fields = [(name, pyarrow.string() if name in text else pyarrow.float64()) for name in names]
         table = pyarrow.Table.from_pylist(
             [dict(zip(names, row, strict=True)) for row in rows(predictions, findings)], pyarrow.schema(fields)

@@ -42,14 +42,8 @@ def ordered(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 def columns(findings: Sequence[Finding]) -> list[str]:
     """``case, patient, study, series``, each finding's own, then :data:`TRAILING`."""
-    own = [column for finding in findings for column in finding_columns(finding)]
+    own = [column for finding in findings for column in finding.columns]
     return [*LEADING, *own, *TRAILING]
-
-
-def finding_columns(finding: Finding) -> list[str]:
-    """``FINDING_decision``, one ``FINDING_p_CLASS`` a class, ``FINDING_threshold``."""
-    chances = [f"{finding.name}_p_{label}" for label in finding.classes]
-    return [f"{finding.name}_decision", *chances, f"{finding.name}_threshold"]
 
 
 def rows(predictions: Sequence[Prediction], findings: Sequence[Finding]) -> Iterator[list[Cell]]:
@@ -65,5 +59,5 @@ def rows(predictions: Sequence[Prediction], findings: Sequence[Finding]) -> Iter
 
 def _answer(finding: Finding, answer: FindingPrediction | None) -> list[Cell]:
     if answer is None:
-        return [None] * len(finding_columns(finding))
+        return [None] * len(finding.columns)
     return [answer.decision, *(answer.probabilities[label] for label in finding.classes), answer.threshold]

@@ -245,3 +245,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "cohort.v1.files.csv").unlink()
     with pytest.raises(ManifestError, match=r"cohort\.v1\.files\.csv cannot be read: No such file"):
         load_files(path)
+
+
+def test_findings_whose_columns_would_be_one_are_refused() -> None:
+    first = Finding(name="a", kind=FindingKind.MULTICLASS, classes=("no", "b_p_c"))
+    second = Finding(name="a_p_b", kind=FindingKind.MULTICLASS, classes=("c", "d"))
+    Manifest(findings=(first, LESION), cases=(case("1"),))
+    with pytest.raises(ValueError, match="a and a_p_b would both have a column a_p_b_p_c in tables of predictions"):
+        Manifest(findings=(first, second), cases=(case("1"),))

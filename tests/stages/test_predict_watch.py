@@ -1,6 +1,7 @@
 """A folder that is followed: nothing is read while it is written, and what comes later supersedes what was said."""
 
 import csv
+import logging
 import os
 import shutil
 import signal
@@ -126,6 +127,24 @@ def test_slices_that_come_late_make_another_prediction_and_the_earlier_one_is_su
     assert {name: old[name] for name in first} == first
     assert summary(out)["superseded"] == 1
     conserved(out)
+
+
+def test_looks_at_a_folder_in_which_nothing_happens_say_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    write_scan(scans / "a.nii", 0)
+    said: list[int] = []
+
+    def look() -> None:
+        said.append(sum(record.levelno >= logging.INFO for record in caplog.records))
+
+    with caplog.at_level(logging.INFO, logger="resdx"):
+        follow(model, scans, out, [look] * 6, monkeypatch, modality="CT")
+    first, second, *later = said
+    assert 0 < first == second, "it arrives, and is not said to arrive again"
+    assert later[0] > second, "it was predicted"
+    assert set(later) == {later[0]}
 
 
 def test_a_scan_that_came_back_as_it_was_is_no_longer_superseded(model: Path, tmp_path: Path) -> None:

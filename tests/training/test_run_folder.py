@@ -1,12 +1,15 @@
 """What a run folder keeps of its settings, and which settings it lets change."""
 
+import errno
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import Settings
-from pipeline.errors import UsageError
-from pipeline.training.run_folder import claim
+from pipeline.errors import OutputError, UsageError
+from pipeline.training.run_folder import alone, claim
 
 
 class Store(Settings):
@@ -26,3 +29,18 @@ def test_a_password_is_not_kept_and_may_change_while_the_place_may_not(tmp_path:
     with pytest.raises(UsageError, match="url: was 'postgresql://db/one', is 'postgresql://db/two'") as refused:
         begin("postgresql://jane:hunter2@db/two")
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_made_or_locked_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/run cannot hold a run: Not a directory"), alone(tmp_path / "file/run"):
+        pass
+
+    def without_locks(lock: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    with pytest.raises(OutputError, match=r"run\.lock cannot be locked: No locks available.* local"), alone(tmp_path):
+        pass
