@@ -21,6 +21,7 @@ from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.packages import FINDINGS, make_package
 from phantoms.predict_kills import begun, commits, committed, killed_at, predict_command, predicted_by
 
+from pipeline import progress
 from pipeline.domain.prediction import Prediction
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import Discovery, Series, SourceFile
@@ -478,6 +479,7 @@ def test_rounds_of_one_pass_show_one_progress(
             yield from real([request], ledger, after)
 
     monkeypatch.setattr(predict_writing, "rounds", by_one)
+    monkeypatch.setattr(progress, "WORTH_A_LINE_SECONDS", 0.0)
     run(config(model, tmp_path / "scans", tmp_path / "out"))
     said = [record.getMessage() for record in caplog.records]
     assert [line.split(" in ")[0] for line in said if line.startswith("predict cases")] == ["predict cases: 3 done"]
