@@ -29,6 +29,9 @@ ARITHMETIC = frozenset(
 )
 """Flags of /proc/cpuinfo that tell in which instructions a network is computed, and so how its results are rounded."""
 
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Those of them that compute in bfloat16; without one it is emulated, at a tenth of the speed and less."""
+
 
 def processor() -> tuple[str, tuple[str, ...]]:
     """Name of the processor as it calls itself, and which of ARITHMETIC it has, in order; none where nobody tells."""
@@ -40,6 +43,11 @@ def processor() -> tuple[str, tuple[str, ...]]:
     name = told.get("model name") or platform.processor() or platform.machine()
     flags = told.get("flags") or told.get("Features") or ""
     return name, tuple(sorted(ARITHMETIC & set(flags.split())))
+
+
+def bfloat16_units() -> tuple[str, ...]:
+    """Name the units in which the processor computes in bfloat16, by their flags; none where it has none, or nobody tells."""
+    return tuple(flag for flag in processor()[1] if flag in BFLOAT16)
 
 
 def cores() -> int:

@@ -4,7 +4,6 @@ import difflib
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import psutil
 import torch
@@ -14,7 +13,7 @@ from pipeline.config import Settings
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.prediction import EarlierStatus, ScopeVerdict
 from pipeline.errors import UsageError
-from pipeline.machine import cores, memory_limit
+from pipeline.machine import bfloat16_units, cores, memory_limit
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.provenance import commit, versions
 
@@ -116,9 +115,7 @@ def _devices() -> Iterator[str]:
 
 def _capability() -> str:
     """Widest vector unit that PyTorch uses, and whether the processor computes in bfloat16."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    half = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
-    return f"{torch.backends.cpu.get_cpu_capability()}, bf16 in hardware: {', '.join(half) or 'no'}"
+    return f"{torch.backends.cpu.get_cpu_capability()}, bf16 in hardware: {', '.join(bfloat16_units()) or 'no'}"
 
 
 def _codecs() -> Iterator[str]:

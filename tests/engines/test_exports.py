@@ -1,5 +1,6 @@
 """OpenVINO and ONNX Runtime: every network there is, exports that are read again, and those that are refused."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 from phantoms.packages import FINDINGS, make_card, make_fingerprint, make_package, make_plan
 
+from pipeline import machine
 from pipeline.engines.exports import PARITY, check_measured, check_model, read_report
 from pipeline.engines.half import check_half
 from pipeline.engines.onnx import Config as OnnxConfig
@@ -20,11 +22,13 @@ from pipeline.engines.openvino.compiled import runner
 from pipeline.engines.openvino.conversion import convert
 from pipeline.engines.openvino.quantization import put_back, quantize, quantized_layers
 from pipeline.engines.parity import Processor
-from pipeline.engines.settings import engine_settings
+from pipeline.engines.settings import EngineSettings, engine_settings
 from pipeline.engines.torch import Config as TorchConfig
-from pipeline.errors import ConfigError, EngineError
+from pipeline.errors import EngineError
+from pipeline.machine import bfloat16_units
 from pipeline.networks.classifier import build_classifier
 from pipeline.networks.exporting import Traceable
+from pipeline.networks.layout import lay_out
 from pipeline.networks.settings import NetworkSettings
 from pipeline.package.package import ModelPackage, save_package
 
@@ -98,7 +102,8 @@ def test_a_traceable_network_answers_as_before(tmp_path: Path) -> None:
 def test_float32_is_asked_for_where_the_processor_would_take_less(tmp_path: Path) -> None:
     package = make_package(tmp_path / "package", ndim=2)
     model = convert(package.build_classifier(), package)
-    for precision, hint in (("32", "f32"), ("bf16", "bf16"), ("int8", "f32")):
+    half = "bf16" if bfloat16_units() else "f32"  # what it makes of bfloat16 on a processor without
+    for precision, hint in (("32", "f32"), ("bf16", half), ("int8", "f32")):
         (request,) = runner(model, precision, 1).args  # type: ignore[attr-defined]
         found = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
         assert found.to_string() == hint
@@ -110,6 +115,18 @@ def test_half_precision_is_near(tmp_path: Path) -> None:
     true = TorchConfig(device="cpu").build(package).answer(batch).features
     for config in (OpenvinoConfig(precision="bf16", threads=1), TorchConfig(precision="bf16", device="cpu")):
         np.testing.assert_allclose(config.build(package).answer(batch).features, true, atol=0.05)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_weights_that_are_rounded_once_give_the_bits_of_autocast(ndim: int, tmp_path: Path) -> None:
+    package = make_package(tmp_path / "package", ndim=ndim)
+    batch = images(package)
+    said = TorchConfig(precision="bf16", device="cpu").build(package).answer(batch)
+    classifier = package.build_classifier()
+    lay_out(classifier, torch.channels_last_3d if ndim == 3 else torch.contiguous_format)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        rows = [classifier.forward_rows(torch.from_numpy(image[None])).float().numpy() for image in batch]
+    np.testing.assert_array_equal(np.concatenate([said.logits, said.features], axis=1), np.concatenate(rows))
 
 
 @pytest.mark.parametrize("wrong", [np.inf, np.nan, 3.0])
@@ -165,9 +182,34 @@ def test_a_signal_is_handled_after_engines_have_come_and_gone(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
-def test_int8_is_made_by_an_export_alone() -> None:
-    with pytest.raises(ConfigError, match="resdx export"):
-        OpenvinoConfig.from_mapping({"precision": "int8"})
+@pytest.mark.parametrize(
+    ("config", "instead"),
+    [(TorchConfig(device="cpu", precision="bf16"), "emulated"), (OpenvinoConfig(precision="bf16"), "float32")],
+)
+def test_bfloat16_without_a_unit_for_it_is_said(
+    config: EngineSettings,
+    instead: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    package = make_package(tmp_path / "package", ndim=2)
+
+    def warned(flags: str) -> bool:
+        (tmp_path / "cpuinfo").write_text(f"model name : any\nflags : avx2 {flags}\n")
+        monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
+        caplog.clear()
+        config.build(package)
+        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        return any("no unit for bfloat16" in one and instead in one for one in said)
+
+    assert warned("avx512f")
+    assert not warned("amx_bf16")
+
+
+def test_int8_is_made_by_an_export_alone(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="resdx export"):
+        OpenvinoConfig(precision="int8").build(make_package(tmp_path / "package"))
 
 
 @pytest.mark.parametrize("name", ["plain", "groups and channel weights", "bottlenecks of groups", "slices"])

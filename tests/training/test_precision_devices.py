@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline import machine
 from pipeline.training.precision import devices
 from pipeline.training.precision.devices import fast_precisions, float32_products
 
@@ -62,7 +63,7 @@ def test_processors_by_their_flags(
 ) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text(flags)
-    monkeypatch.setattr(devices, "Path", lambda name: info if name == "/proc/cpuinfo" else pytest.fail(name))
+    monkeypatch.setattr(machine, "PROCESSOR", info)
     assert fast_precisions(torch.device("cpu")) == expected
     info.unlink()  # as on macOS
     assert fast_precisions(torch.device("cpu")) == ()

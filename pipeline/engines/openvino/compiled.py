@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
 from pipeline.engines.exports import check_measured, member_names, read_files
-from pipeline.engines.half import check_half
+from pipeline.engines.half import check_half, warn_without_unit
 from pipeline.engines.openvino import conversion
 from pipeline.engines.parity import ParityReport
 from pipeline.package.package import ModelPackage
@@ -54,6 +54,8 @@ class OpenvinoEngine:
         exported: Path | None = None,
         sealed: str = "",
     ) -> None:
+        if precision == "bf16":
+            warn_without_unit(self.name, "OpenVINO then computes in float32")
         measured = False
         if exported is None:
             assert precision != "int8"

@@ -6,10 +6,10 @@ changes between two runs, and the bits with it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
+from pipeline.machine import bfloat16_units
 from pipeline.training.precision.choice import Precision
 
 TENSOR_CORES = (8, 0)
@@ -22,9 +22,7 @@ def fast_precisions(device: torch.device) -> tuple[Precision, ...]:
         half: Precision = "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
         return ("tf32", half) if torch.cuda.get_device_capability(device) >= TENSOR_CORES else (half,)
     if device.type == "cpu":
-        info = Path("/proc/cpuinfo")
-        flags = info.read_text(encoding="utf-8") if info.is_file() else ""
-        return ("bf16-mixed",) if "avx512_bf16" in flags or "amx_bf16" in flags else ()
+        return ("bf16-mixed",) if bfloat16_units() else ()
     return ()
 
 
