@@ -46,7 +46,7 @@ def processor() -> tuple[str, tuple[str, ...]]:
 
 
 def bfloat16_units() -> tuple[str, ...]:
-    """Name the units in which the processor computes in bfloat16, by their flags; none where it has none, or nobody tells."""
+    """Name the units for bfloat16 that the processor has, by their flags; none, too, where nobody tells."""
     return tuple(flag for flag in processor()[1] if flag in BFLOAT16)
 
 
