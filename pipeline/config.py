@@ -10,9 +10,10 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union
+from typing import Annotated, Any, Literal, Self, Union, get_args
 
 import yaml
 from pydantic import (
@@ -246,7 +247,21 @@ def explain(settings: type[BaseModel], indent: str = "") -> str:
             lines.append(f"{indent}{name}: REQUIRED  # {_type_name(field.annotation)}")
         else:
             lines.append(f"{indent}{name}: {_yaml_value(default)}{_choices(field.annotation)}")
+            lines.extend(f"{indent}#   {line}".rstrip() for line in _explain_absent(name, field.annotation))
     return "\n".join(lines)
+
+
+def _explain_absent(name: str, annotation: Any) -> Iterator[str]:
+    """Explain the settings that may stand where there are none by default."""
+    for choice in get_args(annotation):
+        marker = next((item for item in get_args(choice) if isinstance(item, KindOf)), None)
+        if marker is not None:
+            for _, config in parts(marker.folder):
+                yield f"{name}:"
+                yield from explain(config, "  ").splitlines()
+        elif inspect.isclass(choice) and issubclass(choice, BaseModel):
+            yield f"{name}:"
+            yield from explain(choice, "  ").splitlines()
 
 
 def _explain_part(name: str, marker: KindOf, default: Any, indent: str) -> list[str]:
@@ -282,7 +297,7 @@ def _type_name(annotation: Any) -> str:
 def _yaml_value(value: Any) -> str:
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    elif isinstance(value, Path):
+    elif isinstance(value, Path | StrEnum):
         value = str(value)
     elif isinstance(value, tuple):
         value = [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]

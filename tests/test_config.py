@@ -112,6 +112,21 @@ def test_explained_settings_are_yaml_with_every_key() -> None:
     assert keys["backbone"]["kind"] == "resnet"
 
 
+def test_what_may_stand_where_there_is_nothing_is_explained() -> None:
+    class Job(Settings):
+        inner: Inner | None = Field(default=None, description="A part that may be absent.")
+        several: tuple[Inner, ...] = Field(default=(), description="Any number of them.")
+        method: Annotated[Part, KindOf("pipeline.explanations")] | None = Field(default=None, description="A heatmap.")
+
+    text = explain(Job)
+    assert yaml.safe_load(text) == {"inner": None, "several": [], "method": None}
+    shown = yaml.safe_load(
+        "\n".join(line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   "))
+    )
+    assert shown["inner"] == shown["several"] == {"rate": 0.5, "steps": 10}
+    assert "method:\n#     kind: hires_cam" in text
+
+
 def test_schema_names_the_parts() -> None:
     assert "resnet" in json.dumps(json.loads(schema(Outer)))
 
