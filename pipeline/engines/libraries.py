@@ -31,6 +31,21 @@ def computing(kind: str) -> dict[str, str]:
     return installed([COMPUTING[kind]])
 
 
+def check_installed(kind: str) -> None:
+    """Refuse an engine whose library is not there, without importing it; `auto` takes none that is not.
+
+    Raises
+    ------
+    EngineError
+    """
+    if kind in COMPUTING and not computing(kind):
+        raise _not_installed(COMPUTING[kind], kind)
+
+
+def _not_installed(name: str, extra: str) -> EngineError:
+    return EngineError(f"{name} is not installed.", f'Run: pip install "resdx[{extra}]"')
+
+
 def library(name: str, extra: str) -> ModuleType:
     """Import an optional library; none of them finds a way to report home.
 
@@ -50,4 +65,4 @@ def library(name: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != name.split(".")[0]:
             raise
-        raise EngineError(f"{name} is not installed.", f'Run: pip install "resdx[{extra}]"') from error
+        raise _not_installed(name, extra) from error

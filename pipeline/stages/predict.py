@@ -16,6 +16,7 @@ from pipeline.domain.frozen import digest
 from pipeline.domain.selection import Selection
 from pipeline.domain.terms import known_modality
 from pipeline.engines.auto import Config as AutoConfig
+from pipeline.engines.libraries import check_installed
 from pipeline.engines.parity import computed_by
 from pipeline.engines.settings import EngineSettings, engine_settings
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED
@@ -124,6 +125,8 @@ def run(config: Config) -> Outcome:
     UsageError
         SCANS is no folder, `out` or the key lies in it, it lies in `out`, a process of another machine works in `out`,
         or `select` and the model exclude each other.
+    EngineError
+        The library of the engine is not installed.
     PackageError, TrackingError
         The model is damaged, or cannot be found.
     LedgerError
@@ -132,6 +135,7 @@ def run(config: Config) -> Outcome:
         SIGTERM arrived; the same command goes on.
     """
     check_folders(config.scans, config.out)
+    check_installed(config.engine.kind)
     with stopping_on_sigterm(), tempfile.TemporaryDirectory(prefix="resdx-predict-") as scratch:
         store = Store(uri=config.tracking_uri) if config.tracking_uri else default_store(Path.cwd())
         package = load_package(resolve(config.model, store, Path(scratch)))

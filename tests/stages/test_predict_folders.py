@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -11,9 +12,11 @@ import pytest
 from phantoms.packages import make_package
 from stages.test_predict import config, conserved, rows, write_scan
 
+from pipeline.engines import libraries
 from pipeline.errors import (
     EXIT_OK,
     EXIT_SOME_REJECTED,
+    EngineError,
     OutputError,
     UsageError,
 )
@@ -42,6 +45,19 @@ def test_a_folder_without_a_file_is_no_failure(model: Path, tmp_path: Path) -> N
     assert outcome.exit_code == EXIT_OK
     assert "The folder holds no file." in outcome.lines
     assert conserved(tmp_path / "out") == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
+def test_an_engine_whose_library_is_missing_is_refused_before_anything_is_made(
+    kind: str, name: str, model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(asked: str) -> str:
+        raise PackageNotFoundError(asked)
+
+    monkeypatch.setattr(libraries, "version", absent)
+    with pytest.raises(EngineError, match=rf'{name} is not installed.*pip install "resdx\[{kind}\]"'):
+        run(config(model, scans, tmp_path / "out", engine={"kind": kind}))
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_key_is_made_among_the_scans(
