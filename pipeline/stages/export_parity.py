@@ -16,10 +16,13 @@ from pipeline.engines.libraries import COMPUTING, computing, installed
 from pipeline.engines.parity import ParityReport, ParityRow
 from pipeline.engines.settings import engine_settings
 from pipeline.errors import EngineError
+from pipeline.machine import bfloat16_units
 from pipeline.package.package import ModelPackage
 from pipeline.progress import track
 from pipeline.scope.gate import Gate
 from pipeline.stages.export_content import Prepared, Written
+
+NO_UNIT = "this processor tells of no unit for bfloat16"
 
 CONVERTERS = ("onnx", "nncf", "numpy")
 
@@ -45,6 +48,9 @@ def measure(
     kept: list[dict[str, JsonValue]] = []
     failed: list[ParityRow] = []
     for fields in candidates(written):
+        if fields.get("precision") == "bf16" and fields.get("device") != "cuda" and not bfloat16_units():
+            failed.append(_row(fields, largest=1.0, most=1.0, seconds=0.0, failure=NO_UNIT))  # minutes a case
+            continue
         exported = {} if fields["kind"] == "torch" else {"exported": str(folder)}
         try:
             engine = engine_settings({**fields, "threads": threads, **exported}).build(package)

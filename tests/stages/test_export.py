@@ -18,6 +18,7 @@ from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ConfigError, EngineErro
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.transforms import prepare
 from pipeline.stages import export as stage
+from pipeline.stages import export_parity
 from pipeline.stages.outcome import Outcome
 
 
@@ -87,6 +88,17 @@ def test_what_is_reported_is_what_the_engine_says(package: ModelPackage, exporte
         return 1 / (1 + np.exp(-logits.astype(np.float64) / 1.5))
 
     assert row.largest >= np.abs(sigmoid(mine[:, 0]) - sigmoid(true[:, 0])).max() - 1e-9
+
+
+def test_bfloat16_is_not_measured_where_it_would_be_emulated(
+    package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_parity, "bfloat16_units", lambda: ())
+    report = read_report(export_of(package, tmp_path / "export", to=["openvino"], int8=False))
+    for kind in ("torch", "openvino"):
+        row = report.row(kind, "bf16")
+        assert row is not None and "no unit for bfloat16" in row.obstacle
+        assert row.seconds == 0
 
 
 def test_a_split_that_int8_does_not_answer_alike_leaves_no_int8(package: ModelPackage, tmp_path: Path) -> None:
