@@ -22,6 +22,7 @@ from pipeline.scope.orientations import (
     TOLD,
     after,
     all_turns,
+    choose_penalty,
     fit_orientation,
     margins_of,
     orientation_of,
@@ -94,9 +95,11 @@ def fit_reference(training: Sequence[Sample], validation: Sequence[Sample]) -> S
     """
     if len({sample.patient for sample in training}) < FEWEST:
         return None
-    held_out = [*_across_folds(training)]
+    folds = _folds(training)
+    penalty = choose_penalty(_layouts(training), folds)
+    held_out = [*_across_folds(training, folds, penalty)]
     draft = _fit(training)
-    weights = fit_orientation(_layouts(training))
+    weights = fit_orientation(_layouts(training), penalty)
     held_out += [*_held_out(draft, weights, validation)]
     orientation = orientation_of(weights, np.stack([one.margins for one in held_out]))
     draft = draft.model_copy(update={"orientation": orientation})
@@ -138,14 +141,19 @@ def _layouts(samples: Sequence[Sample]) -> NDArray[np.float64]:
     return np.stack([sample.scan.look.layout for sample in samples])
 
 
-def _across_folds(training: Sequence[Sample]) -> Iterator[HeldOut]:
+def _folds(training: Sequence[Sample]) -> NDArray[np.intp]:
+    """Deal training cases into folds, by patient; return the number of the fold of each."""
+    drawn = {sample.patient: int(digest(sample.patient)[:8], 16) for sample in training}
+    ranked = {patient: rank % FOLDS for rank, patient in enumerate(sorted(drawn, key=lambda name: drawn[name]))}
+    return np.array([ranked[sample.patient] for sample in training])
+
+
+def _across_folds(training: Sequence[Sample], folds: NDArray[np.intp], penalty: float) -> Iterator[HeldOut]:
     """Yield each training case as held out; the network has seen it all the same."""
-    fold_of = {sample.patient: int(digest(sample.patient)[:8], 16) for sample in training}
-    ranked = {patient: rank % FOLDS for rank, patient in enumerate(sorted(fold_of, key=lambda name: fold_of[name]))}
     for fold in range(FOLDS):
-        others = [sample for sample in training if ranked[sample.patient] != fold]
-        own = [sample for sample in training if ranked[sample.patient] == fold]
-        yield from _held_out(_fit(others), fit_orientation(_layouts(others)), own, seen=True)
+        others = [sample for sample, number in zip(training, folds, strict=True) if number != fold]
+        own = [sample for sample, number in zip(training, folds, strict=True) if number == fold]
+        yield from _held_out(_fit(others), fit_orientation(_layouts(others), penalty), own, seen=True)
 
 
 def _held_out(

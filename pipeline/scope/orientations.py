@@ -20,8 +20,9 @@ from pipeline.domain.scope import Numbers, Orientation, Turn
 TOLD = 0.9
 """Share of held-out images that must have a higher score than their turned image, for that turn to be looked for."""
 
-PENALTY = 1e-4
-"""Of squared weights, for layouts of norm 1."""
+PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""Of squared weights, for layouts of norm 1. The best one lies where the data say: 1e-3 for 546 ultrasound images, of
+which no two look alike, 1e-6 for 1,080 photographs by one camera."""
 
 Number = TypeVar("Number", bound=np.generic)
 Layouts = NDArray[np.float64]
@@ -94,7 +95,26 @@ class Turner:
         return margins
 
 
-def fit_orientation(layouts: Layouts) -> Layouts:
+def choose_penalty(layouts: Layouts, folds: NDArray[np.intp]) -> float:
+    """Choose the penalty whose weights, fitted to the other folds, tell the layouts of a fold best from their turns.
+
+    Parameters
+    ----------
+    layouts : ndarray, shape (n, maps, *cells)
+    folds : ndarray of int, shape (n,)
+    """
+
+    def surprise(penalty: float) -> float:
+        total = 0.0
+        for fold in np.unique(folds):
+            margins = margins_of(fit_orientation(layouts[folds != fold], penalty), layouts[folds == fold])
+            total += float(np.logaddexp(0.0, np.logaddexp.reduce(margins, axis=1)).sum())
+        return total
+
+    return min(PENALTIES, key=surprise)
+
+
+def fit_orientation(layouts: Layouts, penalty: float) -> Layouts:
     """Fit weights, shape (maps, *cells), to training layouts, shape (n, maps, *cells)."""
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
@@ -106,11 +126,11 @@ def fit_orientation(layouts: Layouts) -> Layouts:
 
     def loss(weights: Layouts) -> tuple[float, Layouts]:
         scores = flat @ _spread(weights, places)
-        value = float((logsumexp(scores, axis=1) - scores[:, 0]).mean()) + PENALTY / 2 * float(weights @ weights)
+        value = float((logsumexp(scores, axis=1) - scores[:, 0]).mean()) + penalty / 2 * float(weights @ weights)
         push = softmax(scores, axis=1)
         push[:, 0] -= 1
         slope = flat.T @ push / count
-        gradient = PENALTY * weights
+        gradient = penalty * weights
         for column, place in enumerate(places):
             gradient = gradient + slope[place, column]
         return value, gradient

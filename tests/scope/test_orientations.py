@@ -7,9 +7,11 @@ from phantoms.packages import make_plan
 
 from pipeline.preprocessing.appearance import appearance
 from pipeline.scope.orientations import (
+    PENALTIES,
     Turner,
     after,
     all_turns,
+    choose_penalty,
     fit_orientation,
     margins_of,
     orientation_of,
@@ -42,7 +44,7 @@ def layouts(ndim: int, numbers: range, *, either_side: bool) -> np.ndarray:
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("either_side", [False, True])
 def test_sides_are_told_where_training_shows_one_of_them(ndim: int, either_side: bool) -> None:
-    weights = fit_orientation(layouts(ndim, range(40), either_side=either_side))
+    weights = fit_orientation(layouts(ndim, range(40), either_side=either_side), 1e-4)
     new = layouts(ndim, range(100, 130), either_side=either_side)
     orientation = orientation_of(weights, margins_of(weights, new))
     told = {(turn.order, turn.flipped): turn.told for turn in orientation.turns}
@@ -55,6 +57,17 @@ def test_sides_are_told_where_training_shows_one_of_them(ndim: int, either_side:
     assert (turner.margins(new).max(axis=1) < 0).mean() >= 0.9
     upside_down = np.stack([turned(layout, straight, (1,)) for layout in new])
     assert (turner.margins(upside_down).max(axis=1) > 0).mean() >= 0.9
+
+
+def test_weights_grow_where_all_images_share_a_faint_mark_and_not_on_noise() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(200, 1, 6, 6))
+    mark = np.zeros((1, 6, 6))
+    mark[0, 0, 4] = 3.0
+    folds = np.arange(200) % 5
+    assert choose_penalty(noise, folds) == max(PENALTIES)
+    marked = choose_penalty(0.1 * noise + mark, folds)
+    assert marked < choose_penalty(noise + mark, folds) < max(PENALTIES)
 
 
 def test_layout_turns_with_the_image() -> None:
