@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -260,8 +260,12 @@ def _explain_absent(name: str, annotation: Any) -> Iterator[str]:
                 yield f"{name}:"
                 yield from explain(config, "  ").splitlines()
         elif inspect.isclass(choice) and issubclass(choice, BaseModel):
-            yield f"{name}:"
-            yield from explain(choice, "  ").splitlines()
+            is_list = get_origin(annotation) is tuple
+            lines = explain(choice, "    " if is_list else "  ").splitlines()
+            if is_list:
+                first = next(number for number, line in enumerate(lines) if not line.lstrip().startswith("#"))
+                lines[first] = lines[first].replace("    ", "  - ", 1)
+            yield from (f"{name}:", *lines)
 
 
 def _explain_part(name: str, marker: KindOf, default: Any, indent: str) -> list[str]:

@@ -30,7 +30,10 @@ ARITHMETIC = frozenset(
 """Flags of /proc/cpuinfo that tell in which instructions a network is computed, and so how its results are rounded."""
 
 BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""Those of them that compute in bfloat16; without one it is emulated, at a tenth of the speed and less."""
+"""Those of them that compute in bfloat16."""
+
+WIDE = BFLOAT16 | {"avx512f"}
+"""Those with one of which PyTorch computes in bfloat16 at a bearable speed; else a volume takes half a minute."""
 
 
 def processor() -> tuple[str, tuple[str, ...]]:
@@ -48,6 +51,12 @@ def processor() -> tuple[str, tuple[str, ...]]:
 def bfloat16_units() -> tuple[str, ...]:
     """Name the units for bfloat16 that the processor has, by their flags; none, too, where nobody tells."""
     return tuple(flag for flag in processor()[1] if flag in BFLOAT16)
+
+
+def crawls_in_bfloat16() -> bool:
+    """Whether PyTorch is far slower in bfloat16 than in float32 on this processor; not where nobody tells."""
+    flags = processor()[1]
+    return bool(flags) and not WIDE.intersection(flags)
 
 
 def cores() -> int:

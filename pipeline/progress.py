@@ -46,7 +46,7 @@ def _lines(items: Iterable[Item], title: str, total: int | None) -> Iterator[Ite
         if (now := time.monotonic()) - last >= PLAIN_INTERVAL_SECONDS:
             last = now
             log.info("%s: %d%s, %s", title, count, f" of {total}" if total else "", _rate(count, started))
-    if (taken := time.monotonic() - started) >= WORTH_A_LINE_SECONDS:
+    if count and (taken := time.monotonic() - started) >= WORTH_A_LINE_SECONDS:
         log.info("%s: %d done in %.1f s", title, count, taken)
 
 

@@ -61,7 +61,7 @@ def test_info_explains_a_code() -> None:
     assert re.search(r"GAP.*\n.*meaning", result.output)
 
 
-@pytest.mark.parametrize("word", [*EarlierStatus, ScopeVerdict.OUT_OF_SCOPE, ScopeVerdict.NOT_CHECKED])
+@pytest.mark.parametrize("word", [*EarlierStatus, *ScopeVerdict])
 def test_info_explains_the_words_of_tables_that_are_no_codes(word: str) -> None:
     result = RUNNER.invoke(app, ["info", word])
     assert result.exit_code == 0

@@ -123,7 +123,8 @@ def test_what_may_stand_where_there_is_nothing_is_explained() -> None:
     shown = yaml.safe_load(
         "\n".join(line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   "))
     )
-    assert shown["inner"] == shown["several"] == {"rate": 0.5, "steps": 10}
+    assert shown["inner"] == {"rate": 0.5, "steps": 10}
+    assert shown["several"] == [shown["inner"]]
     assert "method:\n#     kind: hires_cam" in text
 
 

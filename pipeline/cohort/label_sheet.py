@@ -13,6 +13,7 @@ from pipeline.cohort.label_targets import path_key, paths_of
 from pipeline.cohort.label_values import LabelledFinding, read_finding, yes_no_findings
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Split
+from pipeline.domain.finding import check_columns
 from pipeline.domain.series import Discovery, Series
 from pipeline.domain.terms import known_modality
 from pipeline.errors import LabelFileError
@@ -101,6 +102,10 @@ def read_sheet(settings: LabelSettings) -> LabelSheet:
     check_ages(table, columns)
     _check_modalities(table, columns)
     findings = tuple(read_finding(one, table, settings.unknown) for one in wanted)
+    try:
+        check_columns([one.finding for one in findings])
+    except ValueError as error:
+        raise LabelFileError(f"{error}.", "Give one of them another `name` in labels.findings.") from error
     return LabelSheet(settings, table, columns, findings, _splits(table, columns.split), tuple(notes))
 
 

@@ -1,5 +1,6 @@
 """What may be reported about a case."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -79,3 +80,21 @@ class Finding(Frozen):
         """Its columns in predictions.csv: ``NAME_decision``, one ``NAME_p_CLASS`` a class, ``NAME_threshold``."""
         chances = (f"{self.name}_p_{label}" for label in self.classes)
         return (f"{self.name}_decision", *chances, f"{self.name}_threshold")
+
+
+def check_columns(findings: Sequence[Finding]) -> None:
+    """Refuse findings such as ``a`` with a class ``b_p_c`` beside ``a_p_b`` with ``c``.
+
+    Raises
+    ------
+    ValueError
+        Two of them would have one column in a table of predictions.
+    """
+    owners: dict[str, str] = {}
+    for finding in findings:
+        for column in finding.columns:
+            if column in owners:
+                raise ValueError(
+                    f"findings {owners[column]} and {finding.name} would both have a column {column} in predictions.csv"
+                )
+            owners[column] = finding.name

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.domain.case import Case, Split
-from pipeline.domain.finding import Finding
+from pipeline.domain.finding import Finding, check_columns
 from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.selection import Selection
 
@@ -52,7 +52,7 @@ class Manifest(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_columns()
+        check_columns(self.findings)
         seen: set[str] = set()
         for case in self.cases:
             if case.case in seen:
@@ -64,18 +64,6 @@ class Manifest(Frozen):
         if not self.acknowledged_leaks and (leaks := self.patients_in_two_splits()):
             raise ValueError(f"patients in more than one split: {', '.join(leaks)}")
         return self
-
-    def _check_columns(self) -> None:
-        """Refuse findings such as ``a`` with a class ``b_p_c`` beside ``a_p_b`` with ``c``."""
-        owners: dict[str, str] = {}
-        for finding in self.findings:
-            for column in finding.columns:
-                if column in owners:
-                    raise ValueError(
-                        f"findings {owners[column]} and {finding.name} would both have a column {column} in tables of "
-                        "predictions; give one of them another name"
-                    )
-                owners[column] = finding.name
 
     def patients_in_two_splits(self) -> tuple[str, ...]:
         """Pseudonyms of patients that stand in more than one split."""

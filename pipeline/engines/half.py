@@ -1,15 +1,11 @@
 """Half precision is looked at before it is trusted: kernels of bfloat16 were seen that give rubbish on some shapes."""
 
-import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EngineError
-from pipeline.machine import bfloat16_units
-
-log = logging.getLogger("resdx")
 
 Rows = NDArray[np.float32]
 
@@ -45,9 +41,3 @@ def check_half(half: Callable[[Rows], Rows], full: Callable[[Rows], Rows], shape
         found = f"is off by {error:.0%} of the largest value" if np.isfinite(error) else "is not finite"
         message = f"bf16 of engine {kind} cannot be trusted on this machine: on noise its answer {found}."
         raise EngineError(message, "Give engine.precision=32.")
-
-
-def warn_without_unit(kind: str, instead: str) -> None:
-    """Say what happens where the processor has no unit for bfloat16."""
-    if not bfloat16_units():
-        log.warning("%s bf16: this processor tells of no unit for bfloat16; %s.", kind, instead)

@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from types import ModuleType
 
 from pipeline.errors import EngineError
@@ -34,12 +35,15 @@ def computing(kind: str) -> dict[str, str]:
 def check_installed(kind: str) -> None:
     """Refuse an engine whose library is not there, without importing it; `auto` takes none that is not.
 
+    It is the module that counts: onnxruntime comes as onnxruntime-gpu, too.
+
     Raises
     ------
     EngineError
     """
-    if kind in COMPUTING and not computing(kind):
-        raise _not_installed(COMPUTING[kind], kind)
+    name = COMPUTING.get(kind)
+    if name and (sys.modules[name] is None if name in sys.modules else find_spec(name) is None):
+        raise _not_installed(name, kind)
 
 
 def _not_installed(name: str, extra: str) -> EngineError:

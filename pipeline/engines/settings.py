@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -67,6 +67,14 @@ class ExportedSettings(EngineSettings):
 
         report, _ = read_files(self.exported, (), package)
         return self.model_copy(update={"sealed": report.seal, "exported": self.exported.resolve()})
+
+    def moved_with(self, package: "ModelPackage") -> Self:
+        """Look beside the package for an export that was found there before both were moved; its seal stays."""
+        from pipeline.engines.exports import default_folder
+
+        if self.exported is None or self.exported.exists():
+            return self
+        return self.model_copy(update={"exported": default_folder(package)})
 
 
 def engine_settings(fields: Mapping[str, Any]) -> EngineSettings:

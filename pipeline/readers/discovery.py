@@ -77,7 +77,12 @@ def discover(
     began_ns = time.time_ns()
     entries = walk(root, None if only is None else _place_in(root, only))
     if index and (remembered := index.recall(root, entries, options, digests=digests)):
-        log.info("nothing has changed in %d files since they were last looked at", len(entries))
+        seldom = memory is None  # else the folder may be one that is looked at every few seconds
+        log.log(
+            logging.INFO if seldom else logging.DEBUG,
+            "nothing has changed in %d files since they were last looked at",
+            len(entries),
+        )
         return remembered
     if memory is not None:
         memory.forget_others(entries)

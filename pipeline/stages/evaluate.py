@@ -21,6 +21,7 @@ from pipeline.domain.manifest import Manifest
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.score import Report
 from pipeline.engines.engine import Engine
+from pipeline.engines.libraries import check_installed
 from pipeline.engines.settings import EngineSettings
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ManifestError, TrackingError
@@ -67,7 +68,9 @@ class Config(EvaluationSettings, WorkerSettings):
     read: ReadOptions = Field(default=ReadOptions(), description="How scans are read.")
     track: bool = Field(default=True, description="Add scores and plots to the MLflow run that made the model.")
     tracking_uri: str = Field(
-        default="", description="MLflow store of the model; empty takes the run's own, or mlflow.db in this folder."
+        default="",
+        description="MLflow store of the model, such as http://HOST:5000; empty takes the run's own, or mlflow.db in "
+        "this folder. MLFLOW_TRACKING_URI is not read.",
     )
 
 
@@ -78,9 +81,12 @@ def run(config: Config) -> Outcome:
     ------
     ManifestError
         The manifest is damaged, does not hold the findings of the model, or has no case to score.
+    EngineError
+        The library of the engine is not installed.
     PackageError, TrackingError
         The model is damaged, or cannot be found.
     """
+    check_installed(config.engine.kind)
     with tempfile.TemporaryDirectory(prefix="resdx-evaluate-") as scratch:
         package = load_package(resolve(config.model, _store(config), _made(Path(scratch) / "model")))
         manifest = load_manifest(config.manifest)

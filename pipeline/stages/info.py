@@ -35,6 +35,11 @@ WORDS = {
         "An earlier prediction of a scan that is no longer in the folder, or is no longer selected.",
         "It is kept for the record. If the scan should be there, look whether the folder is mounted whole.",
     ),
+    ScopeVerdict.IN_SCOPE.name: (
+        "scope in predictions.csv",
+        "Nothing that was compared is unlike the training data.",
+        "None is needed; it does not say that the answer is right.",
+    ),
     ScopeVerdict.OUT_OF_SCOPE.name: (
         "scope in predictions.csv",
         "The scan is unlike those that the model was trained on, so its probabilities are withheld.",
@@ -78,7 +83,7 @@ def _explain(text: str) -> Iterator[str]:
         return
     if name not in Code.__members__:
         near = difflib.get_close_matches(name, (*Code.__members__, *WORDS), n=3)
-        listed = f"Did you mean {', '.join(near)}?" if near else f"Known codes: {', '.join(Code.__members__)}."
+        listed = f"Did you mean {', '.join(near)}?" if near else f"Known are: {', '.join((*Code.__members__, *WORDS))}."
         raise UsageError(f"{text!r} is no code.", listed)
     code = Code[name]
     yield f"{code.value} ({'skipped' if code in SKIPS else 'rejected'})"

@@ -18,7 +18,7 @@ from pipeline.domain.terms import known_modality
 from pipeline.engines.auto import Config as AutoConfig
 from pipeline.engines.libraries import check_installed
 from pipeline.engines.parity import computed_by
-from pipeline.engines.settings import EngineSettings, engine_settings
+from pipeline.engines.settings import EngineSettings, ExportedSettings, engine_settings
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED
 from pipeline.ledger import Ledger, open_ledger
 from pipeline.package.package import ModelPackage, load_package
@@ -135,7 +135,8 @@ def run(config: Config) -> Outcome:
         SIGTERM arrived; the same command goes on.
     """
     check_folders(config.scans, config.out)
-    check_installed(config.engine.kind)
+    if config.executor == "local":
+        check_installed(config.engine.kind)
     with stopping_on_sigterm(), tempfile.TemporaryDirectory(prefix="resdx-predict-") as scratch:
         store = Store(uri=config.tracking_uri) if config.tracking_uri else default_store(Path.cwd())
         package = load_package(resolve(config.model, store, Path(scratch)))
@@ -196,6 +197,8 @@ def chosen_engine(asked: EngineSettings, package: ModelPackage, ledger: Ledger) 
     name = f"engine {package.digest} {asked.model_dump_json()}"
     kept = ledger.kept(name) or ledger.keep(name, asked.resolve(package).model_dump_json())
     engine = engine_settings(json.loads(kept))
+    if getattr(asked, "exported", None) is None and isinstance(engine, ExportedSettings):
+        engine = engine.moved_with(package)
     here = computed_by(engine)
     began: dict[str, str] = json.loads(ledger.keep(f"computed by, {name}", json.dumps(here)))
     others = [f"{part} {began.get(part, 'none')} (here {now})" for part, now in here.items() if began.get(part) != now]

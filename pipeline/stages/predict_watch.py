@@ -78,6 +78,7 @@ def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] =
     quiet = Quiet(settings.quiet_seconds)
     batch = replace(batch, restless=lambda found: quiet.restless(found.files))
     before: Passed | None = None
+    is_gone = False
     busy = tried = time.monotonic()
     while settings.idle_seconds is None or time.monotonic() - busy < settings.idle_seconds:
         retry = batch.retry if before is None else Retry.NONE
@@ -86,9 +87,12 @@ def watch(batch: Batch, settings: WatchSettings, wait: Callable[[float], None] =
         try:
             passed = run_pass(replace(batch, retry=retry), before)
         except ScansGone as error:
-            log.warning("%s", error)
+            if not is_gone:
+                log.warning("%s", error)
+            is_gone = True
             wait(settings.every_seconds)
             continue
+        is_gone = False
         is_news = before is None or passed.summary is not before.summary
         if is_news or (before is not None and passed.sent.failures != before.sent.failures):
             yield passed

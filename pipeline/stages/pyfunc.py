@@ -3,8 +3,9 @@
 The model takes a frame with the column ``path`` (scan folders or single files, any mixture of formats) and returns one
 row a class of each finding of each case, in the order of the input; a refused scan is one row with ``code`` and
 ``message``, and so is one that is unlike the training data, with ``scope``. The columns are those of
-:data:`pipeline.tracking.registry.OUTPUTS`; what a row does not have is None. Paths are not repeated in the output,
-which may be logged: ``row`` counts the input rows from 0, ``case`` is the pseudonym; see
+:data:`pipeline.tracking.registry.OUTPUTS`; what a row does not have is None, so that all but ``row`` are of dtype
+object (``frame["probability"].astype(float)`` to compute with). Paths are not repeated in the output, which may be
+logged: ``row`` counts the input rows from 0, ``case`` is the pseudonym; see
 :meth:`pipeline.stages.loaded_model.LoadedModel.predict` for how the tables of ``resdx predict`` are joined by it.
 """
 
@@ -17,9 +18,6 @@ import pandas as pd
 from pipeline.stages.loaded_model import LoadedModel, ScanAnswer
 
 COLUMNS = ("row", "case", "finding", "class", "probability", "decision", "scope", "code", "message")
-
-NUMBERS = {"row": "int64", "probability": "float64"}
-"""Columns of numbers, and their type where no row lacks one."""
 
 Row = dict[str, object]
 
@@ -64,8 +62,7 @@ class ScanModel:
 def _table(rows: list[Row]) -> pd.DataFrame:
     """Make a frame in which what is absent is None: NaN would be served as NaN, which is no JSON."""
     table = pd.DataFrame([[row.get(name) for name in COLUMNS] for row in rows], columns=list(COLUMNS), dtype=object)
-    whole = [name for name, kind in NUMBERS.items() if table[name].notna().all()]
-    return table.astype({name: NUMBERS[name] for name in whole})
+    return table.astype({"row": "int64"})
 
 
 def _rows(answer: ScanAnswer) -> Iterator[Row]:

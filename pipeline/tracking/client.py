@@ -2,7 +2,6 @@
 
 import logging
 import os
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -57,7 +56,8 @@ def reporting(store: Store, remedy: str) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        reason = textwrap.shorten(without_credentials(str(error)), LONGEST_REASON, placeholder=" ...")
+        reason = " ".join(without_credentials(str(error)).split())
+        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ..."
         if any(word in reason.lower() for word in REFUSALS) and store.uri == store.shown:
             remedy = f"{remedy} {HOW_TO_LOG_IN}"
         raise TrackingError(f"MLflow at {store.shown} cannot be used: {reason}", remedy) from error

@@ -108,8 +108,12 @@ class Store(Settings):
     @property
     def file(self) -> Path | None:
         """The database of a store that is a SQLite file."""
-        _, scheme, path = self.uri.partition("sqlite:///")
-        return Path(path.partition("?")[0]) if scheme and path else None
+        if not self.uri.startswith("sqlite"):
+            return None
+        from sqlalchemy.engine import make_url  # MLflow's, which takes its time
+
+        path = make_url(self.uri).database or ":memory:"
+        return None if path.startswith((":memory:", "file:")) else Path(path)
 
 
 def default_store(folder: Path) -> Store:

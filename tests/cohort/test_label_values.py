@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.cohort.label_file import LabelTable, load_labels
 from pipeline.cohort.label_settings import FindingColumn, LabelSettings
+from pipeline.cohort.label_sheet import read_sheet
 from pipeline.cohort.label_values import read_finding, yes_no_findings
 from pipeline.config import Settings
 from pipeline.domain.case import UNKNOWN, Case, CaseSeries
@@ -210,3 +211,11 @@ def test_findings_that_take_their_number_have_a_name_of_their_own(tmp_path: Path
         "finding_1": "finding_1",
         "finding_3": "größe",
     }
+
+
+def test_findings_that_would_share_a_column_are_refused_before_a_scan_is_read(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("PatientID,a,b\n1,no,c\n2,b_p_c,d\n")
+    findings = [{"name": "a", "kind": "multiclass"}, {"name": "a_p_b", "column": "b", "kind": "multiclass"}]
+    settings = LabelSettings.model_validate({"file": tmp_path / "labels.csv", "findings": findings})
+    with pytest.raises(LabelFileError, match=r"a and a_p_b would both have a column a_p_b_p_c.*another `name`"):
+        read_sheet(settings)

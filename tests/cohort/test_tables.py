@@ -251,5 +251,5 @@ def test_findings_whose_columns_would_be_one_are_refused() -> None:
     first = Finding(name="a", kind=FindingKind.MULTICLASS, classes=("no", "b_p_c"))
     second = Finding(name="a_p_b", kind=FindingKind.MULTICLASS, classes=("c", "d"))
     Manifest(findings=(first, LESION), cases=(case("1"),))
-    with pytest.raises(ValueError, match="a and a_p_b would both have a column a_p_b_p_c in tables of predictions"):
+    with pytest.raises(ValueError, match="a and a_p_b would both have a column a_p_b_p_c"):
         Manifest(findings=(first, second), cases=(case("1"),))

@@ -1,6 +1,7 @@
 """What `auto` takes, what it passes over, and how a run keeps to it."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.engines.settings import EngineSettings, engine_settings
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.errors import EngineError
 from pipeline.ledger import open_ledger
-from pipeline.package.package import ModelPackage
+from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.transforms import prepare
 from pipeline.stages.predict import chosen_engine
 
@@ -255,3 +256,19 @@ class TestOneFolder:
 def test_settings_cross_json(fields: dict[str, Any]) -> None:
     settings: EngineSettings = engine_settings(fields)
     assert engine_settings(settings.model_dump(mode="json")) == settings
+
+
+def test_an_export_that_was_found_beside_a_package_may_move_with_it(package: ModelPackage, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(package.folder, before / "package")
+    shutil.copytree(default_folder(package), before / "package.exported")
+    rewrite(before / "package.exported", {"onnx 32": 0.01})
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        first = chosen_engine(Config(threads=1), load_package(before / "package"), ledger)
+        before.rename(tmp_path / "after")
+        moved = load_package(tmp_path / "after" / "package")
+        again = chosen_engine(Config(threads=1), moved, ledger)
+    assert first.kind == again.kind == "onnx"
+    assert again.model_dump()["exported"] == tmp_path / "after" / "package.exported"
+    assert again.model_dump()["sealed"] == first.model_dump()["sealed"]
+    again.build(moved)

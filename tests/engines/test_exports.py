@@ -1,6 +1,5 @@
 """OpenVINO and ONNX Runtime: every network there is, exports that are read again, and those that are refused."""
 
-import logging
 import os
 import shutil
 import subprocess
@@ -18,14 +17,15 @@ from pipeline.engines.exports import PARITY, check_measured, check_model, read_r
 from pipeline.engines.half import check_half
 from pipeline.engines.onnx import Config as OnnxConfig
 from pipeline.engines.openvino import Config as OpenvinoConfig
+from pipeline.engines.openvino import conversion
 from pipeline.engines.openvino.compiled import runner
-from pipeline.engines.openvino.conversion import convert
+from pipeline.engines.openvino.conversion import convert, has_bfloat16
 from pipeline.engines.openvino.quantization import put_back, quantize, quantized_layers
 from pipeline.engines.parity import Processor
-from pipeline.engines.settings import EngineSettings, engine_settings
+from pipeline.engines.settings import engine_settings
 from pipeline.engines.torch import Config as TorchConfig
+from pipeline.engines.torch.eager import CONVOLUTIONS, TorchEngine
 from pipeline.errors import EngineError
-from pipeline.machine import bfloat16_units
 from pipeline.networks.classifier import build_classifier
 from pipeline.networks.exporting import Traceable
 from pipeline.networks.layout import lay_out
@@ -102,7 +102,7 @@ def test_a_traceable_network_answers_as_before(tmp_path: Path) -> None:
 def test_float32_is_asked_for_where_the_processor_would_take_less(tmp_path: Path) -> None:
     package = make_package(tmp_path / "package", ndim=2)
     model = convert(package.build_classifier(), package)
-    half = "bf16" if bfloat16_units() else "f32"  # what it makes of bfloat16 on a processor without
+    half = "bf16" if has_bfloat16() else "f32"
     for precision, hint in (("32", "f32"), ("bf16", half), ("int8", "f32")):
         (request,) = runner(model, precision, 1).args  # type: ignore[attr-defined]
         found = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
@@ -117,13 +117,18 @@ def test_half_precision_is_near(tmp_path: Path) -> None:
         np.testing.assert_allclose(config.build(package).answer(batch).features, true, atol=0.05)
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_weights_that_are_rounded_once_give_the_bits_of_autocast(ndim: int, tmp_path: Path) -> None:
-    package = make_package(tmp_path / "package", ndim=ndim)
+@pytest.mark.parametrize("name", ["plain", *(name for name in NETWORKS if name != "bottlenecks of groups")])
+def test_weights_that_are_rounded_once_give_the_bits_of_autocast(name: str, tmp_path: Path) -> None:
+    """Not of 50 layers with random weights, which half precision leaves with another answer."""
+    package = package_of(tmp_path / "package", *NETWORKS.get(name, (3, {})))
     batch = images(package)
-    said = TorchConfig(precision="bf16", device="cpu").build(package).answer(batch)
+    engine = TorchConfig(precision="bf16", device="cpu").build(package)
+    assert isinstance(engine, TorchEngine)
+    said = engine.answer(batch)
+    modules = [module for one in engine.classifiers for module in one.backbone.modules()]
+    assert {one.weight.dtype for one in modules if isinstance(one, CONVOLUTIONS)} == {torch.bfloat16}
     classifier = package.build_classifier()
-    lay_out(classifier, torch.channels_last_3d if ndim == 3 else torch.contiguous_format)
+    lay_out(classifier, torch.channels_last_3d if package.plan.ndim == 3 else torch.contiguous_format)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         rows = [classifier.forward_rows(torch.from_numpy(image[None])).float().numpy() for image in batch]
     np.testing.assert_array_equal(np.concatenate([said.logits, said.features], axis=1), np.concatenate(rows))
@@ -183,32 +188,28 @@ def test_a_signal_is_handled_after_engines_have_come_and_gone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("config", "instead"),
-    [(TorchConfig(device="cpu", precision="bf16"), "emulated"), (OpenvinoConfig(precision="bf16"), "float32")],
+    ("flags", "is_slow"), [("avx2 fma", True), ("avx2 avx512f", False), ("avx2 amx_bf16", False), ("", False)]
 )
-def test_bfloat16_without_a_unit_for_it_is_said(
-    config: EngineSettings,
-    instead: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_bfloat16_that_crawls_is_said(
+    flags: str, is_slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    package = make_package(tmp_path / "package", ndim=2)
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
+    TorchConfig(device="cpu", precision="bf16").build(make_package(tmp_path / "package", ndim=2))
+    assert any("is far faster" in record.getMessage() for record in caplog.records) is is_slow
 
-    def warned(flags: str) -> bool:
-        (tmp_path / "cpuinfo").write_text(f"model name : any\nflags : avx2 {flags}\n")
-        monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
-        caplog.clear()
-        config.build(package)
-        said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-        return any("no unit for bfloat16" in one and instead in one for one in said)
 
-    assert warned("avx512f")
-    assert not warned("amx_bf16")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_bfloat16_that_openvino_does_not_have_is_said(
+    is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(conversion, "has_bfloat16", lambda: is_there)
+    OpenvinoConfig(precision="bf16").build(make_package(tmp_path / "package", ndim=2))
+    assert any("computes in float32" in record.getMessage() for record in caplog.records) is not is_there
 
 
 def test_int8_is_made_by_an_export_alone(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="resdx export"):
+    with pytest.raises(EngineError, match=r"int8 runs what `resdx export` made, and nothing is beside .*package"):
         OpenvinoConfig(precision="int8").build(make_package(tmp_path / "package"))
 
 

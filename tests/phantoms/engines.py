@@ -106,16 +106,19 @@ def _saved(
     return save(float(chances[widest : widest + 2].mean()))
 
 
-def export_of(package: ModelPackage, folder: Path, **settings: object) -> Path:
-    """What ``resdx export`` leaves, the readers replaced by :class:`Scans`."""
+def export_of(package: ModelPackage, folder: Path, *, bfloat16: bool = True, **settings: object) -> Path:
+    """What ``resdx export`` leaves, the readers replaced by :class:`Scans`; with `bfloat16` on any machine."""
     import pytest
 
     from pipeline.stages import export as stage
+    from pipeline.stages import export_parity
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "load_manifest", lambda path: MANIFEST)
         patch.setattr(stage, "load_files", lambda path: None)
         patch.setattr(stage, "CaseReader", lambda files, options: Scans(package.plan.ndim))
+        patch.setattr(export_parity, "crawls_in_bfloat16", lambda: not bfloat16)
+        patch.setattr(export_parity, "has_bfloat16", lambda: bfloat16)
         fields = {"model": str(package.folder), "manifest": "cohort.csv", "out": str(folder), "processes": 0}
         stage.run(stage.Config.from_mapping(fields | {"threads": 1} | settings))
     return folder

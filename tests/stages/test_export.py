@@ -18,7 +18,6 @@ from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ConfigError, EngineErro
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.transforms import prepare
 from pipeline.stages import export as stage
-from pipeline.stages import export_parity
 from pipeline.stages.outcome import Outcome
 
 
@@ -90,15 +89,11 @@ def test_what_is_reported_is_what_the_engine_says(package: ModelPackage, exporte
     assert row.largest >= np.abs(sigmoid(mine[:, 0]) - sigmoid(true[:, 0])).max() - 1e-9
 
 
-def test_bfloat16_is_not_measured_where_it_would_be_emulated(
-    package: ModelPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export_parity, "bfloat16_units", lambda: ())
-    report = read_report(export_of(package, tmp_path / "export", to=["openvino"], int8=False))
-    for kind in ("torch", "openvino"):
-        row = report.row(kind, "bf16")
-        assert row is not None and "no unit for bfloat16" in row.obstacle
-        assert row.seconds == 0
+def test_bfloat16_is_not_measured_where_there_is_none(package: ModelPackage, tmp_path: Path) -> None:
+    report = read_report(export_of(package, tmp_path / "export", bfloat16=False, to=["openvino"], int8=False))
+    assert [row.title for row in report.rows] == ["torch 32", "openvino 32"]
+    exported = {"exported": str(tmp_path / "export"), "threads": 1}
+    engine_settings({"kind": "openvino", "precision": "bf16", **exported}).build(package)
 
 
 def test_a_split_that_int8_does_not_answer_alike_leaves_no_int8(package: ModelPackage, tmp_path: Path) -> None:
@@ -126,7 +121,7 @@ def test_int8_by_its_name_alone_is_what_lies_beside_the_package(
 ) -> None:
     moved = load_package(Path(shutil.copytree(package.folder, tmp_path / "package")))
     asked = engine_settings({"kind": "openvino", "precision": "int8", "threads": 1})
-    with pytest.raises(EngineError, match=r"package\.exported is no export"):
+    with pytest.raises(EngineError, match="nothing is beside"):
         asked.resolve(moved)
     beside = shutil.copytree(exported, default_folder(moved))
     by_name = {"kind": "openvino", "precision": "int8", "threads": 1, "exported": str(beside)}

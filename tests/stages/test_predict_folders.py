@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from importlib.metadata import PackageNotFoundError
+import sys
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -12,7 +12,6 @@ import pytest
 from phantoms.packages import make_package
 from stages.test_predict import config, conserved, rows, write_scan
 
-from pipeline.engines import libraries
 from pipeline.errors import (
     EXIT_OK,
     EXIT_SOME_REJECTED,
@@ -51,10 +50,7 @@ def test_a_folder_without_a_file_is_no_failure(model: Path, tmp_path: Path) -> N
 def test_an_engine_whose_library_is_missing_is_refused_before_anything_is_made(
     kind: str, name: str, model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(asked: str) -> str:
-        raise PackageNotFoundError(asked)
-
-    monkeypatch.setattr(libraries, "version", absent)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(EngineError, match=rf'{name} is not installed.*pip install "resdx\[{kind}\]"'):
         run(config(model, scans, tmp_path / "out", engine={"kind": kind}))
     assert not (tmp_path / "out").exists()

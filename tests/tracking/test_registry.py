@@ -137,6 +137,22 @@ def test_a_store_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:////data/mlflow.db", "/data/mlflow.db"),
+        ("sqlite:///mlflow.db", "mlflow.db"),
+        ("sqlite+pysqlite:///mlflow.db?timeout=5", "mlflow.db"),
+        ("sqlite:///file:/data/mlflow.db?mode=ro&uri=true", None),
+        ("sqlite:///:memory:", None),
+        ("sqlite://", None),
+        ("http://host:5000", None),
+    ],
+)
+def test_the_file_of_a_sqlite_store(uri: str, file: str | None) -> None:
+    assert Store(uri=uri).file == (None if file is None else Path(file))
+
+
 def test_a_folder_without_package_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"holds no model package \(package\.json\)"):
         resolve(str(tmp_path), Store(uri=""), tmp_path)

@@ -28,8 +28,15 @@ class Config(ExportedSettings):
         """Look for the export of an int8 network beside the package; see :meth:`EngineSettings.resolve`."""
         if self.precision != "int8" or self.exported is not None:
             return super().resolve(package)
-        from pipeline.engines.exports import default_folder
+        from pipeline.engines.exports import PARITY, default_folder
+        from pipeline.errors import EngineError
 
+        if not (default_folder(package) / PARITY).is_file():
+            raise EngineError(
+                f"int8 runs what `resdx export` made, and nothing is beside {package.folder.resolve()}.",
+                "Run `resdx export` on the model, or give its folder: engine.exported=...; a model that MLflow holds "
+                "needs that in any case.",
+            )
         return self.model_copy(update={"exported": default_folder(package)}).resolve(package)
 
     def build(self, package: "ModelPackage") -> "Engine":

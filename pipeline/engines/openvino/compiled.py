@@ -1,5 +1,6 @@
 """Runs the networks of a package with OpenVINO on the CPU."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from pipeline.engines.averaging import answer_each, count_features
 from pipeline.engines.engine import Answer
 from pipeline.engines.exports import check_measured, member_names, read_files
-from pipeline.engines.half import check_half, warn_without_unit
+from pipeline.engines.half import check_half
 from pipeline.engines.openvino import conversion
 from pipeline.engines.parity import ParityReport
 from pipeline.package.package import ModelPackage
+
+log = logging.getLogger("resdx")
 
 Rows = NDArray[np.float32]
 
@@ -54,8 +57,8 @@ class OpenvinoEngine:
         exported: Path | None = None,
         sealed: str = "",
     ) -> None:
-        if precision == "bf16":
-            warn_without_unit(self.name, "OpenVINO then computes in float32")
+        if precision == "bf16" and not conversion.has_bfloat16():
+            log.warning("openvino bf16: OpenVINO has no bfloat16 on this processor and computes in float32.")
         measured = False
         if exported is None:
             assert precision != "int8"

@@ -36,6 +36,11 @@ def _core(openvino: ModuleType) -> Any:
     return found
 
 
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor where it is asked to; else it does so in float32."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def convert(classifier: Classifier, package: ModelPackage) -> Any:
     """Convert a fresh classifier, in place, to an ``openvino.Model``; the number of images stays open.
 

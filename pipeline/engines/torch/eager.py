@@ -1,5 +1,6 @@
 """Runs the classifiers of a package eagerly, one image at a time."""
 
+import logging
 from contextlib import ExitStack
 from functools import partial
 
@@ -10,11 +11,14 @@ from torch import nn
 
 from pipeline.engines.averaging import answer_each
 from pipeline.engines.engine import Answer
-from pipeline.engines.half import check_half, warn_without_unit
+from pipeline.engines.half import check_half
 from pipeline.errors import ConfigError
+from pipeline.machine import crawls_in_bfloat16
 from pipeline.networks.classifier import Classifier
 from pipeline.networks.layout import lay_out
 from pipeline.package.package import ModelPackage
+
+log = logging.getLogger("resdx")
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
@@ -31,6 +35,11 @@ class TorchEngine:
         ``32`` or ``bf16``.
     threads : int
         CPU threads of the whole process; 0 leaves them alone.
+
+    Attributes
+    ----------
+    classifiers : list of Classifier
+        The members, on the device.
 
     Raises
     ------
@@ -52,16 +61,16 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._half = precision == "bf16"
-        if self._half and self._device.type == "cpu":
-            warn_without_unit(self.name, "it is emulated, far slower than engine.precision=32")
+        if self._half and self._device.type == "cpu" and crawls_in_bfloat16():
+            log.warning("torch bf16: this processor cannot compute in bfloat16; engine.precision=32 is far faster.")
         self._flips = package.tta_flips
         self._outputs = package.outputs
         # volumes gain by it in bfloat16 (a third of the time); in float32 they lose a tenth where AVX2 is all
         last = self._half and package.plan.ndim == 3
         self._layout = torch.channels_last_3d if last else torch.contiguous_format
-        self._classifiers = [classifier.to(self._device) for classifier in package.build_classifiers()]
-        self._features = self._classifiers[0].backbone.features
-        for classifier in self._classifiers:
+        self.classifiers = [classifier.to(self._device) for classifier in package.build_classifiers()]
+        self._features = self.classifiers[0].backbone.features
+        for classifier in self.classifiers:
             lay_out(classifier, self._layout)
             if self._half:
                 half, full = (partial(self._run, classifier, half=half) for half in (True, False))
@@ -70,7 +79,7 @@ class TorchEngine:
 
     def answer(self, images: NDArray[np.float32]) -> Answer:
         """See :meth:`pipeline.engines.engine.Engine.answer`."""
-        members = [partial(self._run, classifier, half=self._half) for classifier in self._classifiers]
+        members = [partial(self._run, classifier, half=self._half) for classifier in self.classifiers]
         return answer_each(members, images, flips=self._flips, outputs=self._outputs, features=self._features)
 
     def _run(self, classifier: Classifier, image: NDArray[np.float32], half: bool) -> NDArray[np.float32]:
