@@ -72,7 +72,7 @@ class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
         description="Which series of a study is read. Default: the rules of the ingest that the model was trained on, "
         "which travel with it. The modality follows from the model.",
     )
-    engine: Annotated[EngineSettings, KindOf("pipeline.engines", default="torch")] = Field(
+    engine: Annotated[EngineSettings, KindOf("pipeline.engines", default="auto")] = Field(
         default=AutoConfig(),
         description="What runs the network. auto takes the fastest engine that `resdx export` measured to agree on "
         "this kind of processor, else PyTorch in float32. A folder of predictions keeps to what was chosen first.",

@@ -19,10 +19,11 @@ from pipeline.engines.exports import PARITY, default_folder, read_report
 from pipeline.engines.parity import ParityReport, Processor
 from pipeline.engines.settings import EngineSettings, engine_settings
 from pipeline.engines.torch import Config as TorchConfig
-from pipeline.errors import EngineError
+from pipeline.errors import ConfigError, EngineError
 from pipeline.ledger import open_ledger
 from pipeline.package.package import ModelPackage, load_package
 from pipeline.preprocessing.transforms import prepare
+from pipeline.stages.predict import Config as PredictConfig
 from pipeline.stages.predict import chosen_engine
 
 FLOAT = {"kind": "torch", "precision": "32"}
@@ -272,3 +273,15 @@ def test_an_export_that_was_found_beside_a_package_may_move_with_it(package: Mod
     assert again.model_dump()["exported"] == tmp_path / "after" / "package.exported"
     assert again.model_dump()["sealed"] == first.model_dump()["sealed"]
     again.build(moved)
+
+
+def test_settings_that_name_no_kind_leave_the_choice_open() -> None:
+    def engine(**given: object) -> EngineSettings:
+        return PredictConfig.from_mapping({"model": "m", "scans": "s", "out": "o", "engine": given}).engine
+
+    assert engine(threads=2) == Config(threads=2)
+    assert engine(exported="e") == Config(exported=Path("e"))
+    with pytest.raises(
+        ConfigError, match="precision=bf16 needs kind=openvino or torch; without one it is read as auto"
+    ):
+        engine(precision="bf16")
