@@ -281,7 +281,5 @@ def test_settings_that_name_no_kind_leave_the_choice_open() -> None:
 
     assert engine(threads=2) == Config(threads=2)
     assert engine(exported="e") == Config(exported=Path("e"))
-    with pytest.raises(
-        ConfigError, match="precision=bf16 needs kind=openvino or torch; without one it is read as auto"
-    ):
+    with pytest.raises(ConfigError, match=r"precision=bf16 needs kind=openvino or torch; .* read as auto"):
         engine(precision="bf16")
