@@ -83,7 +83,8 @@ def _explain(text: str) -> Iterator[str]:
         return
     if name not in Code.__members__:
         near = difflib.get_close_matches(name, (*Code.__members__, *WORDS), n=3)
-        listed = f"Did you mean {', '.join(near)}?" if near else f"Known are: {', '.join((*Code.__members__, *WORDS))}."
+        known = f"Known codes: {', '.join(Code.__members__)}; words of tables: {', '.join(WORDS)}."
+        listed = f"Did you mean {', '.join(near)}?" if near else known
         raise UsageError(f"{text!r} is no code.", listed)
     code = Code[name]
     yield f"{code.value} ({'skipped' if code in SKIPS else 'rejected'})"
