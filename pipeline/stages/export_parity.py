@@ -93,7 +93,7 @@ def scope_apart(gate: Gate | None, features: NDArray[np.float32], reference: NDA
 def candidates(written: Written) -> list[dict[str, JsonValue]]:
     """List the settings of every engine that is measured, PyTorch in float32 first.
 
-    bfloat16 is left out where the processor does not have it: PyTorch would take minutes a case, and what OpenVINO
+    bfloat16 is left out where the processor does not have it: PyTorch would take long, and what OpenVINO
     computes in float32 would vouch for bfloat16.
     """
     found: list[dict[str, JsonValue]] = [

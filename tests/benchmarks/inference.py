@@ -50,7 +50,7 @@ from pipeline.stages.export_text import HEADS, cells
 
 LESION = Finding(name="lesion", kind=FindingKind.BINARY, classes=("no", "yes"), positive="yes")
 ENGINES = (("torch", "32"), ("torch", "bf16"), ("openvino", "32"), ("openvino", "bf16"), ("onnx", "32"))
-if not bfloat16_units():  # emulated by PyTorch, a volume would take a minute; OpenVINO would compute in float32
+if not bfloat16_units():  # emulated by PyTorch, a volume takes sixty times as long; OpenVINO would compute in float32
     ENGINES = tuple(one for one in ENGINES if "bf16" not in one)
 PEER = "MONAI 32, eager"
 PACKAGES = ("torch", "monai", "openvino", "onnxruntime", "nncf")

@@ -40,7 +40,7 @@ OURS = {
     "openvino bf16": ("engine.kind=openvino", "engine.precision=bf16"),
     "torch float32": ("engine.kind=torch",),
 }
-if not bfloat16_units():  # emulated, a scan would take a minute
+if not bfloat16_units():  # emulated, a scan takes sixty times as long
     OURS = {
         "torch float32": ("engine.kind=torch",),
         "openvino float32": ("engine.kind=openvino",),

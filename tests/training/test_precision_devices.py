@@ -56,6 +56,8 @@ def test_gpus_by_their_capability(
         ("flags : fpu avx512f avx512_bf16 sse", ("bf16-mixed",)),
         ("flags : fpu amx_bf16 amx_tile", ("bf16-mixed",)),
         ("flags : fpu avx2 avx512f", ()),
+        ("Features : fp asimd bf16", ("bf16-mixed",)),
+        ("Features : fp asimd", ()),
     ],
 )
 def test_processors_by_their_flags(
