@@ -22,7 +22,7 @@ from pipeline.scope.orientations import (
     TOLD,
     after,
     all_turns,
-    choose_penalty,
+    fit_folds,
     fit_orientation,
     margins_of,
     orientation_of,
@@ -96,8 +96,8 @@ def fit_reference(training: Sequence[Sample], validation: Sequence[Sample]) -> S
     if len({sample.patient for sample in training}) < FEWEST:
         return None
     folds = _folds(training)
-    penalty = choose_penalty(_layouts(training), folds)
-    held_out = [*_across_folds(training, folds, penalty)]
+    penalty, weights_without = fit_folds(_layouts(training), folds)
+    held_out = [*_across_folds(training, folds, weights_without)]
     draft = _fit(training)
     weights = fit_orientation(_layouts(training), penalty)
     held_out += [*_held_out(draft, weights, validation)]
@@ -148,12 +148,14 @@ def _folds(training: Sequence[Sample]) -> NDArray[np.intp]:
     return np.array([ranked[sample.patient] for sample in training])
 
 
-def _across_folds(training: Sequence[Sample], folds: NDArray[np.intp], penalty: float) -> Iterator[HeldOut]:
+def _across_folds(
+    training: Sequence[Sample], folds: NDArray[np.intp], weights_without: Mapping[int, NDArray[np.float64]]
+) -> Iterator[HeldOut]:
     """Yield each training case as held out; the network has seen it all the same."""
-    for fold in range(FOLDS):
+    for fold, weights in weights_without.items():
         others = [sample for sample, number in zip(training, folds, strict=True) if number != fold]
         own = [sample for sample, number in zip(training, folds, strict=True) if number == fold]
-        yield from _held_out(_fit(others), fit_orientation(_layouts(others), penalty), own, seen=True)
+        yield from _held_out(_fit(others), weights, own, seen=True)
 
 
 def _held_out(

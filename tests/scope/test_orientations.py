@@ -11,7 +11,7 @@ from pipeline.scope.orientations import (
     Turner,
     after,
     all_turns,
-    choose_penalty,
+    fit_folds,
     fit_orientation,
     margins_of,
     orientation_of,
@@ -65,9 +65,35 @@ def test_weights_grow_where_all_images_share_a_faint_mark_and_not_on_noise() -> 
     mark = np.zeros((1, 6, 6))
     mark[0, 0, 4] = 3.0
     folds = np.arange(200) % 5
-    assert choose_penalty(noise, folds) == max(PENALTIES)
-    marked = choose_penalty(0.1 * noise + mark, folds)
-    assert marked < choose_penalty(noise + mark, folds) < max(PENALTIES)
+    assert fit_folds(noise, folds)[0] == max(PENALTIES)
+    marked = fit_folds(0.1 * noise + mark, folds)[0]
+    assert marked < fit_folds(noise + mark, folds)[0] < max(PENALTIES)
+
+
+def test_weights_of_a_fold_are_those_that_the_other_folds_give() -> None:
+    seen = layouts(2, range(40), either_side=False)
+    folds = np.arange(40) % 4
+    penalty, without = fit_folds(seen, folds)
+    assert sorted(without) == [0, 1, 2, 3]
+    for fold, weights in without.items():
+        np.testing.assert_array_equal(weights, fit_orientation(seen[folds != fold], penalty))
+
+
+def test_cells_beside_a_mark_count_too_for_a_patient_may_lie_half_a_cell_off() -> None:
+    mark = np.zeros((1, 8, 8))
+    mark[0, 5, 2] = 1.0
+    weights = fit_orientation(np.repeat(mark[np.newaxis], 20, axis=0), 1e-3)[0]
+    assert weights[5, 2] == weights.max()
+    for beside in [(4, 2), (6, 2), (5, 1), (5, 3)]:
+        assert weights[beside] > 0.2 * weights.max()
+    assert weights[0, 0] == 0
+
+
+def test_an_even_image_among_the_training_images_says_nothing() -> None:
+    seen = layouts(2, range(20), either_side=False)
+    even = np.zeros_like(seen[:1])
+    alone = fit_orientation(seen, 1e-3)
+    np.testing.assert_allclose(fit_orientation(np.concatenate([seen, even]), 1e-3 * 20 / 21), alone, atol=0.01)
 
 
 def test_layout_turns_with_the_image() -> None:
