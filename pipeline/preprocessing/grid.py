@@ -14,15 +14,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from pipeline.domain.plan import Plan
+from pipeline.preprocessing.lines import along_each, line_matrix, reach_of
 
 SAME_SPACING = 1e-3
 """Spacings that differ by no more than this fraction are the same; nothing is resampled."""
-
-KERNEL_REACH = 4.0
-"""The Gaussian of the anti-aliasing filter is cut at this many standard deviations."""
 
 
 class Axis(NamedTuple):
@@ -108,26 +105,12 @@ def _restrict(axis: Axis, part: slice) -> Axis:
 
 def _interpolate(image: NDArray[np.float32], axes: list[Axis]) -> NDArray[np.float32]:
     """Blur where the grid coarsens, then interpolate linearly; only the part of the source that is reached is read."""
-    cut, moved = [], []
+    cut, matrices = [], []
     for axis in axes:
-        margin = math.ceil(KERNEL_REACH * axis.sigma) + 2 if axis.step != 1.0 else 0
+        margin = reach_of(axis.sigma) if axis.step != 1.0 else 0
         low = max(0, math.floor(axis.offset) - margin)
         high = min(axis.source, math.ceil(axis.offset + (axis.target - 1) * axis.step) + margin + 1)
         cut.append(slice(low, high))
-        moved.append(axis._replace(source=high - low, offset=axis.offset - low))
-    part = image[tuple(cut)]
-    if all(axis.step == 1.0 for axis in moved):
-        return part
-    for number, axis in enumerate(moved):
-        if axis.sigma > 0:
-            part = ndimage.gaussian_filter1d(part, axis.sigma, axis=number, mode="nearest", truncate=KERNEL_REACH)
-    sampled: NDArray[np.float32] = ndimage.affine_transform(
-        part,
-        np.array([axis.step for axis in moved]),
-        offset=[axis.offset for axis in moved],
-        output_shape=tuple(axis.target for axis in moved),
-        output=np.float32,
-        order=1,
-        mode="nearest",
-    )
-    return sampled
+        places = np.arange(axis.target, dtype=np.float64) * axis.step + (axis.offset - low)
+        matrices.append(None if axis.step == 1.0 else line_matrix(places, high - low, axis.sigma))
+    return along_each(image[tuple(cut)], matrices)

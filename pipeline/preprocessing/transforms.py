@@ -12,7 +12,7 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import RejectedInput
 from pipeline.preprocessing.grid import axes_onto_plan, overlaps, sample
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Part of the cache key: raise it whenever :func:`prepare` would return other voxels for the same input."""
 
 FEWEST_SLICES = 3
