@@ -82,8 +82,6 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checking:
 
     volume = read(series, options, noting)
     checks = (cross_checked(series, volume, options, load, deadline),) if is_drawn(series, checking.limit) else ()
-    missing = series.attributes.get("missing", "")
-    numbering = (f"InstanceNumber says that {missing}",) if missing else ()
     small = thumbnail(volume)
     return SeriesSummary(
         modality=volume.modality,
@@ -93,7 +91,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checking:
         plane=volume.geometry.plane,
         channels=volume.channels,
         voxels=voxels_digest(volume),
-        notes=(*volume.notes, *numbering, *checks),
+        notes=(*volume.notes, *checks),
         likeness=perceptual_hash(small),
         thumbnail=packed(small),
         geometry=volume.geometry,

@@ -157,14 +157,18 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.TOO_DEEP: Explanation("Sequences are nested deeper than any real file.", "Check where the file came from."),
     Code.CODEC_CRASH: Explanation("The decoder crashed on this file; only its case is lost.", "Export it again."),
-    Code.TIMEOUT: Explanation("Reading took longer than the limit.", "Check the file and the disk, then run again."),
+    Code.TIMEOUT: Explanation(
+        "Reading and preparing it took longer than the limit.",
+        "Check the size of the image and the disk, then run again.",
+    ),
     Code.UNREADABLE: Explanation(
         "The operating system does not let us read it; or it lies in an archive encrypted, as a link, or under a path "
         "that leads out or is written with backslashes.",
         "Check permissions and the mount; unpack the archive.",
     ),
     Code.CHANGED: Explanation(
-        "The file is not the one that was ingested: its sha256 differs.", "Run `resdx ingest` again."
+        "The file is not the one that was found: its sha256 differs.",
+        "Run the command again once nothing writes there; after `resdx ingest`, ingest again.",
     ),
     Code.NOT_3D: Explanation("The file holds a time series or more, not one volume.", "Extract the volume you mean."),
     Code.NOT_REAL: Explanation("Voxels are complex numbers.", "Write magnitude (or phase) as real numbers."),

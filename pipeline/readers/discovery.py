@@ -13,8 +13,10 @@ from pipeline.domain.series import Discovery, Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput, ResdxError, UsageError, refusal_of
 from pipeline.progress import track
 from pipeline.readers.digest_memory import DigestMemory
+from pipeline.readers.foreign import foreign_fault
 from pipeline.readers.index import FolderIndex
 from pipeline.readers.loading import Beginning, beginnings, load
+from pipeline.readers.neighbours import with_neighbours
 from pipeline.readers.opening import named_reader, reader_of, readers
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HEAD_BYTES, Assembled, HeaderCutError, Load
@@ -25,19 +27,6 @@ log = logging.getLogger("resdx")
 
 Inspected = tuple[SourceFile, Any]
 """A file and what its reader found in its header."""
-
-
-OTHER_IMAGES = {
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "BigTIFF",
-    b"GIF8": "GIF",
-    b"NRRD": "NRRD",
-    b"ObjectType = Image": "MetaImage",
-    b"\x89HDF\r\n\x1a\n": "HDF5 (MINC 2)",
-    b"CDF\x01": "NetCDF (MINC 1)",
-}
-"""How images begin that no reader reads: they are rejected, not passed over as if they were none."""
 
 
 def discover(
@@ -106,7 +95,7 @@ def _discover(
         series.extend(assembled.series)
         refusals.extend(assembled.refusals)
     refusals.sort(key=lambda refusal: refusal.file.relative)
-    found = Discovery(root, tuple(series), tuple(refusals))
+    found = Discovery(root, with_neighbours(series, refusals), tuple(refusals))
     assert len(found.files) == len(entries), f"{len(entries)} files in, {len(found.files)} accounted for"
     return found
 
@@ -183,8 +172,8 @@ def _reader_for(file: SourceFile, content: bytes) -> str:
     name = reader_of(content[:HEAD_BYTES])
     if name:
         return name
-    if other := next((form for magic, form in OTHER_IMAGES.items() if content.startswith(magic)), ""):
-        raise RejectedInput(Code.NOT_SUPPORTED, f"a {other} image, a format that is not read")
+    if foreign := foreign_fault(file.path.name, content, file.size):
+        raise foreign
     if hidden := hidden_fault(file.path.name, content):
         raise hidden
     claimed = named_reader(file.path.name)

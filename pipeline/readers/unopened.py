@@ -4,11 +4,11 @@ A whole CD may lie in one. Such a file is rejected, never passed over as if it w
 """
 
 import re
-import zlib
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.archive_stream import MAGIC
+from pipeline.readers.foreign import inflated
 
 ZIP_NAME = re.compile(r"\.zip$", re.IGNORECASE)
 PART_NAME = re.compile(r"\.(zip\.\d{3}|z\d\d)$", re.IGNORECASE)
@@ -24,7 +24,6 @@ TAR, TAR_AT = b"ustar", 257
 DISC, DISC_AT = b"CD001", 0x8001
 """Of an image of a disc: the descriptor in its sector 16 (ECMA-119 8.4)."""
 
-GZIP = b"\x1f\x8b"
 SPANNED = (b"PK\x07\x08", b"PK00PK\x03\x04")
 """How the first part of an archive in several begins, and what was to become one (APPNOTE 8.5.3, 8.5.4)."""
 
@@ -73,20 +72,10 @@ def _archive_fault(name: str, content: bytes) -> tuple[Code, str] | None:
 def _other_kind(content: bytes) -> str:
     if kind := next((kind for magic, kind in OTHER_MAGIC.items() if content.startswith(magic)), ""):
         return kind
-    if _is_tar(content) or _is_tar(_inflated(content)):
+    if _is_tar(content) or _is_tar(inflated(content, TAR_AT + len(TAR))):
         return "tar"
     return "an image of a disc" if content.startswith(DISC, DISC_AT) else ""
 
 
 def _is_tar(content: bytes) -> bool:
     return content.startswith(TAR, TAR_AT)
-
-
-def _inflated(content: bytes) -> bytes:
-    """First bytes of a gzipped file; empty where it is none, or damaged."""
-    if not content.startswith(GZIP):
-        return b""
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, TAR_AT + len(TAR))
-    except zlib.error:
-        return b""

@@ -12,6 +12,7 @@ from pipeline.domain.frozen import digest
 from pipeline.domain.series import Series, SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.ledger import CaseRefusal
+from pipeline.readers.neighbours import series_notes
 
 LIMITS = {"modality", "max_bytes"}
 """Read options that a key leaves out: the series carries its modality, and what is TOO_LARGE is tried again anyhow."""
@@ -84,6 +85,8 @@ def name_case(candidate: CaseCandidate, pseudonyms: Pseudonyms, depends_on: Mapp
     if len(candidate.slots) > 1:
         slots = [None if one is None else [files_digest(one.files), one.stack] for one in candidate.slots]
         pixels, scan["channels"] = digest(slots), slots
+    if told := {pseudonyms.series(one.key): notes for one in candidate.chosen if (notes := series_notes(one))}:
+        scan["notes"] = told  # a file beside it that is mended, or no longer lies there, makes another answer
     return Request(
         series=candidate.chosen,
         slots=candidate.slots,

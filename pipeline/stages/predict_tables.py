@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline import atomic
 from pipeline.cohort.accounting import Account, RefusedSeries, account, refusal_lines, rejections_text
 from pipeline.domain.cells import csv_text, table_bytes
-from pipeline.domain.codes import Code
+from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.finding import Finding
 from pipeline.domain.frozen import Frozen
 from pipeline.domain.manifest import Counts
@@ -205,6 +205,8 @@ def closing_lines(
         if said:
             counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())
             yield f"{name}: {counts}"
+    if skipped := [f"{count} x {code}" for code, count in summary.codes.items() if Code(code) in SKIPS]:
+        yield f"Skipped: {', '.join(skipped)}"
     yield from refusal_lines(ended, out / REJECTIONS)
     if again := sum(one.code in PASSING for one in ended.rejections):
         yield f"The same command tries {again} of them again: {out / RETRY}. `retry=true` tries all."

@@ -302,12 +302,6 @@ def test_a_file_cut_off_anywhere_in_its_header_is_no_skip(tmp_path: Path) -> Non
         assert refusal.code is not Code.NOT_AN_IMAGE, (length, refusal.message)
 
 
-@pytest.mark.parametrize("head", [b"II*\0", b"GIF89a", b"NRRD0004\n"])
-def test_an_image_of_a_format_that_is_not_read_is_rejected(tmp_path: Path, head: bytes) -> None:
-    (tmp_path / "scan").write_bytes(head + bytes(100))
-    assert_refused(read_folder(tmp_path), Code.NOT_SUPPORTED)
-
-
 def test_a_volume_that_was_exported_a_frame_a_file(tmp_path: Path) -> None:
     voxels = make_voxels(SHAPE)
     for k, frame in enumerate(make_frames(voxels)):

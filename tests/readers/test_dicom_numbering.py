@@ -43,7 +43,7 @@ def test_a_slice_lost_at_an_end_is_noted(tmp_path: Path) -> None:
     paths = write_series(tmp_path, voxels)
     assert notes(tmp_path) == [()]
     paths[0].write_bytes(bytes(3000))
-    assert notes(tmp_path) == [("InstanceNumber says that 1 of 5 images are missing at an end",)]
+    assert [each[0] for each in notes(tmp_path)] == ["InstanceNumber says that 1 of 5 images are missing at an end"]
 
 
 def test_the_echoes_of_a_series_are_counted_together(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""A series says which files beside it were refused: nothing in it shows that a slice at its end is lost."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from phantoms.archives import write_zip
+from phantoms.dicom_series import Identity, make_voxels, write_series
+
+from pipeline.readers.discovery import discover
+from pipeline.readers.neighbours import series_notes
+from pipeline.readers.options import ReadOptions
+from pipeline.readers.reading import read
+
+VOXELS = make_voxels((6, 5, 5))
+OPTIONS = ReadOptions(modality="MR")
+
+
+def notes(folder: Path) -> list[tuple[str, ...]]:
+    """What the volumes of a folder say, in the order of their series."""
+    found = discover(folder, OPTIONS).series
+    said = [read(one, OPTIONS).notes for one in found]
+    assert said == [series_notes(one) for one in found]
+    return said
+
+
+def pack(path: Path) -> None:
+    path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def cut_in_its_series(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"\x20\x00\x0e\x00") + 8 + 20])
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda path: path.write_bytes(b""), "TRUNCATED"),
+        (lambda path: path.write_bytes(bytes(4000)), "CORRUPT"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "TRUNCATED"),
+        (lambda path: path.write_bytes(b"<html>no such file</html>"), "BAD_HEADER"),
+        (pack, "NOT_SUPPORTED"),
+        (cut_in_its_series, "TRUNCATED"),
+    ],
+    ids=["empty", "zeros", "cut early", "another content", "packed", "cut in its UID"],
+)
+def test_a_last_slice_that_nobody_can_place_is_told(tmp_path: Path, damage: Callable[[Path], None], code: str) -> None:
+    damage(write_series(tmp_path, VOXELS)[-1])
+    (said,) = notes(tmp_path)
+    assert said == (f"files in its folder were refused (1 {code}): if they are slices of it, it is not whole",)
+
+
+def test_a_slice_of_the_same_series_that_is_of_another_kind(tmp_path: Path) -> None:
+    def edit(dataset, k):  # type: ignore[no-untyped-def]
+        if k == 4:
+            dataset.NumberOfFrames = 2
+            dataset.PixelData = dataset.PixelData * 2
+
+    write_series(tmp_path, VOXELS, edit=edit)
+    (said,) = notes(tmp_path)
+    assert said == (
+        "files of the same series were refused (1 NOT_SUPPORTED): if they are slices of it, it is not whole",
+    )
+
+
+def test_only_what_lies_in_its_folder_or_archive_counts(tmp_path: Path) -> None:
+    write_series(tmp_path / "whole", VOXELS)
+    lost = write_series(tmp_path / "lost", VOXELS + 1, identity=Identity.numbered(2))
+    lost[-1].write_bytes(b"")
+    packed = write_series(tmp_path / "plain", VOXELS + 2, identity=Identity.numbered(3))
+    members = {path.name: path.read_bytes() for path in packed[:-1]} | {"last.dcm": b""}
+    write_zip(tmp_path / "cd.zip", members)
+    for path in packed:
+        path.unlink()
+    assert sorted(len(each) for each in notes(tmp_path)) == [0, 1, 1]
+
+
+def test_another_series_that_is_refused_with_its_name_says_nothing(tmp_path: Path) -> None:
+    write_series(tmp_path, VOXELS)
+    gap = write_series(tmp_path, VOXELS + 1, identity=Identity().another_series(2))
+    gap[2].unlink()
+    assert discover(tmp_path, OPTIONS).refusals
+    assert notes(tmp_path) == [()]
