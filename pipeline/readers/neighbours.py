@@ -4,8 +4,9 @@ A slice that is lost at an end leaves positions as even as they were. Where its 
 the whole series is refused; where it is empty, cut before its UIDs or packed, nobody can know, and the series says so.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -15,23 +16,27 @@ from pipeline.domain.series import Refusal, Series
 MISSING = "missing"
 REFUSED_BESIDE = "refused_beside"
 
+Codes = Counter[str]
+"""How many files were refused, by code."""
+
 
 def with_neighbours(series: Sequence[Series], refusals: Iterable[Refusal]) -> tuple[Series, ...]:
     """Tell each series of several files which files beside it were refused, in its attribute ``refused_beside``.
 
     Beside it is what names the same series, and what names none that is known and lies in the same folder or archive.
     """
-    wrong = [refusal for refusal in refusals if refusal.code not in SKIPS]
-    if not wrong:
-        return tuple(series)
-    known = {_uid(one) for one in series} | {refusal.series for refusal in wrong if _is_whole(refusal, series)}
-    of_series: dict[str, list[Refusal]] = defaultdict(list)
-    of_folder: dict[PurePosixPath, list[Refusal]] = defaultdict(list)
-    for refusal in wrong:
-        if refusal.series in known:
-            of_series[refusal.series].append(refusal)
+    names = sorted({_uid(one) for one in series})
+    of_series: dict[str, Codes] = defaultdict(Counter)
+    of_folder: dict[PurePosixPath, Codes] = defaultdict(Counter)
+    for refusal in refusals:
+        if refusal.code in SKIPS:
+            continue
+        if refusal.series and not _is_cut(refusal.series, names):
+            of_series[refusal.series][str(refusal.code)] += 1
         else:
-            of_folder[_folder(refusal.file.relative)].append(refusal)
+            of_folder[_folder(refusal.file.relative)][str(refusal.code)] += 1
+    if not of_series and not of_folder:
+        return tuple(series)
     return tuple(_told(one, of_series, of_folder) if len(one.files) > 1 else one for one in series)
 
 
@@ -42,29 +47,27 @@ def series_notes(series: Series) -> tuple[str, ...]:
     return tuple(note for note in notes if note)
 
 
-def _told(series: Series, of_series: dict[str, list[Refusal]], of_folder: dict[PurePosixPath, list[Refusal]]) -> Series:
-    own = of_series.get(_uid(series), [])
-    folders = sorted({_folder(file.relative) for file in series.files})
-    beside = [one for folder in folders for one in of_folder.get(folder, [])]
-    parts = [_words(own, "of the same series"), _words(beside, "in its folder")]
+def _told(series: Series, of_series: Mapping[str, Codes], of_folder: Mapping[PurePosixPath, Codes]) -> Series:
+    beside: Codes = Counter()
+    for folder in {_folder(file.relative) for file in series.files}:
+        beside += of_folder.get(folder, Counter())
+    parts = [_words(of_series.get(_uid(series), Counter()), "of the same series"), _words(beside, "in its folder")]
     if not any(parts):
         return series
     text = f"{' and '.join(filter(None, parts))}: if they are slices of it, it is not whole"
     return replace(series, attributes={**series.attributes, REFUSED_BESIDE: text})
 
 
-def _words(refusals: Sequence[Refusal], where: str) -> str:
-    if not refusals:
+def _words(codes: Codes, where: str) -> str:
+    if not codes:
         return ""
-    codes = ", ".join(f"{count} {code}" for code, count in sorted(Counter(str(one.code) for one in refusals).items()))
-    return f"files {where} were refused ({codes})"
+    return f"files {where} were refused ({', '.join(f'{count} {code}' for code, count in sorted(codes.items()))})"
 
 
-def _is_whole(refusal: Refusal, series: Iterable[Series]) -> bool:
-    """Whether a file names a series to its end; the UID of one that was cut is the beginning of another's."""
-    return bool(refusal.series) and not any(
-        _uid(one).startswith(refusal.series) and _uid(one) != refusal.series for one in series
-    )
+def _is_cut(name: str, names: Sequence[str]) -> bool:
+    """Whether a UID is the beginning of one of `names`, which are sorted: the file ends within it."""
+    place = bisect_left(names, name)
+    return place < len(names) and names[place] != name and names[place].startswith(name)
 
 
 def _uid(series: Series) -> str:
