@@ -1,8 +1,8 @@
 """Sampling along one axis as a sparse matrix: the values of a line times it are those of the prepared line.
 
 Blur and interpolation are both linear and both separable, so that only the samples that are kept are computed: a scan
-that is made n times coarser costs an n-th of blurring it whole. The products are added up in one order on every
-processor, whatever the number of threads.
+that is made n times coarser costs an n-th of blurring it whole. The products are added up in one order, whatever
+the number of threads.
 """
 
 import math

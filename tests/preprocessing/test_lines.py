@@ -72,7 +72,7 @@ def test_what_is_kept_is_kept_to_the_bit_in_any_layout() -> None:
         np.testing.assert_array_equal(along_each(laid_out, [None] * 3), image)
 
 
-def test_the_same_bits_whatever_the_layout_and_the_threads() -> None:
+def test_the_same_bits_whatever_the_threads() -> None:
     import threadpoolctl
 
     axes = [centred(64, 20, 3.0), centred(64, 20, 2.9), centred(40, 20, 1.9)]
