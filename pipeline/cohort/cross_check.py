@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt
 
 from pipeline.config import Settings
+from pipeline.domain.cells import raw_bytes
 from pipeline.domain.codes import Code
 from pipeline.domain.series import Series
 from pipeline.domain.volume import Volume
@@ -190,4 +191,4 @@ def _voxel_difference(volume: Volume, order: Sequence[int], other: Opinion) -> s
 
 
 def _draw(series: Series) -> int:
-    return int.from_bytes(hashlib.sha256(f"cross-check {series.key}".encode()).digest()[:6], "big")
+    return int.from_bytes(hashlib.sha256(raw_bytes(f"cross-check {series.key}")).digest()[:6], "big")

@@ -13,6 +13,7 @@ from pipeline.cohort.label_damage import KnownIds
 from pipeline.cohort.label_dates import study_day
 from pipeline.cohort.label_settings import DateRule
 from pipeline.cohort.units import CaseCandidate
+from pipeline.domain.cells import raw_bytes, spelled
 from pipeline.domain.series import Identity, Series
 
 
@@ -75,9 +76,17 @@ def path_key(text: str, root: Path) -> str:
 
 
 def paths_of(relative: str) -> list[str]:
-    """List a file and the folders that hold it, as :func:`path_key` writes them."""
-    path = PurePosixPath(unicodedata.normalize("NFC", relative))
-    return [path.as_posix(), *(folder.as_posix() for folder in path.parents if folder.name)]
+    """List a file and the folders that hold it, as :func:`path_key` writes them.
+
+    A name that is no UTF-8 has two more: as our tables spell it, and as Windows-1252 reads it, which is what people see
+    in spreadsheets of such exports.
+    """
+    names = [relative]
+    raw = raw_bytes(relative)
+    if raw != relative.encode("utf-8", "replace"):
+        names += [spelled(relative).replace("\\", "/"), raw.decode("cp1252", "replace")]
+    paths = [PurePosixPath(unicodedata.normalize("NFC", name)) for name in names]
+    return [one.as_posix() for path in paths for one in (path, *path.parents) if one.name]
 
 
 def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> list[Target]:

@@ -16,6 +16,7 @@ from pydantic import Field, NonNegativeInt
 
 from pipeline.config import Settings
 from pipeline.domain.case import Case
+from pipeline.domain.cells import raw_bytes
 from pipeline.domain.series import PICTURE, Series
 from pipeline.domain.volume import Volume
 
@@ -54,7 +55,7 @@ def is_shown(series: Series, share: float) -> bool:
     """
     if series.reader == "picture" or series.modality in PICTURE or series.attributes.get("burned_in"):
         return False
-    drawn = int.from_bytes(hashlib.sha256(series.key.encode()).digest()[:4], "big")
+    drawn = int.from_bytes(hashlib.sha256(raw_bytes(series.key)).digest()[:4], "big")
     return drawn < share * 2**32
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import atomic
-from pipeline.domain.cells import csv_text, plain_cell, table_bytes, table_text
+from pipeline.domain.cells import csv_text, plain_cell, raw_bytes, table_bytes, table_text
 from pipeline.errors import UsageError
 
 KEY_VARIABLE = "RESDX_KEY_FILE"
@@ -128,7 +128,7 @@ class Pseudonyms:
 
     def uid(self, raw: str) -> str:
         """UID that stands for another one: ``2.25.`` and a UUID that is made of the HMAC (PS3.5 B.2)."""
-        code = hmac.new(self._key, table_bytes(f"uid\0{raw}"), "sha256")
+        code = hmac.new(self._key, raw_bytes(f"uid\0{raw}"), "sha256")
         return f"2.25.{uuid.UUID(bytes=code.digest()[:16], version=4).int}"
 
     def remember(self, *, patient: str = "", study: str = "", series: str = "", case: str = "") -> None:
@@ -156,7 +156,7 @@ class Pseudonyms:
         return _read_map(self.map_file)
 
     def _name(self, kind: str, raw: str) -> str:
-        code = hmac.new(self._key, table_bytes(f"{kind}\0{raw}"), "sha256")
+        code = hmac.new(self._key, raw_bytes(f"{kind}\0{raw}"), "sha256")
         return PREFIXES[kind] + code.hexdigest()[:16]
 
 

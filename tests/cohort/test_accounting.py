@@ -141,10 +141,14 @@ def test_escaping_can_be_undone(text: str) -> None:
     assert not safe_cell(text).startswith(("=", "+", "-", "@", "\t", "＝"))
 
 
-def test_a_table_holds_a_file_name_in_the_bytes_that_it_has() -> None:
-    name = b"/scans/gr\xf6\xdfe.dcm"
-    assert table_bytes(f"path\n{os.fsdecode(name)}\n") == b"path\n" + name + b"\n"
-    assert os.fsencode(table_text(b"\xef\xbb\xbf" + name)) == name
+def test_a_table_spells_a_file_name_that_is_no_utf8_and_gives_it_back() -> None:
+    assert table_bytes(os.fsdecode(b"path\n/scans/gr\xf6\xdfe.dcm\n")) == b"path\n/scans/gr\\xF6\\xDFe.dcm\n"
+    assert table_bytes("größe") == "größe".encode()
+    for name in (b"gr\xf6\xdfe", b"a\\xE9", b"a\\\\x5C", b"\\x5Cx\xe9\\", b"\xc3", "ö\\x".encode(), b"C:\\x\\y"):
+        written = table_bytes(os.fsdecode(name))
+        assert os.fsencode(table_text(b"\xef\xbb\xbf" + written)) == name
+        written.decode("utf-8", "strict")
+    assert os.fsencode(table_text(b"gr\xf6")) == b"gr\xf6", "a table of an earlier version holds the bytes themselves"
 
 
 def test_the_closing_lines_count_each_code_and_name_the_table() -> None:

@@ -1,5 +1,6 @@
 """Which row belongs to which scan; what a spreadsheet has spoiled is listed and never mended."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,13 @@ def test_any_identifier_joins_under_its_usual_spellings(tmp_path: Path, header: 
         case("7", "1.3", accession="A2"),
     )
     assert labels_of(joined) == {"1.2": "yes"} and joined.ambiguous == {} and joined.unmatched == 0
+
+
+@pytest.mark.parametrize("written", [r"gr\xF6\xDFe/1", r"gr\xF6\xDFe", "größe/1", "/scans/größe"])
+def test_a_name_that_is_no_utf8_joins_as_our_tables_and_as_spreadsheets_show_it(tmp_path: Path, written: str) -> None:
+    name = os.fsdecode("größe/1".encode("cp1252"))
+    joined = join(tmp_path, f"path,lesion\n{written},yes\n", case("1", "1.2", path=name), case("2", "1.3"))
+    assert labels_of(joined) == {"1.2": "yes"} and joined.unmatched == 0
 
 
 def test_a_mapped_column_goes_before_spellings(tmp_path: Path) -> None:
