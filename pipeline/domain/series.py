@@ -102,10 +102,11 @@ class Series:
     attributes : mapping of str to str
         ``site, vendor, model, sex, age, laterality, view, body_part, image_type, plane, slice_thickness, rows,
         columns, slices, transfer_syntax, echo, contrast, kernel, spacing, burned_in, frame_of_reference, missing,
-        refused_beside``:
+        shared_uid, refused_beside``:
         whichever is known. ``age`` in years; ``burned_in`` tells, in words of ours, why text may be part of the
         picture; ``frame_of_reference`` is a raw UID: PHI for what we write; ``missing`` says how many images the
-        numbers of the others leave out, ``refused_beside`` which refused files may have been slices of it.
+        numbers of the others leave out, ``shared_uid`` how many images have one UID, ``refused_beside`` which refused
+        files may have been slices of it.
     """
 
     reader: str

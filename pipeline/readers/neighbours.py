@@ -14,6 +14,7 @@ from pipeline.domain.codes import SKIPS
 from pipeline.domain.series import Refusal, Series
 
 MISSING = "missing"
+SHARED_UID = "shared_uid"
 REFUSED_BESIDE = "refused_beside"
 
 Codes = Counter[str]
@@ -42,8 +43,8 @@ def with_neighbours(series: Sequence[Series], refusals: Iterable[Refusal]) -> tu
 
 def series_notes(series: Series) -> tuple[str, ...]:
     """Say what whoever uses anything that is made from a series must know."""
-    missing, beside = (series.attributes.get(name, "") for name in (MISSING, REFUSED_BESIDE))
-    notes = (f"InstanceNumber says that {missing}" if missing else "", beside)
+    missing, shared, beside = (series.attributes.get(name, "") for name in (MISSING, SHARED_UID, REFUSED_BESIDE))
+    notes = (f"InstanceNumber says that {missing}" if missing else "", shared, beside)
     return tuple(note for note in notes if note)
 
 

@@ -1,4 +1,4 @@
-"""A slice lost at an end shows in the numbers of the others alone, and its case says so."""
+"""What the numbers and UIDs of images tell of a series stands in the notes of its case."""
 
 from pathlib import Path
 
@@ -63,3 +63,26 @@ def test_without_numbers_nothing_is_said(tmp_path: Path) -> None:
     write_series(tmp_path, voxels, instance_numbers=[None, 2, 3, 4])
     assert notes(tmp_path) == [()]
     assert len(read_folder(tmp_path).volumes) == 1
+
+
+@pytest.mark.parametrize(
+    ("shared", "says"), [(0, ""), (2, "2 different images share one SOPInstanceUID"), (5, "5 dif")]
+)
+def test_slices_that_share_a_uid_are_read_and_it_is_noted(tmp_path: Path, shared: int, says: str) -> None:
+    def edit(dataset, k):  # type: ignore[no-untyped-def]
+        if k < shared:
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.826.7"
+
+    voxels = make_voxels((6, 5, 5))
+    write_series(tmp_path, voxels, edit=edit)
+    (volume,) = read_folder(tmp_path).volumes
+    assert volume[1].voxels.shape[-1] == 5
+    (told,) = notes(tmp_path)
+    says = f"{shared} different images share one SOPInstanceUID: what refers to them by it cannot tell them apart"
+    assert told == ((says,) if shared else ())
+
+
+def test_a_copy_of_a_file_shares_no_uid(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, make_voxels((6, 5, 4)))
+    (tmp_path / "copy.dcm").write_bytes(paths[0].read_bytes())
+    assert notes(tmp_path) == [()]

@@ -20,12 +20,13 @@ from pipeline.readers.dicom.copies import (
 from pipeline.readers.dicom.header import Header
 from pipeline.readers.dicom.kinds import Kind
 from pipeline.readers.dicom.mending import mended_geometry
-from pipeline.readers.dicom.numbering import missing_images
+from pipeline.readers.dicom.numbering import images_of_one_uid, missing_images
 from pipeline.readers.dicom.orientation import check_alike, parallel_groups
 from pipeline.readers.dicom.partition import difference_notes, partitions, split_notes
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
+from pipeline.readers.neighbours import MISSING, SHARED_UID
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
 from pipeline.readers.resampling import Resampling
@@ -176,8 +177,12 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
             series.append(_series(header, (header.file,), 0, {"slices": "1"}))
     if slices:
         found, refused = _volumes(slices, options)
-        missing = missing_images(header.number for header in members if _is_slice(header))
-        series += [replace(one, attributes={**one.attributes, "missing": missing}) if missing else one for one in found]
+        told = {
+            MISSING: missing_images(header.number for header in members if _is_slice(header)),
+            SHARED_UID: images_of_one_uid(header.instance_uid for header in slices),
+        }
+        told = {name: value for name, value in told.items() if value}
+        series += [replace(one, attributes={**one.attributes, **told}) for one in found]
         refusals += refused
     uid, identity = members[0].series_uid, members[0].identity
     instance_of = {header.file: header.instance_uid for header in members}

@@ -1,5 +1,9 @@
-"""What InstanceNumber says is missing: a slice lost at an end leaves positions as even as they were."""
+"""What the numbers and UIDs of images say of their series.
 
+A slice lost at an end leaves positions as even as they were, and only InstanceNumber shows it.
+"""
+
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -29,3 +33,15 @@ def missing_images(numbers: Iterable[str]) -> str:
         return ""
     where = "at an end" if lost[0] else "in the middle"
     return f"{gaps[0]} of {gaps[0] + len(present)} images are missing {where}"
+
+
+def images_of_one_uid(uids: Iterable[str]) -> str:
+    """Say how many different images of a series share a SOPInstanceUID; empty: none.
+
+    It is to be unique (PS3.3 C.12.1.1.1), and careless anonymisation writes one into all.
+    """
+    counts = [count for count in Counter(uids).values() if count > 1]
+    if not counts:
+        return ""
+    kinds = "one SOPInstanceUID" if len(counts) == 1 else f"{len(counts)} SOPInstanceUIDs"
+    return f"{sum(counts)} different images share {kinds}: what refers to them by it cannot tell them apart"
