@@ -53,17 +53,19 @@ class PreparedEntries:
         self._cases = cases
         self._cache = cache
         self._mapped: dict[int, Tensor] = {}
-        self._bytes = 4 * int(np.prod(cache.shape))
+        self._bytes = cache.dtype.itemsize * int(np.prod(cache.shape))
+        self._dtype = {2: torch.float16, 4: torch.float32}[cache.dtype.itemsize]
         fits = self._bytes * len(cases) <= MAPPED_SHARE * memory_limit()
         self._most = MOST_MAPPED if fits and self._bytes >= WORTH_MAPPING else 0
 
     def get(self, position: int) -> Tensor:
-        """Voxels of one case, shape (c, *size); do not write to them."""
+        """Voxels of one case in float32, shape (c, *size); do not write to them."""
         mapped = self._map(position)
-        if mapped is None:
-            mapped = torch.empty(self._cache.shape)
-            self._read(position, mapped)
-        return mapped
+        if mapped is not None:
+            return mapped.float()
+        row = torch.empty(self._cache.shape)
+        self._read(position, row)
+        return row
 
     def copy(self, positions: Sequence[int], out: Tensor) -> None:
         """Copy voxels of cases into the rows of `out`, shape (n, c, *size)."""
@@ -84,7 +86,7 @@ class PreparedEntries:
         begin = self._cache.begin
         # a private map: nothing that is written to it would reach the file. Unlike Python's, it keeps no file open
         content = torch.from_file(str(path), shared=False, size=begin + self._bytes, dtype=torch.uint8)
-        mapped = self._mapped[position] = content[begin:].view(torch.float32).view(self._cache.shape)
+        mapped = self._mapped[position] = content[begin:].view(self._dtype).view(self._cache.shape)
         return mapped
 
     def _read(self, position: int, row: Tensor) -> None:

@@ -86,6 +86,9 @@ class Plan(Frozen):
         The rules by which the series of the training scans were chosen; predictions choose by them too.
     augmentation : Augmentation or None
         Strengths for training where none are given; None in plans of before there were any.
+    voxels : str
+        What prepared voxels are rounded to, for training and prediction alike, and how the prepared cache holds them.
+        float16 has 11 significant bits, and all that ``intensity`` can give lies far within its range.
     """
 
     fingerprint: str
@@ -104,6 +107,7 @@ class Plan(Frozen):
     suv: bool = False
     select: Selection | None = None
     augmentation: Augmentation | None = None
+    voxels: Literal["float32", "float16"] = "float32"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -117,4 +121,6 @@ class Plan(Frozen):
     def preparation_digest(self) -> str:
         """Digest of what changes prepared voxels: the cache key leaves batch size, depth and reasons out."""
         kept = {"modality", "unit", "ndim", "channels", "spacing", "size", "fit", "intensity"}
+        if self.voxels != "float32":  # before there was a choice the digest had no word for it
+            kept |= {"voxels"}
         return digest(self.model_dump(mode="json", include=kept))

@@ -1,4 +1,4 @@
-"""Prepared cases on disk: one file a case, memory-mapped, float32, never pickled.
+"""Prepared cases on disk: one file a case, memory-mapped, float32 or float16 as the plan says, never pickled.
 
 An entry is a plain ``.npy`` file (format 1.0) of shape (c, *size), followed by a trailer: 8 bytes of magic and the
 sha256 of all bytes before it. ``numpy.load(mmap_mode="r")`` reads it; the trailer lies behind the data. Every entry
@@ -66,8 +66,9 @@ class PreparedCache:
         self.folder = folder / self._preparation[:16]
         self.shape = (plan.channels, *plan.size)
         self._read = read
-        self._header = _header(self.shape)
-        self._data_bytes = 4 * math.prod(self.shape)
+        self.dtype = np.dtype(plan.voxels).newbyteorder("<")
+        self._header = _header(self.shape, self.dtype)
+        self._data_bytes = self.dtype.itemsize * math.prod(self.shape)
         self._file_bytes = len(self._header) + self._data_bytes + TRAILER
         self._versions = f"{FORMAT_VERSION}.{PREPARATION_VERSION}.{np.__version__}.{scipy.__version__}"
         self._paths: dict[tuple[tuple[str, str, str, int, int, int], ...], Path] = {}
@@ -126,7 +127,7 @@ class PreparedCache:
         return tuple(_rejection(missing[one.index], one.error) for one in done if one.error is not None)
 
     def load(self, case: Case) -> NDArray[np.float32]:
-        """Memory-map one prepared case, read-only, shape (c, *size).
+        """Return one prepared case, shape (c, *size): a read-only memory map where the cache holds float32.
 
         Raises
         ------
@@ -134,7 +135,8 @@ class PreparedCache:
             The entry is missing or damaged (its length or header is wrong) and there is no way to read the case.
         """
         path = self._ready(case)
-        return np.memmap(path, dtype=np.float32, mode="r", offset=len(self._header), shape=self.shape)
+        held = np.memmap(path, dtype=self.dtype, mode="r", offset=len(self._header), shape=self.shape)
+        return held.astype(np.float32, copy=False)
 
     def facts(self, case: Case) -> ScanFacts:
         """Return what was measured on the scan of a case; where an older cache lacks it, the case is read once more.
@@ -200,22 +202,25 @@ class PreparedCache:
             return False
 
     def read_row(self, path: Path, row: NDArray[np.float32]) -> bool:
-        """Read one entry straight into `row`; False where it is missing, short or has another header."""
+        """Read one entry into `row`, shape (c, *size); False where it is missing, short or has another header."""
         assert row.flags.c_contiguous and row.dtype == np.float32 and row.shape == self.shape
+        held = row if self.dtype == row.dtype else np.empty(self.shape, self.dtype)
         head, trailer = bytearray(len(self._header)), bytearray(TRAILER + 1)
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except OSError:
             return False
         try:
-            count = os.readv(descriptor, [head, row.data.cast("B"), trailer])
+            count = os.readv(descriptor, [head, held.data.cast("B"), trailer])
         finally:
             os.close(descriptor)
+        if held is not row:
+            row[...] = held
         return self._is_sound(count, bytes(head), bytes(trailer))
 
     def _make(self, case: Case, *, read: Read) -> None:
         volume = read(case)
-        body = self._header + prepare(volume, self.plan).tobytes()
+        body = self._header + prepare(volume, self.plan).astype(self.dtype, copy=False).tobytes()
         write_text(self._facts_path(case), measure_facts(volume).model_dump_json() + "\n")
         write_bytes(self.path(case), body + _trailer(body))
 
@@ -227,10 +232,10 @@ def _not_prepared(case: Case) -> TrainingError:
     )
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Write the .npy header (format 1.0) of a little-endian float32 array in C order."""
+def _header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
+    """Write the .npy header (format 1.0) of a little-endian array in C order."""
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
 
 

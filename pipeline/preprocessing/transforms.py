@@ -28,7 +28,7 @@ def prepare(volume: Volume, plan: Plan) -> NDArray[np.float32]:
     Then trilinear resampling to ``plan.spacing`` (with a Gaussian anti-aliasing filter where it coarsens) and a centre
     crop or pad to ``plan.size``, as :mod:`pipeline.preprocessing.grid` says; what lies outside the field of view holds
     the intensity floor. With ``plan.fit`` the whole field of view is scaled into ``plan.size``, its proportions kept,
-    the rest padded with the floor.
+    the rest padded with the floor. Last, voxels are rounded to ``plan.voxels``.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def prepare(volume: Volume, plan: Plan) -> NDArray[np.float32]:
     out = np.stack([sample(channel, axes, floor) for channel, floor in zip(image, floors, strict=True)])
     if not np.isfinite(out).all():
         raise _refuse(Code.NOT_FINITE, "prepared voxels are not all finite numbers")
-    return out
+    return out if plan.voxels == "float32" else out.astype(plan.voxels).astype(np.float32)
 
 
 def _check_fits(volume: Volume, plan: Plan) -> None:

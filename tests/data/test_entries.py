@@ -14,18 +14,25 @@ from pipeline.data.entries import PreparedEntries
 from pipeline.data.loader import CaseLoader
 from pipeline.data.sampling import EpochOrder, EpochSampler, EvenBatches
 from pipeline.domain.case import Case, Split
+from pipeline.domain.plan import Plan
 from pipeline.errors import TrainingError
 from pipeline.preprocessing.cache import PreparedCache
+from pipeline.preprocessing.transforms import prepare
 
 CASES = [make_case(number, Split.TRAIN, 3) for number in range(5)]
 
 
+@pytest.fixture(params=["float32", "float16"])
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return make_plan().model_copy(update={"voxels": request.param})
+
+
 @pytest.fixture
-def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PreparedEntries]:
+def filled(tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PreparedEntries]:
     def make(**options: object) -> PreparedEntries:
         monkeypatch.setattr(entries, "WORTH_MAPPING", options.pop("from_bytes", 0))
         monkeypatch.setattr(entries, "MOST_MAPPED", options.pop("most", 100))
-        cache = PreparedCache(tmp_path, make_plan(), **options)
+        cache = PreparedCache(tmp_path, plan, **options)
         assert cache.fill(CASES, read) == ()
         return PreparedEntries(CASES, cache)
 
@@ -34,10 +41,10 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pre
 
 @pytest.mark.parametrize("options", [{}, {"most": 2}, {"from_bytes": 2**20}])
 def test_mapped_and_read_entries_hold_the_prepared_voxels(
-    filled: Callable[..., PreparedEntries], tmp_path: Path, options: dict[str, int]
+    filled: Callable[..., PreparedEntries], tmp_path: Path, plan: Plan, options: dict[str, int]
 ) -> None:
-    found, cache = filled(**options), PreparedCache(tmp_path, make_plan())
-    expected = torch.stack([torch.from_numpy(cache.load(case).copy()) for case in CASES])
+    found, cache = filled(**options), PreparedCache(tmp_path, plan)
+    expected = torch.stack([torch.from_numpy(prepare(read(case), plan)) for case in CASES])
     for _ in range(2):
         out = torch.full((3, *cache.shape), torch.nan)
         found.copy([4, 0, 2], out)
@@ -59,9 +66,9 @@ def test_what_is_mapped_needs_the_system_once_and_keeps_no_file_open(
 
 @pytest.mark.parametrize("most", [0, 100])
 def test_a_damaged_entry_is_refused_or_made_again(
-    filled: Callable[..., PreparedEntries], tmp_path: Path, most: int
+    filled: Callable[..., PreparedEntries], tmp_path: Path, plan: Plan, most: int
 ) -> None:
-    sound, path = filled(most=most).get(1).clone(), PreparedCache(tmp_path, make_plan()).path(CASES[1])
+    sound, path = filled(most=most).get(1).clone(), PreparedCache(tmp_path, plan).path(CASES[1])
     for reader in (None, read):
         found = filled(most=most, read=reader)
         path.write_bytes(path.read_bytes()[:-50])

@@ -49,6 +49,8 @@ def make_case(number: int, **changes: object) -> Case:
 
 
 CASES = tuple(make_case(number) for number in range(6))
+HALF = PLAN.model_copy(update={"voxels": "float16"})
+BOTH = pytest.mark.parametrize("plan", [PLAN, HALF], ids=["float32", "float16"])
 
 
 def read(case: Case) -> Volume:
@@ -66,22 +68,26 @@ def must_not_read(case: Case) -> Volume:
     raise AssertionError(f"{case.case} was read again")
 
 
-def fill(folder: Path) -> None:
-    assert PreparedCache(folder, PLAN).fill(CASES, read) == ()
+def fill(folder: Path, plan: Plan = PLAN) -> None:
+    assert PreparedCache(folder, plan).fill(CASES, read) == ()
 
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_holds_what_prepare_returns_as_plain_npy(tmp_path: Path) -> None:
-    cache = PreparedCache(tmp_path, PLAN)
-    fill(tmp_path)
+@BOTH
+def test_holds_what_prepare_returns_as_plain_npy(tmp_path: Path, plan: Plan) -> None:
+    cache = PreparedCache(tmp_path, plan)
+    fill(tmp_path, plan)
     for case in CASES:
         loaded = cache.load(case)
-        assert isinstance(loaded, np.memmap) and not loaded.flags.writeable
-        np.testing.assert_array_equal(loaded, prepare(read(case), PLAN))
-        np.testing.assert_array_equal(np.load(cache.path(case), mmap_mode="r", allow_pickle=False), loaded)
+        assert loaded.dtype == np.float32
+        assert plan is HALF or (isinstance(loaded, np.memmap) and not loaded.flags.writeable)
+        np.testing.assert_array_equal(loaded, prepare(read(case), plan))
+        held = np.load(cache.path(case), mmap_mode="r", allow_pickle=False)
+        np.testing.assert_array_equal(held, loaded)
+        assert held.dtype == plan.voxels and held.nbytes == 6 * 7 * 8 * (4 if plan is PLAN else 2)
     rows = np.empty((len(CASES), *cache.shape), np.float32)
     cache.load_into(CASES, rows)
     np.testing.assert_array_equal(rows, np.stack([cache.load(case) for case in CASES]))
@@ -150,11 +156,12 @@ def damage(path: Path, how: str) -> None:
 DAMAGES = ["flipped bit", "short", "empty", "header", "long", "no trailer", "missing"]
 
 
+@BOTH
 @pytest.mark.parametrize("how", DAMAGES)
-def test_fill_mends_every_damage_and_only_the_damaged(tmp_path: Path, how: str) -> None:
-    fill(tmp_path)
+def test_fill_mends_every_damage_and_only_the_damaged(tmp_path: Path, how: str, plan: Plan) -> None:
+    fill(tmp_path, plan)
     before = files(tmp_path)
-    cache = PreparedCache(tmp_path, PLAN)
+    cache = PreparedCache(tmp_path, plan)
     damage(cache.path(CASES[2]), how)
     assert [case.case for case in CASES if not cache.is_intact(case)] == ["C2"]
     (refused,) = cache.fill(CASES, refuse_the_third)
@@ -162,17 +169,18 @@ def test_fill_mends_every_damage_and_only_the_damaged(tmp_path: Path, how: str) 
     assert cache.fill(CASES, read) == () and files(tmp_path) == before
 
 
+@BOTH
 @pytest.mark.parametrize("how", [how for how in DAMAGES if how != "flipped bit"])
-def test_loading_rebuilds_or_refuses_what_is_structurally_damaged(tmp_path: Path, how: str) -> None:
-    fill(tmp_path)
-    expected = prepare(read(CASES[1]), PLAN)
+def test_loading_rebuilds_or_refuses_what_is_structurally_damaged(tmp_path: Path, how: str, plan: Plan) -> None:
+    fill(tmp_path, plan)
+    expected = prepare(read(CASES[1]), plan)
     rows = np.empty((1, *expected.shape), np.float32)
     for load in ("load", "load_into"):
-        cache = PreparedCache(tmp_path, PLAN)
+        cache = PreparedCache(tmp_path, plan)
         damage(cache.path(CASES[1]), how)
         with pytest.raises(TrainingError, match="resdx prepare"):
             cache.load(CASES[1]) if load == "load" else cache.load_into([CASES[1]], rows)
-        mending = PreparedCache(tmp_path, PLAN, read)
+        mending = PreparedCache(tmp_path, plan, read)
         if load == "load":
             rows[0] = mending.load(CASES[1])
         else:
@@ -190,6 +198,7 @@ def test_another_content_stack_or_plan_is_a_miss_and_labels_are_not(tmp_path: Pa
     assert cache.path(make_case(0, reader="dicom")) != path
     other = PreparedCache(tmp_path, PLAN.model_copy(update={"intensity": Window(low=-100, high=101)}))
     assert other.path(CASES[0]) != path
+    assert PreparedCache(tmp_path, HALF).path(CASES[0]) != path
     cheaper = PreparedCache(tmp_path, PLAN.model_copy(update={"batch_size": 1, "depth": 50}))
     assert cheaper.path(CASES[0].model_copy(update={"labels": {"a": "b"}, "case": "C9"})) == path
 

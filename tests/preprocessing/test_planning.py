@@ -245,10 +245,29 @@ def test_every_decision_has_a_reason_and_the_preparation_ignores_cost() -> None:
     plan = plan_of(make_fingerprint())
     names = [decision.name for decision in plan.decisions]
     assert names == [
-        "modality", "ndim", "channels", "fit", "spacing", "size", "intensity", "depth", "batch_size", "precision",
-        "flips", "shift", "rotation", "scale", "contrast",
+        "modality", "ndim", "channels", "fit", "spacing", "size", "intensity", "voxels", "depth", "batch_size",
+        "precision", "flips", "shift", "rotation", "scale", "contrast",
         "gamma", "bias_field", "low_resolution", "elastic", "blur", "cutout",
     ]  # fmt: skip
     assert all(decision.reason for decision in plan.decisions)
     assert plan_of(make_fingerprint(), depth=50, batch_size=1).preparation_digest == plan.preparation_digest
     assert plan_of(make_fingerprint(), size=[24, 28, 28]).preparation_digest != plan.preparation_digest
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "voxels"), [(28, 1, "float32"), (50, 1, "float32"), (51, 1, "float16"), (50, 2, "float16")]
+)
+def test_large_cases_are_kept_in_half(side: int, channels: int, voxels: str) -> None:
+    """50 cubed in float32 are 488 KiB, 51 cubed 518."""
+    plan = plan_of(make_fingerprint(channels=channels), size=[side] * 3)
+    assert plan.voxels == voxels
+    (decision,) = (one for one in plan.decisions if one.name == "voxels")
+    assert decision.value == voxels and not decision.overridden
+
+
+def test_voxels_can_be_given_and_a_plan_from_before_keeps_float32_and_its_digest() -> None:
+    full, half = (plan_of(make_fingerprint(), voxels=voxels) for voxels in ("float32", "float16"))
+    assert (full.voxels, half.voxels) == ("float32", "float16")
+    before = Plan.model_validate(full.model_dump(exclude={"voxels"}))
+    assert before.voxels == "float32" and before.preparation_digest == full.preparation_digest
+    assert half.preparation_digest != full.preparation_digest

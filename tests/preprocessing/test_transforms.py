@@ -80,6 +80,23 @@ def test_even_and_odd_sizes_of_a_kept_axis_stay_unblurred() -> None:
     np.testing.assert_allclose(out, voxels[1:5, :, 0:4], atol=1e-3)
 
 
+@pytest.mark.parametrize(("value", "kept"), [(1000, 1.0), (0, 0.0), (1, 1049 / 2**20), (-333, -682 / 2**11)])
+def test_voxels_in_half_are_the_nearest_of_eleven_bits(value: float, kept: float) -> None:
+    """0.001 lies between 2**-10 and 2**-9, where neighbours are 2**-20 apart; 0.333 between 2**-2 and 2**-1."""
+    half = prepare(make_volume(np.full((8, 8, 8), value)), make_plan(voxels="float16"))
+    assert half.dtype == np.float32 and np.unique(half).tolist() == [kept]
+
+
+@pytest.mark.parametrize("intensity", [WIDE, ZScore()])
+def test_half_moves_no_voxel_by_more_than_one_in_2048(intensity: Window | ZScore) -> None:
+    voxels = np.random.default_rng(0).exponential(200, (12, 12, 12))  # a long tail, as in MR
+    full, half = (
+        prepare(make_volume(voxels), make_plan(intensity=intensity, voxels=kind)) for kind in ("float32", "float16")
+    )
+    assert np.abs(half - full).max() > 0
+    assert (np.abs(half - full) <= np.abs(full) * 2.0**-11 + 2.0**-25).all()
+
+
 def test_padding_to_size_holds_the_floor() -> None:
     out = prepare(make_volume(np.full((3, 4, 5), 500.0)), make_plan(size=(6, 6, 6)))[0]
     assert (out == 0.5).sum() == 60
