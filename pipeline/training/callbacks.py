@@ -149,10 +149,12 @@ class Recorder(Callback):
         self._sums = (self._sums[0] + module.batch_loss * count, self._sums[1] + count)
         if (batch_idx + 1) % trainer.accumulate_grad_batches and batch_idx + 1 < trainer.num_training_batches:
             return
-        sums = torch.tensor(self._sums, dtype=torch.float64, device=module.device)
+        loss, cases = self._sums
         if trainer.world_size > 1:
+            sums = torch.tensor(self._sums, dtype=torch.float64, device=module.device)
             torch.distributed.all_reduce(sums)
-        self._losses.append((trainer.global_step, float(sums[0] / sums[1])))
+            loss, cases = sums.tolist()
+        self._losses.append((trainer.global_step, loss / cases))
         self._sums = (0.0, 0.0)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

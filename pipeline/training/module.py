@@ -148,8 +148,11 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what is random in this step, so that a resumed run draws the same."""
-        place = self._place(batch_idx)
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+        seed = int(np.random.SeedSequence(self._place(batch_idx)).generate_state(1, np.uint64)[0])
+        if self.device.type == "cpu":  # torch's would note the seed, with a stack trace, for devices that never start
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch, mixed where the settings ask for it.

@@ -52,6 +52,7 @@ class FindingsLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.findings = tuple(findings)
+        self._columns = tuple(zip(output_slices(self.findings), label_slices(self.findings), strict=True))
         self.smoothing = smoothing
         self.gamma = gamma
         self.ordinal = ordinal
@@ -65,7 +66,7 @@ class FindingsLoss(nn.Module):
 
     def known_labels(self, labels: Tensor) -> Tensor:
         """Count the known labels of each finding: int64, shape (findings,); labels have shape (n, columns)."""
-        return torch.stack([(labels[:, columns] != UNKNOWN).sum() for columns in label_slices(self.findings)])
+        return torch.stack([(labels[:, columns] != UNKNOWN).sum() for _, columns in self._columns])
 
     def forward(self, logits: Tensor, labels: Tensor, known_labels: Sequence[int] | None = None) -> Tensor:
         """Loss of a batch, or what one part of a batch adds to it: the losses of all parts sum to that of the whole.
@@ -82,8 +83,7 @@ class FindingsLoss(nn.Module):
         counts = self.known_labels(labels).tolist() if known_labels is None else known_labels
         # a part that knows no label of a finding still reaches its head: several processes wait for each gradient
         losses: list[Tensor] = [] if known_labels is None else [logits.sum() * 0.0]
-        slices = zip(self.findings, output_slices(self.findings), label_slices(self.findings), strict=True)
-        for number, (finding, outputs, columns) in enumerate(slices):
+        for number, (finding, (outputs, columns)) in enumerate(zip(self.findings, self._columns, strict=True)):
             truth = labels[:, columns]
             known = truth != UNKNOWN
             if known.any():
