@@ -51,8 +51,6 @@ class Cohort:
     settings: tuple[str, ...] = ()
 
 
-SMALL = ("plan.size=[28,28]",)
-
 COHORTS = (
     Cohort("hippocampus", "hippocampus, MR crops (3D)", "hippocampus", ("training.epochs=15",)),
     Cohort("breast", "breast ultrasound, BreastMNIST (2D)", "breast2d", ("folds=0", "training.epochs=20")),
