@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.data.buffers import Buffers
 from pipeline.domain.case import Case
 from pipeline.machine import memory_limit
 from pipeline.preprocessing.cache import PreparedCache
@@ -58,14 +59,18 @@ class PreparedEntries:
         fits = self._bytes * len(cases) <= MAPPED_SHARE * memory_limit()
         self._most = MOST_MAPPED if fits and self._bytes >= WORTH_MAPPING else 0
 
-    def get(self, position: int) -> Tensor:
-        """Voxels of one case in float32, shape (c, *size); do not write to them."""
-        mapped = self._map(position)
-        if mapped is not None:
-            return mapped.float()
-        row = torch.empty(self._cache.shape)
-        self._read(position, row)
-        return row
+    def get(self, positions: Sequence[int], room: Buffers) -> list[Tensor]:
+        """Voxels of cases in float32, each of shape (c, *size), as they are mapped or in a tensor of `room`.
+
+        Do not write to them.
+        """
+        mapped = [self._map(position) for position in positions] if self._dtype == torch.float32 else []
+        whole = [one for one in mapped if one is not None]
+        if len(whole) == len(positions):
+            return whole
+        rows = room.take((len(positions), *self._cache.shape))
+        self.copy(positions, rows)
+        return list(rows)
 
     def copy(self, positions: Sequence[int], out: Tensor) -> None:
         """Copy voxels of cases into the rows of `out`, shape (n, c, *size)."""
