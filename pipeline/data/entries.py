@@ -25,6 +25,9 @@ from pipeline.preprocessing.cache import PreparedCache
 MOST_MAPPED = 8192
 """Entries that one process keeps mapped: systems allow 65,530 maps, and each takes about a kilobyte."""
 
+SERIAL = 2**14
+"""Values of a tensor that torch changes without threads of its own (below its GRAIN_SIZE, 2^15)."""
+
 WORTH_MAPPING = 2**18
 """Bytes of an entry from which it pays to map it; to read a smaller one takes no longer."""
 
@@ -69,7 +72,13 @@ class PreparedEntries:
         if len(whole) == len(positions):
             return whole
         rows = room.take((len(positions), *self._cache.shape))
-        self.copy(positions, rows)
+        for position, row in zip(positions, rows, strict=True):
+            one = self._map(position)
+            if one is None:
+                self._read(position, row)
+            else:  # threads of ours come next, and those that torch starts for more would spin beside them
+                for part, held in zip(row.view(-1).split(SERIAL), one.view(-1).split(SERIAL), strict=True):
+                    part.copy_(held)
         return list(rows)
 
     def copy(self, positions: Sequence[int], out: Tensor) -> None:
