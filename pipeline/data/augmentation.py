@@ -7,6 +7,7 @@ by image. Every image is placed anew and changed in contrast, brightness and noi
 """
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -24,6 +25,9 @@ from pipeline.data.settings import AugmentationSettings
 WORTH_A_THREAD = 2**18
 """Values to change for which it pays to start another thread."""
 
+ALONE = 2**14
+"""Values that torch changes without threads of its own: fewer than its GRAIN_SIZE, 2^15."""
+
 Pixels = TypeVar("Pixels", Tensor, NDArray[np.float32])
 
 
@@ -38,7 +42,7 @@ def augment(
 
     Parameters
     ----------
-    images : Tensor of float32, shape (n, c, *space), or sequence of n
+    images : Tensor of float32 or float16, shape (n, c, *space), or sequence of n
         Not changed.
     draws : sequence of Draw
         One an image.
@@ -59,16 +63,24 @@ def augment(
         out = torch.empty((len(sources), *sources[0].shape))
     compiled = kernel() is not None if settings.interpolates else False
     if settings.interpolates and not compiled:
-        out.copy_(sample_grid(torch.stack(sources), draws, spacing))
-    before, after = [image.numpy() for image in sources], out.numpy()
+        out.copy_(sample_grid(torch.stack(sources).float(), draws, spacing))
+    after, room = out.numpy(), threading.local()
+
+    def original(number: int) -> NDArray[np.float32]:
+        source = sources[number]
+        if source.dtype != torch.float32:
+            if not hasattr(room, "image"):
+                room.image = torch.empty(source.shape)
+            source = _widen(source, room.image)
+        return source.numpy()
 
     def place(number: int) -> None:
         """Numpy alone: torch would start threads of its own from each of these."""
-        image, one, changed = before[number], draws[number], after[number]
+        one, changed = draws[number], after[number]
         if not settings.interpolates:
-            _move(np.flip(image, _flipped(one)), one, changed)
+            _move(np.flip(original(number), _flipped(one)), one, changed)
         elif compiled:
-            _resample(image, one, spacing, changed)
+            _resample(original(number), one, spacing, changed)
 
     def finish(number: int) -> None:
         """Numpy here too."""
@@ -107,6 +119,14 @@ def augment_batch(
         _change_intensities(changed, one, settings)
         if settings.noise:
             changed += _noise(changed.shape, one, changed.device)
+    return out
+
+
+def _widen(half: Tensor, out: Tensor) -> Tensor:
+    """Write values of float16 to `out`, in pieces so small that torch starts no threads; numpy is far slower at it."""
+    source, target = half.view(-1), out.view(-1)
+    for start in range(0, len(source), ALONE):
+        target[start : start + ALONE].copy_(source[start : start + ALONE])
     return out
 
 

@@ -53,7 +53,6 @@ class PreparedDataset(Dataset[Batch]):
         self._seed = seed
         self._draw_only = draw_only
         self._buffers = Buffers()
-        self._originals = Buffers()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -83,7 +82,7 @@ class PreparedDataset(Dataset[Batch]):
         if self._augmentation is None or self._draw_only:
             self._entries.copy(positions, image)
         else:
-            prepared = self._entries.get(positions, self._originals)
+            prepared = [self._entries.get(position) for position in positions]
             augment(prepared, draws, self._augmentation, self.cache.plan.spacing, out=image)
             draws = []
         return Batch(image=image, label=self._labels[positions], case_id=names, draws=draws)

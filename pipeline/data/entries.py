@@ -17,16 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.data.buffers import Buffers
 from pipeline.domain.case import Case
 from pipeline.machine import memory_limit
 from pipeline.preprocessing.cache import PreparedCache
 
 MOST_MAPPED = 8192
 """Entries that one process keeps mapped: systems allow 65,530 maps, and each takes about a kilobyte."""
-
-SERIAL = 2**14
-"""Values of a tensor that torch changes without threads of its own (below its GRAIN_SIZE, 2^15)."""
 
 WORTH_MAPPING = 2**18
 """Bytes of an entry from which it pays to map it; to read a smaller one takes no longer."""
@@ -62,24 +58,13 @@ class PreparedEntries:
         fits = self._bytes * len(cases) <= MAPPED_SHARE * memory_limit()
         self._most = MOST_MAPPED if fits and self._bytes >= WORTH_MAPPING else 0
 
-    def get(self, positions: Sequence[int], room: Buffers) -> list[Tensor]:
-        """Voxels of cases in float32, each of shape (c, *size), as they are mapped or in a tensor of `room`.
-
-        Do not write to them.
-        """
-        mapped = [self._map(position) for position in positions] if self._dtype == torch.float32 else []
-        whole = [one for one in mapped if one is not None]
-        if len(whole) == len(positions):
-            return whole
-        rows = room.take((len(positions), *self._cache.shape))
-        for position, row in zip(positions, rows, strict=True):
-            one = self._map(position)
-            if one is None:
-                self._read(position, row)
-            else:  # threads of ours come next, and those that torch starts for more would spin beside them
-                for part, held in zip(row.view(-1).split(SERIAL), one.view(-1).split(SERIAL), strict=True):
-                    part.copy_(held)
-        return list(rows)
+    def get(self, position: int) -> Tensor:
+        """Voxels of one case as they are mapped, float32 or float16, shape (c, *size); do not write to them."""
+        mapped = self._map(position)
+        if mapped is None:
+            mapped = torch.empty(self._cache.shape)
+            self._read(position, mapped)
+        return mapped
 
     def copy(self, positions: Sequence[int], out: Tensor) -> None:
         """Copy voxels of cases into the rows of `out`, shape (n, c, *size)."""

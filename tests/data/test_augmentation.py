@@ -164,3 +164,20 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     for threads in (2, 3, 16):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert torch.equal(augment(x, draws, STRONG), alone)
+
+
+@pytest.mark.parametrize("chosen", [STRONG, AugmentationSettings(flip_axes=(0, 1), shift=3)])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_half_voxels_are_changed_as_the_same_numbers_in_float32(
+    monkeypatch: pytest.MonkeyPatch, chosen: AugmentationSettings, compiled: bool
+) -> None:
+    """More values an image than torch changes at once, on threads that each have a room of their own."""
+    half = images(5, 1, 26, 27, 28).half()
+    draws = [draw(chosen, 3, seed=1, epoch=2, case=f"C{n}") for n in range(5)]
+    monkeypatch.setattr(augmentation, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    if not compiled:
+        monkeypatch.setattr(augmentation, "kernel", lambda: None)
+    kept = half.clone()
+    assert torch.equal(augment(list(half), draws, chosen), augment(half.float(), draws, chosen))
+    assert torch.equal(half, kept)

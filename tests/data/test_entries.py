@@ -9,7 +9,6 @@ import torch
 from phantoms.spheres import FINDINGS, make_case, make_plan, read
 
 from pipeline.data import entries
-from pipeline.data.buffers import Buffers
 from pipeline.data.dataset import PreparedDataset
 from pipeline.data.entries import PreparedEntries
 from pipeline.data.loader import CaseLoader
@@ -50,7 +49,7 @@ def test_mapped_and_read_entries_hold_the_prepared_voxels(
         out = torch.full((3, *cache.shape), torch.nan)
         found.copy([4, 0, 2], out)
         assert torch.equal(out, expected[[4, 0, 2]])
-        assert torch.equal(torch.stack(found.get(range(5), Buffers())), expected)
+        assert torch.equal(torch.stack([found.get(n).float() for n in range(5)]), expected)
     assert found.names.tolist() == [case.case for case in CASES]
 
 
@@ -59,27 +58,25 @@ def test_what_is_mapped_needs_the_system_once_and_keeps_no_file_open(
 ) -> None:
     found = filled()
     before = psutil.Process().num_fds()
-    first = [one.clone() for one in found.get(range(5), Buffers())]
+    first = [found.get(n).clone() for n in range(5)]
     assert psutil.Process().num_fds() == before
     monkeypatch.setattr(torch, "from_file", None)
-    assert all(map(torch.equal, found.get(range(5), Buffers()), first))
+    assert all(torch.equal(found.get(n), kept) for n, kept in enumerate(first))
 
 
 @pytest.mark.parametrize("most", [0, 100])
 def test_a_damaged_entry_is_refused_or_made_again(
     filled: Callable[..., PreparedEntries], tmp_path: Path, plan: Plan, most: int
 ) -> None:
-    path = PreparedCache(tmp_path, plan).path(CASES[1])
-    (sound,) = filled(most=most).get([1], Buffers())
-    sound = sound.clone()
+    sound, path = filled(most=most).get(1).clone(), PreparedCache(tmp_path, plan).path(CASES[1])
     for reader in (None, read):
         found = filled(most=most, read=reader)
         path.write_bytes(path.read_bytes()[:-50])
         if reader is None:
             with pytest.raises(TrainingError, match=f"case {CASES[1].case} .*damaged"):
-                found.get([1], Buffers())
+                found.get(1)
         else:
-            assert torch.equal(found.get([1], Buffers())[0], sound)
+            assert torch.equal(found.get(1), sound)
 
 
 def own_megabytes(cases: list[Case], cache: PreparedCache, visited: int, workers: int) -> list[float]:
