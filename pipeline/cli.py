@@ -1,6 +1,7 @@
 """The command ``resdx``: thin; each verb imports its stage when it runs, so that help answers at once."""
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -305,6 +306,8 @@ def info(
 
 def main() -> None:
     """Entry point of the console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder may have a name that is no UTF-8
     app()
 
 

@@ -9,7 +9,7 @@ from pipeline.cohort.label_columns import LabelColumns, find_columns
 from pipeline.cohort.label_file import LabelRow, LabelTable, load_labels, places
 from pipeline.cohort.label_join import Joined, join_labels
 from pipeline.cohort.label_settings import LabelSettings
-from pipeline.cohort.label_targets import path_key, paths_of
+from pipeline.cohort.label_targets import path_keys, paths_of
 from pipeline.cohort.label_values import LabelledFinding, read_finding, yes_no_findings
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.case import Split
@@ -64,7 +64,13 @@ class LabelSheet:
         column, path = self.columns.modality, self.columns.ids.get("path", "")
         if not column or not path:
             return discovery
-        told = {path_key(row.cells[path], discovery.root): row.cells[column].strip() for row in self.table.rows}
+        told: dict[str, str] = {}
+        means = [(path_keys(row.cells[path], discovery.root), row.cells[column].strip()) for row in self.table.rows]
+        for names, modality in means:
+            told[names[0]] = modality
+        for names, modality in means:
+            for name in names[1:]:
+                told.setdefault(name, modality)
 
         def named(series: Series) -> Series:
             rows = [told[name] for name in paths_of(series.files[0].relative) if told.get(name)]

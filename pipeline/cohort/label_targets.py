@@ -3,6 +3,7 @@
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -13,7 +14,7 @@ from pipeline.cohort.label_damage import KnownIds
 from pipeline.cohort.label_dates import study_day
 from pipeline.cohort.label_settings import DateRule
 from pipeline.cohort.units import CaseCandidate
-from pipeline.domain.cells import raw_bytes, spelled
+from pipeline.domain.cells import ODD_BYTES, unspelled
 from pipeline.domain.series import Identity, Series
 
 
@@ -47,8 +48,11 @@ class Targets:
         self.known = cache(lambda level: KnownIds(self._found[level]))
 
     def key(self, level: str, text: str) -> str:
-        """Return an identifier as it is looked up: as it stands; a path by :func:`path_key`."""
-        return path_key(text, self._root) if level == "path" else text
+        """Return an identifier as it is looked up: as it stands; a path as the first of its names that is known."""
+        if level != "path":
+            return text
+        names = path_keys(text, self._root)
+        return next((name for name in names if name in self._found[level]), names[0])
 
     def find(self, level: str, key: str) -> list[Target]:
         """Return the targets of an identifier."""
@@ -67,6 +71,18 @@ class Targets:
                 self._found[level][name].append(target)
 
 
+def path_keys(text: str, root: Path) -> tuple[str, ...]:
+    """Names that a path of the label file may mean, the likeliest first.
+
+    As it stands, as our tables spell a name that is no UTF-8, and in the bytes of Windows-1252: a spreadsheet says
+    ``größe`` where an old export has such a name on the disk.
+    """
+    meant = [text, unspelled(text)]
+    with suppress(UnicodeEncodeError):
+        meant.append(unicodedata.normalize("NFC", text).encode("cp1252").decode("utf-8", ODD_BYTES))
+    return tuple(dict.fromkeys(path_key(one, root) for one in meant))
+
+
 def path_key(text: str, root: Path) -> str:
     """Write a path of the label file as discovery writes it: forward slashes, below the scan folder."""
     path = unicodedata.normalize("NFC", text.strip().replace("\\", "/"))
@@ -76,17 +92,9 @@ def path_key(text: str, root: Path) -> str:
 
 
 def paths_of(relative: str) -> list[str]:
-    """List a file and the folders that hold it, as :func:`path_key` writes them.
-
-    A name that is no UTF-8 has two more: as our tables spell it, and as Windows-1252 reads it, which is what people see
-    in spreadsheets of such exports.
-    """
-    names = [relative]
-    raw = raw_bytes(relative)
-    if raw != relative.encode("utf-8", "replace"):
-        names += [spelled(relative).replace("\\", "/"), raw.decode("cp1252", "replace")]
-    paths = [PurePosixPath(unicodedata.normalize("NFC", name)) for name in names]
-    return [one.as_posix() for path in paths for one in (path, *path.parents) if one.name]
+    """List a file and the folders that hold it, as :func:`path_key` writes them."""
+    path = PurePosixPath(unicodedata.normalize("NFC", relative))
+    return [path.as_posix(), *(folder.as_posix() for folder in path.parents if folder.name)]
 
 
 def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> list[Target]:

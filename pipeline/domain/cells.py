@@ -35,9 +35,14 @@ def raw_bytes(text: str) -> bytes:
 def spelled(text: str) -> str:
     r"""Spell the bytes of a file name that are no UTF-8 as shells and Python do: ``caf\xE9.dcm``.
 
-    A backslash that stands before an x is spelled too (``\x5C``), so that :func:`table_text` can tell them apart.
+    A backslash that stands before an x is spelled too (``\x5C``), so that :func:`unspelled` can tell them apart.
     """
     return _TO_SPELL.sub(lambda found: f"\\x{ord(found[0][0]) & 0xFF:02X}{found[0][1:]}", text)
+
+
+def unspelled(text: str) -> str:
+    """Text that :func:`spelled` was given."""
+    return _SPELLED.sub(lambda found: bytes([int(found[1], 16)]).decode("utf-8", ODD_BYTES), text)
 
 
 def table_bytes(text: str) -> bytes:
@@ -47,8 +52,7 @@ def table_bytes(text: str) -> bytes:
 
 def table_text(content: bytes) -> str:
     """Text that :func:`table_bytes` was given; a byte-order mark that a spreadsheet has put before it is left out."""
-    text = content.decode("utf-8-sig", ODD_BYTES)
-    return _SPELLED.sub(lambda found: bytes([int(found[1], 16)]).decode("utf-8", ODD_BYTES), text)
+    return unspelled(content.decode("utf-8-sig", ODD_BYTES))
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> str:

@@ -1,8 +1,8 @@
 """What was decided from the fingerprint, each decision with its reason. The plan travels with the weights."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pipeline.domain.frozen import Frozen, digest
 from pipeline.domain.geometry import Unit
@@ -117,10 +117,14 @@ class Plan(Frozen):
             raise ValueError(f"spacing {self.spacing} must hold {self.ndim} positive numbers")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_usual_voxels(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave float32 out: plans of before there was a choice keep their bytes, and packages their name."""
+        content: dict[str, Any] = dump(self)
+        return {name: one for name, one in content.items() if name != "voxels" or one != "float32"}
+
     @property
     def preparation_digest(self) -> str:
         """Digest of what changes prepared voxels: the cache key leaves batch size, depth and reasons out."""
-        kept = {"modality", "unit", "ndim", "channels", "spacing", "size", "fit", "intensity"}
-        if self.voxels != "float32":  # before there was a choice the digest had no word for it
-            kept |= {"voxels"}
+        kept = {"modality", "unit", "ndim", "channels", "spacing", "size", "fit", "intensity", "voxels"}
         return digest(self.model_dump(mode="json", include=kept))

@@ -105,8 +105,8 @@ class Series:
         shared_uid, refused_beside``:
         whichever is known. ``age`` in years; ``burned_in`` tells, in words of ours, why text may be part of the
         picture; ``frame_of_reference`` is a raw UID: PHI for what we write; ``missing`` says how many images the
-        numbers of the others leave out, ``shared_uid`` how many images have one UID, ``refused_beside`` which refused
-        files may have been slices of it.
+        numbers of the others leave out, ``shared_uid`` that images of it share a SOPInstanceUID, ``refused_beside``
+        which refused files may have been slices of it.
     """
 
     reader: str

@@ -263,9 +263,13 @@ def _voxels(
     fingerprint: Fingerprint, settings: PlanSettings, size: tuple[int, ...]
 ) -> tuple[Literal["float32", "float16"], Decision]:
     in_full = 4 * fingerprint.channels * math.prod(size)
-    case = f"a case of {in_full / 2**20:.2g} MiB in float32"
+    case = f"a case of {in_full / 2**20:.3g} MiB in float32"
     chosen: Literal["float32", "float16"] = "float16" if in_full >= WORTH_HALVING else "float32"
-    reason = f"{case} is read faster in half of it" if chosen == "float16" else f"{case} is read as fast as one of half"
+    reason = (
+        f"{case} is read faster in half of it"
+        if chosen == "float16"
+        else f"{case} is too small to be read faster in half"
+    )
     if settings.voxels is not None:
         chosen, reason = settings.voxels, f"given; {case}"
     return chosen, Decision(name="voxels", value=chosen, reason=reason, overridden=settings.voxels is not None)

@@ -17,7 +17,7 @@ from pipeline.cohort.tables import beside, save_manifest
 from pipeline.cohort.tally import by_class, by_shape, classes_of, patients, splits_of
 from pipeline.cohort.thumbnails import ENDING as THUMBNAILS
 from pipeline.domain.case import Split
-from pipeline.domain.cells import csv_text, table_bytes
+from pipeline.domain.cells import csv_text, raw_bytes, table_bytes
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.finding import FindingKind
 from pipeline.domain.manifest import Manifest
@@ -89,7 +89,8 @@ def save(out: Path, done: Ingested, series_name: Callable[[str], str], previews:
     tables |= dict.fromkeys(FAILED, "")
     for ending, text in tables.items():
         if text:
-            atomic.write_bytes(beside(out, ending), table_bytes(text))
+            encode = raw_bytes if ending == PROBLEMS else table_bytes  # cells of the label file stay as they are there
+            atomic.write_bytes(beside(out, ending), encode(text))
         else:
             beside(out, ending).unlink(missing_ok=True)
     facts = Facts.of(done.manifest, done.account, done.levels, done.shortcuts)
@@ -108,7 +109,7 @@ def save_refusals(out: Path, account: Account, joined: Joined | None) -> Path:
     atomic.write_bytes(files, table_bytes(files_text(account.files)))
     atomic.write_bytes(rejections, table_bytes(rejections_text(account.rejections)))
     if joined:
-        atomic.write_bytes(problems, table_bytes(_problems(joined)))
+        atomic.write_bytes(problems, raw_bytes(_problems(joined)))
     return rejections
 
 

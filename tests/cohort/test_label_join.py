@@ -83,6 +83,22 @@ def test_a_name_that_is_no_utf8_joins_as_our_tables_and_as_spreadsheets_show_it(
     assert labels_of(joined) == {"1.2": "yes"} and joined.unmatched == 0
 
 
+def test_an_exact_name_goes_before_the_same_in_another_encoding(tmp_path: Path) -> None:
+    odd = os.fsdecode("größe/1".encode("cp1252"))
+    joined = join(tmp_path, "path,lesion\ngröße,yes\n", case("1", "1.2", path=odd), case("2", "1.3", path="größe/1"))
+    assert labels_of(joined) == {"1.3": "yes"} and joined.ambiguous == {}
+
+
+def test_the_beginning_of_an_odd_name_is_no_folder(tmp_path: Path) -> None:
+    joined = join(tmp_path, "path,lesion\nM,yes\n", case("1", "1.2", path=os.fsdecode(b"M\xfcller/1")))
+    assert labels_of(joined) == {} and joined.unmatched == 1
+
+
+def test_an_absolute_path_joins_as_our_tables_spell_it(tmp_path: Path) -> None:
+    joined = join(tmp_path, "path,lesion\n/scans/\\xE9/1,yes\n", case("1", "1.2", path=os.fsdecode(b"\xe9/1")))
+    assert labels_of(joined) == {"1.2": "yes"}
+
+
 def test_a_mapped_column_goes_before_spellings(tmp_path: Path) -> None:
     joined = join(tmp_path, "PatientID,nr,lesion\nx,007,yes\n", case("007", "1.2"), patient_column="nr")
     assert labels_of(joined) == {"1.2": "yes"}

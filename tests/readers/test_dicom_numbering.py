@@ -82,6 +82,29 @@ def test_slices_that_share_a_uid_are_read_and_it_is_noted(tmp_path: Path, shared
     assert told == ((says,) if shared else ())
 
 
+def test_a_series_that_was_sent_again_with_another_header_shares_no_uid(tmp_path: Path) -> None:
+    for folder, station in (("once", "A"), ("again", "B")):
+
+        def edit(dataset, _, station=station):  # type: ignore[no-untyped-def]
+            dataset.StationName = station
+
+        write_series(tmp_path / folder, make_voxels((6, 5, 4)), edit=edit)
+    assert notes(tmp_path) == [()]
+
+
+def test_stacks_that_share_a_uid_are_told_apart(tmp_path: Path) -> None:
+    for part in (0, 1):
+
+        def edit(dataset, _, part=part):  # type: ignore[no-untyped-def]
+            dataset.EchoTime = 10 + part
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.826.7"
+
+        write_series(tmp_path / f"{part}", make_voxels((6, 5, 3)) + part, part=part, modality="MR", edit=edit)
+    found = read_folder(tmp_path).volumes
+    assert len({series.key for series, _ in found}) == 2
+    assert [len(told) for told in notes(tmp_path)] == [1, 1]
+
+
 def test_a_copy_of_a_file_shares_no_uid(tmp_path: Path) -> None:
     paths = write_series(tmp_path, make_voxels((6, 5, 4)))
     (tmp_path / "copy.dcm").write_bytes(paths[0].read_bytes())

@@ -11,6 +11,7 @@ from pipeline.domain.series import Refusal, Series, SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.copies import (
+    digest_of_bytes,
     forget_digests,
     pixel_digest,
     without_copied_stacks,
@@ -177,18 +178,19 @@ def _one_series(members: Sequence[Header], options: ReadOptions) -> tuple[list[S
             series.append(_series(header, (header.file,), 0, {"slices": "1"}))
     if slices:
         found, refused = _volumes(slices, options)
-        told = {
-            MISSING: missing_images(header.number for header in members if _is_slice(header)),
-            SHARED_UID: images_of_one_uid(header.instance_uid for header in slices),
-        }
-        told = {name: value for name, value in told.items() if value}
-        series += [replace(one, attributes={**one.attributes, **told}) for one in found]
+        missing = missing_images(header.number for header in members if _is_slice(header))
+        series += [_telling(one, MISSING, missing) for one in found]
         refusals += refused
     uid, identity = members[0].series_uid, members[0].identity
     instance_of = {header.file: header.instance_uid for header in members}
+    series = [_telling(one, SHARED_UID, images_of_one_uid(map(instance_of.__getitem__, one.files))) for one in series]
     series.sort(key=lambda one: (min(instance_of[file] for file in one.files), one.stack))
     refusals = _once(refusals, series)
     return _named(series, instance_of), [replace(refusal, series=uid, identity=identity) for refusal in refusals]
+
+
+def _telling(series: Series, attribute: str, text: str) -> Series:
+    return replace(series, attributes={**series.attributes, attribute: text}) if text else series
 
 
 def _is_slice(header: Header) -> bool:
@@ -262,7 +264,9 @@ def _named(series: list[Series], instance_of: Mapping[SourceFile, str]) -> list[
     """Give the stacks of one series keys of their own, by their images: not by rank, which others would change."""
     if len(series) == 1:
         return series
-    origins = (f"{min(instance_of[file] for file in one.files)}/{one.stack}" for one in series)
+    origins = [f"{min(instance_of[file] for file in one.files)}/{one.stack}" for one in series]
+    if len(set(origins)) < len(origins):  # images of several stacks share a UID
+        origins = [f"{origin}/{digest_of_bytes(one.files[0])}" for origin, one in zip(origins, series, strict=True)]
     return [replace(one, key=f"{one.key}#{_short(origin)}") for one, origin in zip(series, origins, strict=True)]
 
 

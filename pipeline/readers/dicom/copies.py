@@ -42,7 +42,7 @@ def without_copies_of_files(members: Sequence[Header]) -> tuple[list[Header], li
     copies: list[Header] = []
     for header in members:
         is_alone = alike[header.instance_uid, header.file.size] == 1
-        key = header.file.relative if is_alone else header.file.sha256 or _digest_of_bytes(header.file)
+        key = header.file.relative if is_alone else header.file.sha256 or digest_of_bytes(header.file)
         if key in first_of:
             copies.append(header)
         else:
@@ -103,7 +103,8 @@ def _places(header: Header) -> Places:
     )
 
 
-def _digest_of_bytes(file: SourceFile) -> str:
+def digest_of_bytes(file: SourceFile) -> str:
+    """Sha256 of a file; its name where it cannot be read."""
     try:
         return hashlib.sha256(load(file)).hexdigest()
     except RejectedInput:  # reading its voxels will tell
