@@ -376,7 +376,7 @@ def test_file_names_of_any_bytes_and_scripts_are_taken(model: Path, tmp_path: Pa
     run(config(model, folder, tmp_path / "out"))
     assert conserved(tmp_path / "out") == (5, 4, 0, 1, 4)
     content = (tmp_path / "out" / "rejections.csv").read_bytes()
-    assert b"/\xe9.nii," in content and len(content.splitlines()) == 2
+    assert rb"/\xE9.nii," in content and len(content.splitlines()) == 2
 
 
 def test_the_modality_that_the_model_needs_is_read_and_no_other(model: Path, tmp_path: Path) -> None:
