@@ -66,7 +66,7 @@ class PlanSettings(Settings):
     voxels: Literal["float32", "float16"] | None = Field(
         default=None,
         description="What prepared voxels are rounded to, in training and prediction. float16 (1 in 2048 of a voxel's "
-        "value) halves the prepared cache and the time to read it; it is the default where a case is large.",
+        "normalised value) halves the prepared cache and is read faster; it is the default where a case is large.",
     )
     precision: Annotated[Literal["auto", "bf16-mixed", "16-mixed", "32"] | None, AsText] = Field(
         default=None,
