@@ -64,13 +64,13 @@ class LabelSheet:
         column, path = self.columns.modality, self.columns.ids.get("path", "")
         if not column or not path:
             return discovery
-        told: dict[str, str] = {}
-        means = [(path_keys(row.cells[path], discovery.root), row.cells[column].strip()) for row in self.table.rows]
-        for names, modality in means:
-            told[names[0]] = modality
-        for names, modality in means:
-            for name in names[1:]:
-                told.setdefault(name, modality)
+        exact: dict[str, str] = {}
+        otherwise: dict[str, str] = {}
+        for row in self.table.rows:
+            first, *others = path_keys(row.cells[path], discovery.root)
+            exact[first] = row.cells[column].strip()
+            otherwise |= dict.fromkeys(others, exact[first])
+        told = otherwise | exact
 
         def named(series: Series) -> Series:
             rows = [told[name] for name in paths_of(series.files[0].relative) if told.get(name)]

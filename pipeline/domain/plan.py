@@ -33,6 +33,8 @@ class ZScore(Frozen):
 
 Intensity = Annotated[Window | ZScore, Field(discriminator="kind")]
 
+VoxelType = Literal["float32", "float16"]
+
 
 class Decision(Frozen):
     """One decision in words: what was chosen and why, and whether the user overrode it."""
@@ -107,7 +109,7 @@ class Plan(Frozen):
     suv: bool = False
     select: Selection | None = None
     augmentation: Augmentation | None = None
-    voxels: Literal["float32", "float16"] = "float32"
+    voxels: VoxelType = "float32"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,7 +9,7 @@ from pipeline.config import AsText, Settings
 from pipeline.domain.fingerprint import Fingerprint, Intensities, Spread
 from pipeline.domain.frozen import digest
 from pipeline.domain.geometry import Unit
-from pipeline.domain.plan import Decision, Intensity, Plan, Window, ZScore
+from pipeline.domain.plan import Decision, Intensity, Plan, VoxelType, Window, ZScore
 from pipeline.domain.selection import Selection
 from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.errors import PlanError
@@ -63,7 +63,7 @@ class PlanSettings(Settings):
     memory_bytes: PositiveInt | None = Field(
         default=None, description="Memory that training may use. Default: the container's limit, else the machine's."
     )
-    voxels: Literal["float32", "float16"] | None = Field(
+    voxels: VoxelType | None = Field(
         default=None,
         description="What prepared voxels are rounded to, in training and prediction. float16 (1 in 2048 of a voxel's "
         "normalised value) halves the prepared cache and is read faster; it is the default where a case is large.",
@@ -259,12 +259,10 @@ def _intensity(fingerprint: Fingerprint, settings: PlanSettings) -> tuple[Intens
     return chosen, Decision(name="intensity", value=text, reason=reason, overridden=settings.intensity is not None)
 
 
-def _voxels(
-    fingerprint: Fingerprint, settings: PlanSettings, size: tuple[int, ...]
-) -> tuple[Literal["float32", "float16"], Decision]:
+def _voxels(fingerprint: Fingerprint, settings: PlanSettings, size: tuple[int, ...]) -> tuple[VoxelType, Decision]:
     in_full = 4 * fingerprint.channels * math.prod(size)
     case = f"a case of {in_full / 2**20:.3g} MiB in float32"
-    chosen: Literal["float32", "float16"] = "float16" if in_full >= WORTH_HALVING else "float32"
+    chosen: VoxelType = "float16" if in_full >= WORTH_HALVING else "float32"
     reason = (
         f"{case} is read faster in half of it"
         if chosen == "float16"

@@ -21,17 +21,18 @@ def test_files_in_latin_1_are_used_and_every_table_is_utf8(tmp_path: Path) -> No
     for old, new in zip(before, odd, strict=True):
         (scans / old).rename(scans / new)
     (scans / os.fsdecode(b"br\xfcche.nii")).write_bytes(b"\x5c\x01\0\0" + bytes(400))
-    labels = {"path": [f"{number} größe.nii.gz" for number in range(COUNT)], "lesion": yes_no(COUNT)}
+    shown = [f"{number} größe.nii.gz" for number in range(COUNT)]
+    labels = {"path": shown, "modality": ["MR"] * COUNT, "lesion": yes_no(COUNT)}
     write_labels(tmp_path / "labels.csv", labels)
     out = tmp_path / "out" / "cohort.csv"
     given = {
         "scans": scans,
         "out": out,
         "processes": 0,
-        "modality": "MR",
+        "labels": {"file": tmp_path / "labels.csv", "modality_column": "modality"},
         "cross_check": {"reader": "simpleitk", "series": 0},
     }
-    ingest.run(ingest.Config.from_mapping(given | {"labels": {"file": tmp_path / "labels.csv"}}))
+    ingest.run(ingest.Config.from_mapping(given))
 
     names = Pseudonyms.open(None)
     written = [path for path in (*out.parent.iterdir(), names.map_file) if path.suffix in TEXT]

@@ -21,6 +21,7 @@ from pipeline.errors import EXIT_SOME_REJECTED, LeakError, RejectedInput, Stoppe
 from pipeline.evaluation.operating_points import OperatingRule, choose
 from pipeline.package.package import load_package
 from pipeline.preprocessing.cache import PreparedCache
+from pipeline.preprocessing.transforms import prepare
 from pipeline.stages import train as stage
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.train import Config, train
@@ -95,6 +96,20 @@ def test_operating_point_fits_what_the_engine_says(trained: Path) -> None:
     )
     assert again is not None and again.threshold == pytest.approx(point.threshold, rel=1e-9)
     assert (positive >= point.threshold)[truth == 1].mean() >= 0.9
+
+
+def test_a_network_that_learned_from_half_voxels_is_asked_with_them(tmp_path: Path) -> None:
+    """What is predicted is prepared by the package's plan; training and evaluation read the cache."""
+    config = make_config(
+        tmp_path / "run", plan={"voxels": "float16"}, training={"epochs": 1}, tracking={"enabled": False}
+    )
+    train(config, MANIFEST, read)
+    plan = load_package(tmp_path / "run" / "package").plan
+    cache = PreparedCache(tmp_path / "run" / "cache", plan)
+    for case in MANIFEST.of(Split.VALIDATION):
+        held = np.load(cache.path(case))
+        assert held.dtype == np.float16
+        np.testing.assert_array_equal(prepare(read(case), plan), held)
 
 
 def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
