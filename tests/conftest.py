@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is there: so many processes, one thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = Path(os.environ.get("RESDX_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 ALLOWED_SKIPS = ("gpu: ", "shared_data: ")
@@ -32,7 +35,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With RESDX_FAIL_ON_SKIPS set, a skip for any other reason than absent hardware or data is a failure."""
+    """With RESDX_FAIL_ON_SKIPS set, a skip for any other reason than absent hardware or data is a failure.
+
+    Of several processes the one that hands out the tests hears of every skip, and says so.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
     others = [f"{name}: {reason}" for name, reason in SKIPPED if not reason.startswith(ALLOWED_SKIPS)]
     if others and os.environ.get("RESDX_FAIL_ON_SKIPS"):
         print("\nskipped for a reason that is not allowed here:", *others, sep="\n  ")

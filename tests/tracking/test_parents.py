@@ -86,7 +86,8 @@ def test_families_of_three_generations_stand_in_one_store_also_after_they_were_m
 def test_a_parent_may_be_a_run_of_mlflow_that_has_no_folder(folder: Path) -> None:
     client = client_of(folder)
     experiment = client.get_experiment_by_name("elsewhere")
-    where = experiment.experiment_id if experiment else client.create_experiment("elsewhere")
+    files = (folder / "elsewhere").as_uri()
+    where = experiment.experiment_id if experiment else client.create_experiment("elsewhere", artifact_location=files)
     parent = client.create_run(where).info.run_id
     settings = AWAY.model_copy(update={"parent": parent})
     with tracked(folder / "adopted", settings):
