@@ -146,6 +146,11 @@ class TrainingModule(pl.LightningModule):
         self._batch_sizes = loader.batch_sizes if isinstance(loader, CaseLoader) else [1] * len(loader)
         return -(-len(loader) // self._settings.accumulate)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move images and labels; Lightning would walk through the name of each case and each number drawn for it."""
+        move = partial(Tensor.to, device=device, non_blocking=device.type == "cuda")
+        return batch._replace(image=move(batch.image), label=move(batch.label))
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed what is random in this step, so that a resumed run draws the same."""
         seed = int(np.random.SeedSequence(self._place(batch_idx)).generate_state(1, np.uint64)[0])
