@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.results import table, write_section
+from benchmarks.results import section, table, write_section
 from conftest import SHARED_DATA
 
 from pipeline import atomic
@@ -110,6 +110,8 @@ def run_seed(one: Benchmark, manifest: Path, folder: Path, seed: int, first: Pat
         return
     given = [f"manifest={manifest}", f"out={out}", f"seed={seed}", f"cache={folder / 'cache'}"]
     given += [f"pretrained.file={first}"] if first else []
+    if members := len(train.Config.load(CONFIGS / f"{one.config}.yaml", given).seeds):
+        given.append(f"seeds={list(range(seed * members, (seed + 1) * members))}")  # no network stands in two ensembles
     tracking = ["tracking.enabled=false", "tracking.system_seconds=0"]
     started = time.monotonic()
     logging.info("%s, seed %d", one.config, seed)
@@ -133,6 +135,7 @@ def report(out: Path, remarks: Sequence[str] = ()) -> str:
     heads = ["data, configuration", "seed", "test AUROC (95% interval)", "accuracy", "quadratic kappa", "minutes"]
     rows: list[list[str]] = []
     models: Counter[str] = Counter()
+    earlier: list[str] = []
     for one in BENCHMARKS:
         folder = out / one.name / one.config
         reports = {seed: folder / f"test{seed}" / "report.json" for seed in SEEDS}
@@ -142,10 +145,16 @@ def report(out: Path, remarks: Sequence[str] = ()) -> str:
         if found:
             rows += rows_of(one, found, json.loads((folder / MINUTES).read_text(encoding="utf-8")))
             models[one.name] += len(found)
+        elif kept := rows_before(one):
+            rows += kept
+            earlier.append(one.config)
     notes = [
         f"{name}: its test split was opened {looks_at(out / name / 'cohort.csv')} times, for {count} models"
         for name, count in models.items()
     ]
+    if earlier:
+        notes.append(f"{', '.join(earlier)}: kept from an earlier run of the command")
+        notes += notes_before({one.name for one in BENCHMARKS} - set(models))
     if (out / "mednist" / MINUTES).is_file():
         minutes = json.loads((out / "mednist" / MINUTES).read_text(encoding="utf-8"))["0"]
         notes.append(f"the first weights of breast2d_finetuned took {minutes:.1f} minutes, once for all seeds")
@@ -160,6 +169,18 @@ def report(out: Path, remarks: Sequence[str] = ()) -> str:
         PACKAGES,
         remarks=(*notes, *remarks),
     )
+
+
+def rows_before(one: Benchmark) -> list[list[str]]:
+    """Rows of a configuration as RESULTS.md has them; it holds what took an hour to measure."""
+    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in section("accuracy").splitlines()]
+    return [row for row in cells if row[0] in (f"{one.name}, {one.config}", f"**{one.config}**")]
+
+
+def notes_before(names: set[str]) -> list[str]:
+    """What RESULTS.md says of data that no configuration of this run was trained on, its openings above all."""
+    lines = [line.removeprefix("- ") for line in section("accuracy").splitlines() if line.startswith("- ")]
+    return [line for line in lines if line.partition(":")[0] in names]
 
 
 def looks_at(manifest: Path) -> int:

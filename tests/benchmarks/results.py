@@ -44,6 +44,13 @@ def write_section(name: str, title: str, body: str, packages: Sequence[str], *, 
     return section
 
 
+def section(name: str) -> str:
+    """Text of a section as it stands; empty where there is none yet."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->\n", text, re.DOTALL)
+    return found[1] if found else ""
+
+
 def _machine() -> str:
     model = platform.machine()
     information = Path("/proc/cpuinfo")
