@@ -77,7 +77,8 @@ RGB24, RGB = colour_nifti()
 INDEXED = Image.fromarray(PICTURE).quantize(16)
 DEEP = np.random.default_rng(5).integers(0, 65536, (12, 16, 1)).astype(np.uint16)
 NIFTI, PICTURES = "readers/test_nifti.py", "readers/test_picture.py"
-INGEST, LABELS, JOIN = "stages/test_ingest.py", "cohort/test_label_values.py", "cohort/test_label_join.py"
+SPLITS, ACCOUNTS = "stages/test_ingest_splits.py", "stages/test_ingest_accounts.py"
+LABELS, JOIN = "cohort/test_label_values.py", "cohort/test_label_join.py"
 ZIPPED, LONG = zipped(nifti()), zipped(nifti(voxels((12, 11, 10))))
 
 
@@ -196,8 +197,8 @@ ROWS = (
         "stop, exit status 1, both named by pseudonym; on only when acknowledged",
         (),
         (
-            f"{INGEST}::test_a_patient_in_two_splits_stops_until_it_is_acknowledged",
-            f"{INGEST}::test_the_same_pixels_under_two_patients_in_two_splits_stop",
+            f"{SPLITS}::test_a_patient_in_two_splits_stops_until_it_is_acknowledged",
+            f"{SPLITS}::test_the_same_pixels_under_two_patients_in_two_splits_stop",
             "cohort/test_leaks.py::test_the_message_names_both_and_the_way_on",
             "evaluation/test_report.py::test_it_says_what_to_be_careful_about",
         ),
@@ -229,8 +230,8 @@ ROWS = (
         "listed, counted, exit status 3",
         (),
         (
-            f"{INGEST}::test_labels_and_scans_that_do_not_cover_each_other_are_listed",
-            f"{INGEST}::test_either_gap_of_coverage_makes_exit_status_3",
+            f"{ACCOUNTS}::test_labels_and_scans_that_do_not_cover_each_other_are_listed",
+            f"{ACCOUNTS}::test_either_gap_of_coverage_makes_exit_status_3",
         ),
     ),
     Oddity(

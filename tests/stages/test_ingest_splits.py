@@ -1,0 +1,144 @@
+"""Splits of an ingested cohort: kept, extended, and what would leak from one to another."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from phantoms.exports import content_of, write_dicom_export, write_labels, write_nifti, yes_no
+from phantoms.ingesting import COUNT, manifest_of, rows_of, run
+
+from pipeline.cohort.pseudonyms import Pseudonyms
+from pipeline.cohort.thumbnails import kept_thumbnails
+from pipeline.domain.case import Split
+from pipeline.errors import LabelFileError, LeakError, ManifestError
+from pipeline.stages import train
+
+
+def test_a_near_copy_under_another_patient_in_another_split_stops_until_it_is_acknowledged(nifti: Path) -> None:
+    voxels = nibabel.load(nifti / "scans" / "0" / "scan00.nii.gz").get_fdata(dtype=np.float32)
+    eight_bit = np.rint(255 * (voxels - voxels.min()) / np.ptp(voxels)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(eight_bit, np.diag([1.0, 1.0, 2.0, 1.0])), nifti / "scans" / "copy.nii")
+    rows = list(csv.DictReader((nifti / "labels.csv").open()))
+    told = {
+        name: [*(row[name] for row in rows), new]
+        for name, new in zip(rows[0], ("copy.nii", "other", "no"), strict=True)
+    }
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 5
+    write_labels(nifti / "labels.csv", told | {"split": splits})
+    with pytest.raises(LeakError) as raised:
+        run(nifti, modality="MR", labels={"split_column": "split"})
+    names = Pseudonyms.open(None)
+    assert "1 leak between splits:\n  - nearly the same image: " in str(raised.value)
+    for patient, case in (("p0", "0/scan00.nii.gz"), ("other", "copy.nii")):
+        assert names.patient(patient) in str(raised.value) and names.case(case) in str(raised.value)
+    run(nifti, modality="MR", labels={"split_column": "split"}, acknowledge_leaks=True)
+    manifest = manifest_of(nifti)
+    assert manifest.acknowledged_leaks == 1
+    assert "1 patients or images stand in two splits" in (nifti / "out" / "cohort.html").read_text()
+    kept = kept_thumbnails(nifti / "out" / "cohort.csv", manifest)
+    with pytest.raises(LeakError, match="nearly the same image"):
+        train.check_manifest(manifest.model_copy(update={"acknowledged_leaks": 0}), kept)
+    train.check_manifest(manifest, kept)
+
+
+def test_a_given_split_is_kept_to_the_word(nifti: Path) -> None:
+    names = sorted(str(path.relative_to(nifti / "scans")) for path in (nifti / "scans").rglob("*.gz"))
+    splits = ["train"] * 10 + ["val"] * 4 + ["Testing"] * 6
+    labels = yes_no(COUNT)
+    write_labels(nifti / "labels.csv", {"path": names, "lesion": labels, "part": splits})
+    run(nifti, modality="MR", labels={"split_column": "part"})
+    manifest, pseudonyms = manifest_of(nifti), Pseudonyms.open(None)
+    wanted = dict(zip(map(pseudonyms.case, names), splits, strict=True))
+    told = {Split.TRAIN: "train", Split.VALIDATION: "val", Split.TEST: "Testing"}
+    assert {case.case: told[case.split] for case in manifest.cases if case.split} == wanted
+
+
+def test_a_patient_in_two_splits_stops_until_it_is_acknowledged(nifti: Path) -> None:
+    rows = list(csv.DictReader((nifti / "labels.csv").open()))
+    told = {name: [row[name] for row in rows] for name in rows[0]}
+    splits = ["train", "test", *["train", "train", "validation", "validation"] * 4, "test", "test"]
+    write_labels(nifti / "labels.csv", told | {"split": splits})
+    with pytest.raises(LeakError) as raised:
+        run(nifti, modality="MR", labels={"split_column": "split"})
+    assert Pseudonyms.open(None).patient("p0") in str(raised.value)
+    run(nifti, modality="MR", labels={"split_column": "split"}, acknowledge_leaks=True)
+    assert manifest_of(nifti).acknowledged_leaks >= 1
+    assert "acknowledge" in (nifti / "out" / "cohort.html").read_text()
+
+
+def test_the_same_pixels_under_two_patients_in_two_splits_stop(nifti: Path) -> None:
+    copy = nifti / "scans" / "copy.nii"
+    write_nifti(copy, seed=0)
+    rows = list(csv.DictReader((nifti / "labels.csv").open()))
+    told = {name: [row[name] for row in rows] for name in rows[0]}
+    told = {
+        "path": [*told["path"], "copy.nii"],
+        "patient_id": [*told["patient_id"], "other"],
+        "lesion": [*told["lesion"], "no"],
+    }
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 5
+    write_labels(nifti / "labels.csv", told | {"split": splits})
+    with pytest.raises(LeakError):
+        run(nifti, modality="MR", labels={"split_column": "split"})
+
+
+def test_extend_keeps_the_split_of_every_patient(dicom: Path) -> None:
+    run(dicom)
+    before = {case.patient: case.split for case in manifest_of(dicom).cases}
+    old = dicom / "old.csv"
+    for ending in ("csv", "json", "files.csv"):
+        shutil.copy(dicom / "out" / f"cohort.{ending}", dicom / f"old.{ending}")
+    write_dicom_export(dicom / "scans", range(101, 111))
+    ids = [f"PAT-{n:04d}" for n in (*range(1, COUNT + 1), *range(101, 111))]
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(len(ids))})
+    run(dicom, extend=str(old), split={"seed": 7})
+    after = {case.patient: case.split for case in manifest_of(dicom).cases}
+    assert len(after) == COUNT + 10 and before.items() <= after.items()
+
+
+def test_extend_with_another_key_says_so(dicom: Path) -> None:
+    run(dicom)
+    shutil.copytree(dicom / "out", dicom / "old")
+    with pytest.raises(ManifestError, match="key"):
+        run(dicom, extend=str(dicom / "old" / "cohort.csv"), key_file=str(dicom / "other" / "key"))
+
+
+def test_a_given_split_may_not_move_a_patient_of_the_older_manifest(dicom: Path) -> None:
+    run(dicom)
+    shutil.copytree(dicom / "out", dicom / "old")
+    moved = {Split.TRAIN: "test", Split.VALIDATION: "train", Split.TEST: "validation"}
+    old, names = {case.patient: case.split for case in manifest_of(dicom).cases}, Pseudonyms.open(None)
+    ids = [f"PAT-{n:04d}" for n in range(1, COUNT + 1)]
+    splits = [moved[split] for one in ids if (split := old[names.patient(one)])]
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT), "split": splits})
+    with pytest.raises(LeakError, match="another split than in the older manifest"):
+        run(dicom, extend=str(dicom / "old" / "cohort.csv"), labels={"split_column": "split"})
+
+
+def test_where_no_case_is_left_the_older_manifest_stays_and_the_reasons_stand_beside_it(dicom: Path) -> None:
+    run(dicom)
+    before = content_of(dicom / "out")
+    labels = (dicom / "labels.csv").read_text()
+    (dicom / "labels.csv").write_text(labels.replace("PAT-0", "XXX-0"))
+    with pytest.raises(ManifestError, match=r"cohort\.failed\.rejections\.csv"):
+        run(dicom, select={"modality": ["MR"]})
+    after = content_of(dicom / "out")
+    failed = {f"cohort.failed.{name}" for name in ("files.csv", "rejections.csv", "labels.rejections.csv")}
+    assert before.items() <= after.items() and after.keys() - before.keys() == failed
+    assert {row["code"] for row in rows_of(dicom, "failed.files.csv")} == {"NOT_SELECTED"}
+    assert {row["problem"] for row in rows_of(dicom, "failed.labels.rejections.csv")} == {"NO_SCAN"}
+    (dicom / "labels.csv").write_text(labels)
+    run(dicom)
+    assert content_of(dicom / "out") == before
+
+
+def test_a_split_that_cannot_be_dealt_leaves_the_reasons(dicom: Path) -> None:
+    ids = [f"PAT-{n:04d}" for n in range(1, COUNT + 1)]
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": ["yes", *["no"] * (COUNT - 1)]})
+    with pytest.raises(LabelFileError, match=r"cases are left") as caught:
+        run(dicom)
+    assert "cohort.rejections.csv" in str(caught.value)
+    assert (dicom / "out" / "cohort.rejections.csv").is_file() and not (dicom / "out" / "cohort.csv").exists()
