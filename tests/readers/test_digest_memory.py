@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages.test_predict import write_scan
+from phantoms.predicting import write_scan
 
 from pipeline.readers import loading
 from pipeline.readers.digest_memory import DigestMemory

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.packages import make_package
-from stages.test_predict import config, write_scan
+from phantoms.predicting import config, write_scan
 
 from pipeline.domain.prediction import Prediction
 from pipeline.engines.torch import Config as TorchConfig

@@ -1,43 +1,28 @@
 """Prediction over a folder: every case once, whatever happens; every file accounted for; nobody's name in the open."""
 
-import csv
-import json
 import logging
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from phantoms.answers import answer_of
-from phantoms.dicom_series import Identity, make_voxels, write_series
+from phantoms.dicom_series import make_voxels, write_series
 from phantoms.packages import FINDINGS, make_package
 from phantoms.predict_kills import begun, commits, committed, killed_at, predict_command, predicted_by
+from phantoms.predicting import TABLES, codes, config, conserved, rows, summary, tables, timeless, write_scan
 
 from pipeline import progress
 from pipeline.domain.prediction import Prediction
-from pipeline.domain.selection import Selection
-from pipeline.domain.series import Discovery, Series, SourceFile
-from pipeline.domain.series import Identity as Identified
+from pipeline.domain.series import Series
 from pipeline.engines.torch import Config as TorchConfig
 from pipeline.engines.torch.eager import TorchEngine
-from pipeline.errors import (
-    EXIT_OK,
-    EXIT_SIGTERM,
-    EXIT_SOME_REJECTED,
-    ConfigError,
-    PackageError,
-    RejectedInput,
-    StoppedBySignal,
-    UsageError,
-)
+from pipeline.errors import EXIT_OK, EXIT_SIGTERM, EXIT_SOME_REJECTED, PackageError, RejectedInput, StoppedBySignal
 from pipeline.ledger import Ledger
 from pipeline.package.package import load_package
 from pipeline.preprocessing import scans as preparing
@@ -46,21 +31,11 @@ from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
 from pipeline.stages import predict_local, predict_writing
 from pipeline.stages.outcome import Outcome
-from pipeline.stages.predict import LEDGER, Config, run
+from pipeline.stages.predict import LEDGER, run
 from pipeline.stages.predict_requests import Request
-from pipeline.stages.predict_units import cases_to_ask
 
 CANARY = "DOE^JANE-4711"
 CASES = 48
-PREDICTIONS = {"predictions.csv", "predictions.jsonl", "predictions.parquet"}
-TABLES = PREDICTIONS | {"superseded.csv", "rejections.csv", "retry.csv", "summary.json"}
-
-
-def write_scan(path: Path, seed: int = 0, shape: tuple[int, ...] = (14, 12, 9)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    voxels = np.random.default_rng(seed).normal(50, 80, shape).astype(np.float32)
-    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), path)
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -72,62 +47,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
-
-
-@pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good scans only, in folders of uneven depth."""
     folder = tmp_path_factory.mktemp("clean") / "scans"
     for number in range(6):
         write_scan(folder / ("deep/er" if number % 2 else "") / f"scan {number}.nii.gz", number)
     return folder
-
-
-def config(model: Path, scans: Path, out: Path, **changes: object) -> Config:
-    fields: dict[str, object] = {
-        "model": str(model),
-        "scans": str(scans),
-        "out": str(out),
-        "modality": "CT",
-        "processes": 0,
-        "engine": {"kind": "torch", "threads": 1},
-    }
-    return Config.from_mapping(fields | changes)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    return found
-
-
-def timeless(out: Path) -> dict[str, Any]:
-    return {key: value for key, value in summary(out).items() if key not in ("started", "seconds", "timings")}
-
-
-def tables(out: Path) -> dict[str, bytes]:
-    """Every table but the summary."""
-    return {name: (out / name).read_bytes() for name in sorted(TABLES - {"summary.json"})}
-
-
-def codes(out: Path, name: str = "rejections.csv") -> dict[str, str]:
-    return {Path(row["path"]).name: row["code"] for row in rows(out / name)}
-
-
-def conserved(out: Path) -> tuple[int, int, int, int, int]:
-    found = summary(out)
-    inputs, used, skipped, rejected, cases = (
-        int(found[key]) for key in ("inputs", "used", "skipped", "rejected", "cases")
-    )
-    assert inputs == used + skipped + rejected
-    assert cases == len(rows(out / "predictions.csv"))
-    return inputs, used, skipped, rejected, cases
 
 
 @pytest.fixture(scope="module")
@@ -377,57 +302,6 @@ def test_file_names_of_any_bytes_and_scripts_are_taken(model: Path, tmp_path: Pa
     assert conserved(tmp_path / "out") == (5, 4, 0, 1, 4)
     content = (tmp_path / "out" / "rejections.csv").read_bytes()
     assert rb"/\xE9.nii," in content and len(content.splitlines()) == 2
-
-
-def test_the_modality_that_the_model_needs_is_read_and_no_other(model: Path, tmp_path: Path) -> None:
-    folder, out = tmp_path / "scans", tmp_path / "out"
-    both, other = Identity.numbered(1), Identity.numbered(2)
-    voxels = make_voxels((14, 12, 9), high=200)
-    write_series(folder / "1", voxels, spacing=(2.0, 2.0, 2.0), identity=both)
-    localiser = write_series(folder / "2", voxels, modality="MR", identity=both.another_series(2))
-    unfit = write_series(folder / "3", voxels, modality="MR", identity=other)
-    outcome = run(config(model, folder, out, modality=""))
-    assert outcome.exit_code == EXIT_SOME_REJECTED
-    assert conserved(out) == (27, 9, 9, 9, 1)
-    found = rows(out / "rejections.csv")
-    assert {row["path"] for row in found} == {str(path) for path in unfit}
-    assert [row["code"] for row in found].count("DOES_NOT_FIT") == 1
-    assert "needs CT" in next(row["message"] for row in found if row["code"] == "DOES_NOT_FIT")
-    assert summary(out)["codes"] == {"DOES_NOT_FIT": 1, "INCOMPLETE": 8, "NOT_SELECTED": len(localiser)}
-    text = (out / "predictions.csv").read_text() + (out / LEDGER).read_bytes().decode("latin-1")
-    assert not [raw for raw in (both.patient_id, both.study_uid, both.patient_name) if raw in text]
-
-
-def test_a_modality_is_never_taken_from_the_model(model: Path, tmp_path: Path) -> None:
-    write_scan(tmp_path / "scans" / "a.nii", 0)
-    outcome = run(config(model, tmp_path / "scans", tmp_path / "out", modality=""))
-    assert outcome.exit_code == EXIT_SOME_REJECTED
-    assert codes(tmp_path / "out") == {"a.nii": "NO_MODALITY"}
-    assert any("--modality" in line for line in outcome.lines)
-
-
-def test_a_selection_that_leaves_out_the_models_modality_is_refused(model: Path, scans: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="trained on CT"):
-        run(config(model, scans, tmp_path / "out", select={"modality": ["MR"]}))
-
-
-def test_many_studies_that_do_not_fit_do_not_take_their_square() -> None:
-    count = 4000
-    found = tuple(
-        Series("dicom", f"{n}", (SourceFile(Path(f"/a/{n}"), f"{n}", 1),), "MR", identity=Identified("P", f"{n}"))
-        for n in range(count)
-    )
-    started = time.process_time()
-    asked = cases_to_ask(Discovery(Path("/a"), found, ()), Selection(), "CT")
-    assert time.process_time() - started < 1.0  # comparing each with each takes several times as long
-    told = {(one.code, one.message) for one in asked.refused}
-    assert len(asked.refused) == count and told == {("DOES_NOT_FIT", "the model needs CT, this study has MR only")}
-
-
-@pytest.mark.parametrize("modality", ["ct", "XX"])
-def test_a_modality_that_is_none_is_refused_before_anything_is_read(modality: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"'{modality}' is no modality"):
-        config(tmp_path / "model", tmp_path, tmp_path / "out", modality=modality)
 
 
 def test_an_edited_package_is_refused_before_anything_is_written(model: Path, scans: Path, tmp_path: Path) -> None:

@@ -9,25 +9,13 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 import pytest
-from phantoms.packages import make_package
-from stages.test_predict import config, conserved, rows, write_scan
+from phantoms.predicting import config, conserved, rows, write_scan
 
-from pipeline.errors import (
-    EXIT_OK,
-    EXIT_SOME_REJECTED,
-    EngineError,
-    OutputError,
-    UsageError,
-)
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, EngineError, OutputError, UsageError
 from pipeline.ledger import open_ledger
 from pipeline.stages import predict_local
 from pipeline.stages.predict import LEDGER, run
 from pipeline.stages.predict_folders import sweep
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from phantoms.packages import make_package
 from phantoms.predict_kills import begun, commits, committed, killed_at, predict_command
-from stages.test_predict import TABLES, write_scan
+from phantoms.predicting import TABLES, write_scan
 
 CASES, KILLS = 200, 50
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from phantoms.packages import make_package
-from stages.test_predict import codes, config, conserved, summary, tables, write_scan
+from phantoms.predicting import codes, config, conserved, summary, tables, write_scan
 
 from pipeline.engines.engine import Answer
 from pipeline.engines.torch.eager import TorchEngine
@@ -14,11 +13,6 @@ from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED
 from pipeline.stages.predict import run
 
 MIB = 2**20
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
 
 
 def test_a_scan_too_large_beside_others_is_read_alone(

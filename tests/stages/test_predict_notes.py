@@ -2,18 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 from phantoms.dicom_series import make_voxels, write_series
-from phantoms.packages import make_package
-from stages.test_predict import config, rows, tables
+from phantoms.predicting import config, rows, tables
 
 from pipeline.errors import EXIT_SOME_REJECTED
 from pipeline.stages.predict import run
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
 
 
 def test_a_lost_slice_is_told_beside_the_answer_until_nothing_speaks_for_it(model: Path, tmp_path: Path) -> None:

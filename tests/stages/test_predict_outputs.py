@@ -13,25 +13,20 @@ import pytest
 from phantoms.dicom_reports import dciodvfy
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.orthanc import running as running_orthanc
-from phantoms.packages import make_package
+from phantoms.predicting import config, conserved, rows, tables, write_scan
 from pydicom import dcmread
-from stages.test_predict import config, conserved, rows, run, tables, write_scan
 
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, UsageError
 from pipeline.explanations.mean_map import MeanMap
 from pipeline.ledger import Ledger
 from pipeline.stages import predict_local
+from pipeline.stages.predict import run
 from pipeline.writers import dicom_sources
 from pipeline.writers.dicom_sc.writer import CaptureWriter
 from pipeline.writers.strip_files import load_strips
 
 EXPLAINED = {"explain": {"method": {"kind": "hires_cam"}, "answers": "all"}}
 OBJECTS = EXPLAINED | {"dicom": {"report": True, "captures": True}, "modality": ""}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
 
 
 @pytest.fixture

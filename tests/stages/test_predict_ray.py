@@ -11,7 +11,7 @@ import pytest
 import ray
 from phantoms.engines import decided_package, export_of
 from phantoms.packages import make_package
-from stages.test_predict import config, conserved, tables, write_scan
+from phantoms.predicting import config, conserved, tables, write_scan
 
 from pipeline.domain.codes import Code
 from pipeline.engines.onnx import Config as OnnxConfig

@@ -5,12 +5,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from phantoms.bodies import SPOILED, body, changed, limb
+from phantoms.predicting import config, conserved, rows, summary
 from scope.test_scope import Setting, packed
-from stages.test_predict import config, conserved, rows, run, summary
 
 import pipeline
 from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_OK
+from pipeline.stages.predict import run
 from pipeline.stages.pyfunc import ScanModel
 from pipeline.writers.nifti import write_image
 

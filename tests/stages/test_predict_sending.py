@@ -14,12 +14,12 @@ from phantoms.dicom_peer import peer
 from phantoms.dicom_series import Identity, make_voxels, write_series
 from phantoms.orthanc import free_port
 from phantoms.orthanc import running as running_orthanc
-from phantoms.packages import make_package
-from stages.test_predict import config, run
+from phantoms.predicting import config
 
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ConfigError, UsageError
 from pipeline.stages import predict, predict_watch
 from pipeline.stages.outcome import Outcome
+from pipeline.stages.predict import run
 from pipeline.stages.predict_sending import send_objects
 from pipeline.stages.predict_watch import Quiet
 from pipeline.writers.dicom_objects import report_path
@@ -27,11 +27,6 @@ from pipeline.writers.dicom_sending import Destination
 
 REFUSED, COERCED = 0xA700, 0xB000
 EVERY, RETRY = 10, 35
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
 
 
 def scan(scans: Path, number: int) -> None:

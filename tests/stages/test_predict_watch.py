@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 from phantoms.dicom_series import make_voxels, write_series
-from phantoms.packages import make_package
 from phantoms.predict_kills import begun, committed, predict_command
-from stages.test_predict import config, conserved, rows, summary, tables, write_scan
+from phantoms.predicting import config, conserved, rows, summary, tables, write_scan
 
 from pipeline.domain.series import SourceFile
 from pipeline.engines.torch import Config as TorchConfig
@@ -22,11 +21,6 @@ from pipeline.errors import EXIT_OK, EXIT_SIGTERM, EXIT_SOME_REJECTED, RejectedI
 from pipeline.stages import predict, predict_local, predict_watch
 from pipeline.stages.predict import run
 from pipeline.stages.predict_watch import Quiet
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("model") / "package").folder
 
 
 class Clock:

@@ -11,8 +11,8 @@ import pytest
 import requests
 from phantoms.mlflow_servers import free_port
 from phantoms.packages import FINDINGS, make_package
+from phantoms.predicting import config, write_scan
 from requests.adapters import HTTPAdapter
-from stages.test_predict import config, write_scan
 from urllib3.util import Retry
 
 import pipeline
