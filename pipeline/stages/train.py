@@ -1,17 +1,18 @@
 """``resdx train``: from a manifest to a calibrated, tracked model package; killed anywhere, it goes on."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.data import resampling
 from pipeline.data.datamodule import CaseDataModule
-from pipeline.domain.case import Split
+from pipeline.domain.case import Case, Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.journal import Journal, NullJournal
@@ -34,6 +35,7 @@ from pipeline.stages.together import beating, several, wait_for_first
 from pipeline.stages.train_settings import FREE, Config
 from pipeline.stages.training_review import REVIEW, Reviewer, description
 from pipeline.tracking.live import tracked
+from pipeline.training.auxiliary import measures_of
 from pipeline.training.checkpoints import best_weights
 from pipeline.training.finetuning import beginning as finetuning
 from pipeline.training.finetuning.adapters import check_installed, merged
@@ -102,6 +104,7 @@ def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = 
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     training, validation = manifest.of(Split.TRAIN), manifest.of(Split.VALIDATION)
     check_classes(manifest.findings, training, validation, **asked_of_classes(config))
+    measured_beside(config.training, training)
     facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
     facts |= resampling.facts(config.data.augmentation)
     claim(config.out, config, facts, free=FREE, resume=config.resume)
@@ -222,8 +225,15 @@ def fit_network(
         journal=journal,
         seed=config.seed,
         beside=[InputSample(config.out / REVIEW, journal)] if config.tracking.sample_images else [],
+        measures=measured_beside(training, data.datasets[Split.TRAIN].cases),
     )
     return fitted, (*tuned, *found, precision.note)
+
+
+def measured_beside(settings: TrainingSettings, cases: Sequence[Case]) -> dict[str, Tensor] | None:
+    """Take what the network learns of training cases beside the findings; None where it learns nothing else."""
+    names = settings.auxiliary.covariates
+    return measures_of(cases, names) if names else None
 
 
 def device_of(settings: TrainingSettings) -> torch.device:

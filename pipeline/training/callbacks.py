@@ -98,8 +98,9 @@ class Recorder(Callback):
     Attributes
     ----------
     history : list of dict
-        One an epoch: ``epoch`` (from 1), ``train/loss``, ``val/...``, ``learning_rate`` (of the heads, where stages
-        have their own as ``learning_rate/STAGE``). Without times, so that a resumed run's equals an uninterrupted
+        One an epoch: ``epoch`` (from 1), ``train/loss`` (and ``train/auxiliary``, where the network learns more than
+        the findings), ``val/...``, ``learning_rate`` (of the heads, where stages have their own as
+        ``learning_rate/STAGE``). Without times, so that a resumed run's equals an uninterrupted
         one's.
     """
 
@@ -167,7 +168,7 @@ class Recorder(Callback):
         epoch = trainer.current_epoch + 1
         rates = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
         values = {
-            "train/loss": module.mean_loss(),
+            **module.mean_losses(),
             **module.measured,
             "learning_rate": float(rates[0]),
             **stage_rates(trainer.optimizers[0].param_groups, rates),

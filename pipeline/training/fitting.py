@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 from pipeline import atomic
 from pipeline.data.datamodule import CaseDataModule
@@ -21,6 +22,7 @@ from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
 from pipeline.networks.layout import lay_out
 from pipeline.networks.shortage import free_memory, is_out_of_memory
+from pipeline.training.auxiliary import Auxiliary
 from pipeline.training.callbacks import Recorder
 from pipeline.training.checkpoints import LAST, resumable
 from pipeline.training.finetuning.thawing import Thawing
@@ -91,6 +93,7 @@ def fit(
     journal: Journal,
     seed: int,
     beside: Sequence[Callback] = (),
+    measures: Mapping[str, Tensor] | None = None,
 ) -> Fitted:
     """Train, or go on with a training that was interrupted.
 
@@ -113,6 +116,9 @@ def fit(
         Of dropout and stochastic depth.
     beside : sequence of Callback
         Look on, and change nothing.
+    measures : mapping of str to Tensor, optional
+        What ``settings.auxiliary`` learns beside the findings, by training case; see
+        :func:`pipeline.training.auxiliary.measures_of`.
 
     Returns
     -------
@@ -139,7 +145,8 @@ def fit(
     keep_in_float32(classifier, precision.kept)
     first = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
 
-    job = Job(classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, tuple(beside))
+    watchers = tuple(beside)
+    job = Job(classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, watchers, measures)
     most = None if settings.micro_batch == "auto" else settings.micro_batch
     while (fitted := _fit(job, Parts(checkpoints, most))) is None:
         free_memory()
@@ -161,11 +168,18 @@ class Job:
     seed: int
     by_auroc: bool
     beside: tuple[Callback, ...]
+    measures: Mapping[str, Tensor] | None
 
     @property
     def memory_format(self) -> torch.memory_format:
         """How images lie in memory."""
         return self.precision.memory_format(self.classifier.backbone.ndim)
+
+    def auxiliary(self) -> Auxiliary | None:
+        """Make a fresh head for what is learned beside the findings."""
+        if self.measures is None:
+            return None
+        return Auxiliary(self.settings.auxiliary, self.classifier.backbone.features, self.measures)
 
 
 def _fit(job: Job, parts: Parts) -> Fitted | None:
@@ -182,6 +196,7 @@ def _fit(job: Job, parts: Parts) -> Fitted | None:
         by_auroc=job.by_auroc,
         parts=parts,
         compile_steps=precision.compiled,
+        auxiliary=job.auxiliary(),
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, job.folder / WATCHED, journal)

@@ -18,6 +18,7 @@ from pipeline.data.batch import Batch
 from pipeline.data.loader import CaseLoader
 from pipeline.errors import TrainingError
 from pipeline.networks.classifier import Classifier
+from pipeline.training.auxiliary import Auxiliary
 from pipeline.training.class_scores import class_scores
 from pipeline.training.finetuning.rates import parameter_groups, stage_of_group
 from pipeline.training.finetuning.tuning import Tuning
@@ -56,6 +57,8 @@ class TrainingModule(pl.LightningModule):
         How many cases go through the network at once.
     compile_steps : bool
         Whether training steps run compiled; validation never does, its batches have sizes of their own.
+    auxiliary : Auxiliary, optional
+        What is learned beside the findings.
 
     Attributes
     ----------
@@ -89,6 +92,7 @@ class TrainingModule(pl.LightningModule):
         by_auroc: bool,
         parts: Parts,
         compile_steps: bool = False,
+        auxiliary: Auxiliary | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -105,6 +109,7 @@ class TrainingModule(pl.LightningModule):
         self.measured: dict[str, float] = {}
         self.stopping = StopTogether()
         self.parts = parts
+        self.auxiliary = auxiliary
         self.eager = False
         # a method rather than the classifier, which would be registered and saved a second time
         self._compiled = compiled_where_possible(classifier) if compile_steps else classifier.__call__
@@ -116,13 +121,14 @@ class TrainingModule(pl.LightningModule):
         self._memory_format = memory_format
         self._by_auroc = by_auroc
         self._batch_sizes: list[int] = []
-        self._sums = {"loss": 0.0, "cases": 0.0}
+        self._sums = self._nothing_summed()
         self._predicted: dict[str, tuple[Tensor, Tensor]] = {}
 
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule; norms and biases do not decay."""
         settings = self._settings
         groups = parameter_groups(self.classifier, self._tuning, settings.learning_rate, settings.weight_decay)
+        groups += self.auxiliary.groups(settings.weight_decay) if self.auxiliary is not None else []
         optimizer = make_optimizer(
             settings.optimizer,
             groups,
@@ -178,10 +184,10 @@ class TrainingModule(pl.LightningModule):
         self._begin_parts(len(parts), batch_idx)
         total = 0.0
         for part in parts:
-            network = self.classifier.__call__ if self.eager else self._compiled
-            logits: Tensor = network(self._laid_out(images[part]))
+            logits, beside = self._answer(self._laid_out(images[part]), batch.case_id[part])
             loss: Tensor = mix.loss(measure, logits, batch.label, part) if mix else measure(logits, batch.label[part])
             total += float(loss.detach())
+            loss = loss if beside is None else loss + beside / whole.cases
             loss = loss * self.trainer.world_size * weight
             if part is not parts[-1]:  # Lightning makes the last backward pass, in which ranks exchange the gradients
                 self._add_gradient(loss)
@@ -190,6 +196,17 @@ class TrainingModule(pl.LightningModule):
         self._sums["loss"] += self.batch_loss * cases
         self._sums["cases"] += cases
         return loss
+
+    def _answer(self, images: Tensor, case_ids: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Logits, and the loss of what is learned beside the findings, summed over the cases."""
+        if self.auxiliary is None:
+            network = self.classifier.__call__ if self.eager else self._compiled
+            return network(images), None
+        rows = self.classifier.forward_rows(images)
+        logits, features = rows.tensor_split([rows.shape[1] - self.auxiliary.head.in_features], dim=1)
+        beside: Tensor = self.auxiliary(features, case_ids)
+        self._sums["auxiliary"] += float(beside.detach())
+        return logits, beside
 
     def _begin_parts(self, count: int, batch_idx: int) -> None:
         """Drop old gradients before the first part, where Lightning would drop them before the last."""
@@ -299,16 +316,23 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Close the sums of the epoch."""
-        self._sums = {"loss": 0.0, "cases": 0.0}
+        self._sums = self._nothing_summed()
 
-    def mean_loss(self) -> float:
-        """Training loss, mean over the cases of the epoch so far, on all ranks."""
-        total, cases = summed(list(self._sums.values()), self)
-        return float(total / max(cases, 1.0))
+    def _nothing_summed(self) -> dict[str, float]:
+        return dict.fromkeys(("loss", "cases", *(["auxiliary"] if self.auxiliary is not None else [])), 0.0)
+
+    def mean_losses(self) -> dict[str, float]:
+        """Training losses, means over the cases of the epoch so far, on all ranks."""
+        sums = self._summed_over_ranks()
+        cases = max(sums.pop("cases"), 1.0)
+        return {f"train/{name}": total / cases for name, total in sums.items()}
+
+    def _summed_over_ranks(self) -> dict[str, float]:
+        return dict(zip(self._sums, summed(list(self._sums.values()), self), strict=True))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the sums of an epoch that is left in its middle."""
-        checkpoint["resdx_sums"] = dict(zip(self._sums, summed(list(self._sums.values()), self), strict=True))
+        checkpoint["resdx_sums"] = self._summed_over_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See :meth:`on_save_checkpoint`."""

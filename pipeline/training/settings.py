@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.config import Settings
+from pipeline.training.auxiliary_settings import AuxiliarySettings
 from pipeline.training.finetuning.settings import FinetuneSettings
 from pipeline.training.loss_settings import ClassWeights, LossSettings
 from pipeline.training.mixing_settings import MixingSettings
@@ -65,6 +66,9 @@ class TrainingSettings(Settings):
     mixing: MixingSettings = Field(
         default=MixingSettings(), description="Mixing of the images of a batch: mixup and cutmix."
     )
+    auxiliary: AuxiliarySettings = Field(
+        default=AuxiliarySettings(), description="Measurements that the network learns to tell beside the findings."
+    )
     ema_decay: float = Field(
         default=0.0,
         ge=0,
@@ -119,6 +123,18 @@ class TrainingSettings(Settings):
                 f"loss.kind logit_adjusted and class_weights {self.class_weights} both make up for rare classes; "
                 "set class_weights: none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _measures_whole_images(self) -> Self:
+        if not self.auxiliary.covariates:
+            return self
+        if self.mixing.active:
+            raise ValueError("auxiliary needs mixing off: nothing was measured of a mixed image")
+        if self.compile != "off":
+            raise ValueError("auxiliary needs compile: off; it was not proven compiled")
+        if self.strategy.startswith(SHARDING):
+            raise ValueError(f"auxiliary needs strategy: auto or ddp; it was not proven with {self.strategy}")
         return self
 
     @model_validator(mode="after")

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from phantoms.spheres import FINDINGS, make_data, make_manifest
+from phantoms.spheres import FINDINGS, SIZE, make_data, make_manifest
 
-from pipeline.domain.case import Split
+from pipeline.domain.case import Case, Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.manifest import Manifest
 from pipeline.networks.classifier import Classifier, build_classifier
 from pipeline.networks.settings import NetworkSettings
+from pipeline.training.auxiliary import measures_of
 from pipeline.training.fitting import Fitted, fit
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.settings import TrainingSettings
@@ -19,6 +20,10 @@ from pipeline.training.settings import TrainingSettings
 SEED = 5
 IMAGES = make_manifest(train=32, validation=16, ndim=2)
 """Four batches of 8 an epoch."""
+
+MEASURED = ("side", "patient")
+AUXILIARY: dict[str, Any] = {"auxiliary": {"covariates": MEASURED, "weight": 1.0}}
+"""Settings of a training that learns what :func:`measured` says of its cases."""
 
 
 class Memory:
@@ -74,6 +79,7 @@ def train(
 ) -> Fitted:
     """Train on images as :func:`pipeline.training.fitting.fit` does."""
     chosen = {"epochs": 2, "warmup_epochs": 1, "learning_rate": 3e-3, "accelerator": "cpu"} | settings
+    measures = measures_of(measured(manifest.of(Split.TRAIN)), MEASURED) if "auxiliary" in settings else None
     return fit(
         classifier or network(),
         data or make_data(cache, manifest, ndim=2, seed=SEED),
@@ -83,7 +89,17 @@ def train(
         precision=precision or PrecisionChoice(reason="test"),
         journal=journal or Memory(),
         seed=SEED,
+        measures=measures,
     )
+
+
+def measured(cases: Sequence[Case]) -> list[Case]:
+    """Cases with the side of their blob, in voxels, and the number of their patient; every fifth lacks the first."""
+    sides = [str(2 * SIZE.classes.index(case.labels["size"])) if "size" in case.labels else "" for case in cases]
+    return [
+        case.model_copy(update={"covariates": {"side": side if n % 5 else "", "patient": case.patient[1:]}})
+        for n, (case, side) in enumerate(zip(cases, sides, strict=True))
+    ]
 
 
 def same(one: Any, other: Any, ignored: tuple[str, ...] = ()) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phantoms.spheres import FINDINGS, make_data, make_manifest
-from phantoms.trainings import SEED, Memory, network, train
+from phantoms.trainings import AUXILIARY, SEED, Memory, network, train
 
 from pipeline.data.batch import Batch
 from pipeline.domain.manifest import Manifest
@@ -22,7 +22,7 @@ from pipeline.training.module import TrainingModule
 from pipeline.training.ranks import rank_of
 
 TRAININGS: dict[str, dict[str, Any]] = {
-    "group": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}},
+    "group": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}, **AUXILIARY},
     "stopped": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}},
     "balanced": {"backbone": {"norm": "group"}, "data": {"balance": "lesion"}},
     "single": {"backbone": {"norm": "group"}, "batch": 2, "epochs": 1},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from phantoms.spheres import FINDINGS, make_data
-from phantoms.trainings import IMAGES, SEED, network, train
+from phantoms.trainings import AUXILIARY, IMAGES, SEED, network, train
 
 from pipeline.data.settings import AugmentationSettings
 from pipeline.domain.case import Split
@@ -26,6 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "one_cycle": {"schedule": {"kind": "one_cycle"}, "second_beta": 0.99},
     "step": {"schedule": {"kind": "step", "drop_at": [1]}, "optimizer": "sgd", "momentum": 0.0},
     "constant": {"schedule": {"kind": "constant"}, "optimizer": "sgd"},
+    "auxiliary": AUXILIARY,
 }
 
 
@@ -67,8 +68,9 @@ def crash_at(data: Any, batch: int) -> None:
     [
         {"schedule": {"kind": "plateau", "patience": 0, "least_gain": 1.0, "factor": 0.5}, "ema_decay": 0.9},
         {"schedule": {"kind": "one_cycle"}, "mixing": {"mixup": 0.3, "cutmix": 1.0}, "accumulate": 2},
+        {"schedule": {"kind": "cosine"}, "accumulate": 2, **AUXILIARY},
     ],
-    ids=["plateau", "one cycle, mixing, accumulation"],
+    ids=["plateau", "one cycle, mixing, accumulation", "auxiliary, accumulation"],
 )
 def test_it_goes_on_bit_for_bit(settings: dict[str, Any], cache: Path, tmp_path: Path) -> None:
     """With balanced sampling, from the middle of the third epoch."""
