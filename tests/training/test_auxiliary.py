@@ -57,9 +57,9 @@ def test_the_error_is_the_mean_over_measurements_and_the_sum_over_cases() -> Non
 
 def test_it_learns_what_can_be_seen_and_leaves_no_trace_in_the_weights(tmp_path: Path) -> None:
     """The side of a blob is told better and better; the classifier has the names of one that learns nothing else."""
-    chosen = {"auxiliary": {"covariates": MEASURED[:1], "weight": 1.0}, "epochs": 20, "ema_decay": 0.5, "learning_rate": 0.02}
+    chosen = {"auxiliary": {"covariates": MEASURED[:1], "weight": 1.0}, "ema_decay": 0.5, "learning_rate": 0.02}
     journal = Memory()
-    fitted = train(tmp_path / "run", tmp_path / "cache", journal=journal, **chosen)
+    fitted = train(tmp_path / "run", tmp_path / "cache", journal=journal, epochs=20, **chosen)
     errors = [entry["train/auxiliary"] for entry in fitted.history]
     known = np.mean([bool(case.covariates["side"]) for case in measured(IMAGES.of(Split.TRAIN))])
     assert errors[0] == pytest.approx(known, rel=0.25), "a head that knows nothing errs by the variance"
