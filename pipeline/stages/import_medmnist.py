@@ -28,6 +28,7 @@ from pipeline.domain.finding import FindingKind
 from pipeline.domain.geometry import Geometry
 from pipeline.domain.volume import Volume
 from pipeline.errors import UsageError
+from pipeline.preprocessing.mask_shape import MEASURES, measure_mask
 from pipeline.progress import track
 from pipeline.stages.medmnist_file import MedMnistFile, open_medmnist
 from pipeline.stages.medmnist_sets import CUBE_MM, MedMnistSet, guessed_set, known_set
@@ -38,6 +39,8 @@ log = logging.getLogger("resdx")
 
 COLUMNS = ("path", "patient_id", "split", "label", "modality")
 MANIFEST_COLUMNS = ("split", "index", "label", "sha256")
+HALF = 127
+"""Voxels of a mask are 0 or 255."""
 NONE_PRESENT = "none"
 """Multilabel cell of an image with no class; a blank would mean that it is not known."""
 
@@ -66,6 +69,8 @@ class _Row:
     label: str
     sha256: str
     likeness: str
+    measured: tuple[str, ...] = ()
+    """Shape of a mask, as :data:`MEASURES` names it."""
     has_near_copy: bool = False
     """In another split."""
 
@@ -121,13 +126,13 @@ def _fill(folder: Path, source: MedMnistFile, described: MedMnistSet, config: Co
         small = thumbnail(_seen(image, source.is_3d))
         spool.keep(path, packed(small))
         label = _label(source.labels[split][index], described)
-        rows.append(
-            _Row(path, split, index, label, hashlib.sha256(image.tobytes()).hexdigest(), perceptual_hash(small))
-        )
+        digest, measured = hashlib.sha256(image.tobytes()).hexdigest(), _measured(image, described, config.cube_mm)
+        rows.append(_Row(path, split, index, label, digest, perceptual_hash(small), measured))
     rows = _with_near_copies(rows, spool)
     modality = config.modality or described.modality
-    cells = ((row.path, f"{row.split}-{row.index:05d}", row.split, row.label, modality) for row in rows)
-    (folder / "labels.csv").write_text(csv_text(COLUMNS, cells), encoding="utf-8")
+    cells = ((row.path, f"{row.split}-{row.index:05d}", row.split, row.label, modality, *row.measured) for row in rows)
+    columns = (*COLUMNS, *(MEASURES if described.of_masks else ()))
+    (folder / "labels.csv").write_text(csv_text(columns, cells), encoding="utf-8")
     (folder / "ingest.yaml").write_text(_ingest_yaml(config.file.name, described, rows), encoding="utf-8")
     yield from rows
 
@@ -140,6 +145,14 @@ def _write_scan(path: Path, image: NDArray[np.uint8], modality: str, is_3d: bool
     side_i, side_j, side_k = image.shape
     geometry = Geometry.from_matrix((side_i, side_j, side_k), np.diag([spacing, spacing, spacing, 1.0]))
     write_image(path, Volume(image[np.newaxis].astype(np.float32), geometry, modality))
+
+
+def _measured(image: NDArray[np.uint8], described: MedMnistSet, cube_mm: float) -> tuple[str, ...]:
+    """Measure a mask, to four digits; nothing else has an outline."""
+    if not described.of_masks:
+        return ()
+    spacing = (cube_mm / image.shape[0],) * image.ndim
+    return tuple(f"{value:.4g}" for value in measure_mask(image > HALF, spacing))
 
 
 def _label(values: NDArray[np.int64], described: MedMnistSet) -> str:
@@ -167,6 +180,8 @@ def _ingest_yaml(name: str, described: MedMnistSet, rows: Sequence[_Row]) -> str
             "modality_column": "modality",
         }
     }
+    if described.of_masks:
+        settings["labels"]["covariates"] = {name: name for name in MEASURES}
     lines = [f"# Settings of `resdx ingest` for {name}, with its official split.", _yaml(settings)]
     shared, near = _shared(rows), _near_copies(rows)
     if shared or near:

@@ -21,6 +21,9 @@ class MedMnistSet:
         In the order of the label's index; empty: the indices themselves, as many as there are.
     positive : str
         Binary: the class that a decision is about.
+    of_masks : bool
+        Volumes are outlines of a structure, whose shape can be measured; see
+        :mod:`pipeline.preprocessing.mask_shape`.
     """
 
     finding: str
@@ -28,10 +31,13 @@ class MedMnistSet:
     modality: str
     classes: tuple[str, ...] = ()
     positive: str = ""
+    of_masks: bool = False
 
 
-def _binary(finding: str, modality: str, classes: tuple[str, str], positive: str) -> MedMnistSet:
-    return MedMnistSet(finding, FindingKind.BINARY, modality, classes, positive)
+def _binary(
+    finding: str, modality: str, classes: tuple[str, str], positive: str, *, of_masks: bool = False
+) -> MedMnistSet:
+    return MedMnistSet(finding, FindingKind.BINARY, modality, classes, positive, of_masks)
 
 
 def _organs(*names: str) -> MedMnistSet:
@@ -53,9 +59,9 @@ _ORGANS = _organs(
 )
 
 KNOWN = {
-    "adrenalmnist3d": _binary("hyperplasia", "CT", ("normal", "hyperplasia"), "hyperplasia"),
+    "adrenalmnist3d": _binary("hyperplasia", "CT", ("normal", "hyperplasia"), "hyperplasia", of_masks=True),
     "nodulemnist3d": _binary("malignancy", "CT", ("benign", "malignant"), "malignant"),
-    "vesselmnist3d": _binary("aneurysm", "MR", ("vessel", "aneurysm"), "aneurysm"),
+    "vesselmnist3d": _binary("aneurysm", "MR", ("vessel", "aneurysm"), "aneurysm", of_masks=True),
     "breastmnist": _binary("malignancy", "US", ("malignant", "normal or benign"), "malignant"),
     "pneumoniamnist": _binary("pneumonia", "DX", ("normal", "pneumonia"), "pneumonia"),
     "retinamnist": MedMnistSet("retinopathy", FindingKind.ORDINAL, "OP", ("0", "1", "2", "3", "4")),

@@ -11,7 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.cohort.tables import load_manifest
+from pipeline.domain.case import Split
 from pipeline.errors import UsageError
+from pipeline.preprocessing.mask_shape import MEASURES
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
@@ -105,6 +108,28 @@ def test_the_finding_fits_the_data_set(
     run(Config(file=saved(tmp_path / f"{name}.npz", arrays(shape, classes)), out=tmp_path / "out"))
 
     assert finding_of(tmp_path / "out").items() >= expected.items()
+
+
+def test_masks_are_measured_and_ingest_carries_what_was_measured(tmp_path: Path) -> None:
+    """Of a cube of 64 mm with 8 voxels a side: 8 mm voxels, half a millilitre each."""
+    content = arrays((8, 8, 8))
+    for prefix in COUNTS:
+        content[f"{prefix}_images"][...] = 0
+        for index, image in enumerate(content[f"{prefix}_images"]):
+            image[1 : 3 + index, 2:4, 5:7] = 255
+    out = tmp_path / "out"
+    outcome = run(Config(file=saved(tmp_path / "adrenalmnist3d.npz", content), out=out))
+    assert [float(row["volume_ml"]) for row in labels_of(out)[:3]] == pytest.approx([8 * 0.512, 12 * 0.512, 16 * 0.512])
+
+    command = shlex.split(outcome.lines[-1].removeprefix("Next: "))
+    ingested = CliRunner().invoke(app, [*command[1:], "processes=0"])
+
+    assert ingested.exit_code == 0, ingested.output
+    cases = load_manifest(out / "cohort" / "cohort.csv").of(Split.TRAIN)
+    assert sorted(float(case.covariates["volume_ml"]) for case in cases) == pytest.approx(
+        [count * 0.512 for count in (8, 12, 16, 20, 24)], rel=1e-3
+    )
+    assert all(set(MEASURES) <= case.covariates.keys() for case in cases)
 
 
 def test_several_label_columns_are_multilabel_and_none_is_not_unknown(tmp_path: Path) -> None:
