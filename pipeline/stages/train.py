@@ -227,13 +227,19 @@ def fit_network(
         beside=[InputSample(config.out / REVIEW, journal)] if config.tracking.sample_images else [],
         measures=measured_beside(training, data.datasets[Split.TRAIN].cases),
     )
-    return fitted, (*tuned, *found, precision.note)
+    return fitted, (*tuned, *found, *learned_beside(training), precision.note)
 
 
 def measured_beside(settings: TrainingSettings, cases: Sequence[Case]) -> dict[str, Tensor] | None:
     """Take what the network learns of training cases beside the findings; None where it learns nothing else."""
     names = settings.auxiliary.covariates
     return measures_of(cases, names) if names else None
+
+
+def learned_beside(settings: TrainingSettings) -> tuple[str, ...]:
+    """Say in a line of the card what the network learned beside the findings, if anything."""
+    names, weight = settings.auxiliary.covariates, settings.auxiliary.weight
+    return (f"learned beside the findings, at a weight of {weight:g}: {', '.join(names)}",) if names else ()
 
 
 def device_of(settings: TrainingSettings) -> torch.device:

@@ -51,6 +51,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("adrenalmnist3d", "adrenal3d", "auroc", 0.905, "0.827", "0.839 (ResNet-18 + ACS)"),
+    Benchmark("adrenalmnist3d", "adrenal3d_measured", "auroc", 0.905, "0.827", "0.839 (ResNet-18 + ACS)"),
     Benchmark("breastmnist", "breast2d", "auroc", 0.930, "0.901", "0.919 (AutoML)"),
     Benchmark("breastmnist", "breast2d_finetuned", "auroc", 0.930, "0.901", "0.919 (AutoML)", first="mednist2d"),
     Benchmark("retinamnist", "retina2d", "macro_auroc", 0.760, "0.717", "0.750 (AutoML)"),

@@ -5,10 +5,21 @@ from pathlib import Path
 import pytest
 from phantoms.spheres import make_manifest, read
 
+from pipeline.domain.manifest import Manifest
 from pipeline.package.package import load_package
 from pipeline.stages.train import Config, train
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs" / "train").glob("*.yaml"))
+
+
+def measured(manifest: Manifest, config: Config) -> Manifest:
+    """The cohort with numbers for what the configuration learns beside the findings."""
+    names = config.training.auxiliary.covariates
+    cases = (
+        case.model_copy(update={"covariates": {name: str(number) for name in names}})
+        for number, case in enumerate(manifest.cases)
+    )
+    return manifest.model_copy(update={"cases": tuple(cases)})
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -20,7 +31,7 @@ def test_it_trains(path: Path, tmp_path: Path) -> None:
     config = Config.load(path, overrides)
     if config.folds > 2:
         config = Config.load(path, [*overrides, "folds=2"])
-    outcome = train(config, make_manifest(train=16, validation=12, ndim=ndim), read)
+    outcome = train(config, measured(make_manifest(train=16, validation=12, ndim=ndim), config), read)
     assert outcome.exit_code == 0
     package = load_package(tmp_path / "run" / "package")
     assert package.plan.ndim == ndim
