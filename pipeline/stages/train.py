@@ -239,7 +239,7 @@ def measured_beside(settings: TrainingSettings, cases: Sequence[Case]) -> dict[s
 def learned_beside(settings: TrainingSettings) -> tuple[str, ...]:
     """Say in a line of the card what the network learned beside the findings, if anything."""
     names, weight = settings.auxiliary.covariates, settings.auxiliary.weight
-    return (f"learned beside the findings, at a weight of {weight:g}: {', '.join(names)}",) if names else ()
+    return (f"Learned beside the findings, at a weight of {weight:g}: {', '.join(names)}.",) if names else ()
 
 
 def device_of(settings: TrainingSettings) -> torch.device:
