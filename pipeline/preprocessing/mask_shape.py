@@ -26,8 +26,9 @@ def measure_mask(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[flo
     -------
     tuple of float
         :data:`MEASURES`: the volume; the area of the faces of voxels towards the outside, half as large again as the
-        smooth surface of a ball; twice the distance to the outside, in mm, as the mean along the middle of the mask
-        and the largest; the extents along its three principal axes. All zero for an empty mask.
+        smooth surface of a ball; twice the distance from the centre of a voxel to that of the nearest one outside, as
+        the mean along the middle of the mask and the largest, both up to a voxel more than the thickness; the extents
+        along its three principal axes. All zero for an empty mask.
     """
     if not mask.any():
         return (0.0,) * len(MEASURES)
@@ -37,7 +38,7 @@ def measure_mask(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[flo
     distance = ndimage.distance_transform_edt(inside, sampling=spacing)
     middle = inside & (distance >= ndimage.maximum_filter(distance, size=3))
     places = np.argwhere(mask) * np.asarray(spacing)
-    spread = np.linalg.eigvalsh(np.atleast_2d(np.cov(places.T, bias=True)))[::-1]
+    spread = np.linalg.eigvalsh(np.cov(places.T, bias=True))[::-1]
     extents = SIGMAS * np.sqrt(np.maximum(spread, 0.0))
     volume = int(np.count_nonzero(mask)) * cell
     return (
