@@ -34,6 +34,7 @@ from pipeline.stages.train_settings import Config
 from pipeline.tracking.journal import journal_path, read_journal
 from pipeline.tracking.live import tracked
 from pipeline.tracking.records import Ended
+from pipeline.training.auxiliary import measures_beside
 from pipeline.training.missing_classes import AUROC_ASKED, check_classes
 from pipeline.training.run_folder import alone, claim, once
 
@@ -120,7 +121,7 @@ def begin(config: Config, manifest: Manifest, thumbnails: Thumbnails | None, fre
 
 
 def check_members(config: Config, members: Iterable[MemberRun], refused: Collection[str] = ()) -> None:
-    """Refuse members to whose part of the cases a class is wanting, before the first of them trains.
+    """Refuse members to whose part of the cases a class or a measurement is wanting, before the first of them trains.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def check_members(config: Config, members: Iterable[MemberRun], refused: Collect
     Raises
     ------
     TrainingError
-        Naming member, finding and class.
+        Naming member, and finding and class or the measurement.
     """
     for member in members:
         training, validation = (
@@ -139,6 +140,7 @@ def check_members(config: Config, members: Iterable[MemberRun], refused: Collect
         )
         try:
             check_classes(member.manifest.findings, training, validation, **asked_of_classes(config))
+            measures_beside(config.training.auxiliary, training)
         except TrainingError as error:
             where = member.name if member.fold is None else f"{member.name} (validation is fold {member.fold})"
             raise TrainingError(f"{where}: {error.message}", error.remedy) from error

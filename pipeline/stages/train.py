@@ -1,18 +1,17 @@
 """``resdx train``: from a manifest to a calibrated, tracked model package; killed anywhere, it goes on."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from pipeline.cohort.case_reader import CaseReader
 from pipeline.cohort.tables import load_files, load_manifest
 from pipeline.cohort.thumbnails import kept_thumbnails
 from pipeline.data import resampling
 from pipeline.data.datamodule import CaseDataModule
-from pipeline.domain.case import Case, Split
+from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.fingerprint import Fingerprint
 from pipeline.domain.journal import Journal, NullJournal
@@ -35,7 +34,7 @@ from pipeline.stages.together import beating, several, wait_for_first
 from pipeline.stages.train_settings import FREE, Config
 from pipeline.stages.training_review import REVIEW, Reviewer, description
 from pipeline.tracking.live import tracked
-from pipeline.training.auxiliary import measures_of
+from pipeline.training.auxiliary import measures_beside
 from pipeline.training.checkpoints import best_weights
 from pipeline.training.finetuning import beginning as finetuning
 from pipeline.training.finetuning.adapters import check_installed, merged
@@ -104,7 +103,7 @@ def train(config: Config, manifest: Manifest, read: Read, watch: Watch | None = 
     check_manifest(manifest, kept_thumbnails(config.manifest, manifest))
     training, validation = manifest.of(Split.TRAIN), manifest.of(Split.VALIDATION)
     check_classes(manifest.findings, training, validation, **asked_of_classes(config))
-    measured_beside(config.training, training)
+    measures_beside(config.training.auxiliary, training)
     facts = {"manifest digest": manifest.digest} | first_weights.facts(config.pretrained)
     facts |= resampling.facts(config.data.augmentation)
     claim(config.out, config, facts, free=FREE, resume=config.resume)
@@ -180,6 +179,7 @@ def fit_network(
     for split in (Split.TRAIN, Split.VALIDATION):
         if not len(labels[split]):
             raise TrainingError(f"No {split.value} case could be read.", "rejections.csv in the run folder says why.")
+    measures = measures_beside(config.training.auxiliary, data.datasets[Split.TRAIN].cases)
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
     first_weights.load(config.pretrained, classifier, experiment.network, config.out, journal)
@@ -225,15 +225,9 @@ def fit_network(
         journal=journal,
         seed=config.seed,
         beside=[InputSample(config.out / REVIEW, journal)] if config.tracking.sample_images else [],
-        measures=measured_beside(training, data.datasets[Split.TRAIN].cases),
+        measures=measures,
     )
     return fitted, (*tuned, *found, *learned_beside(training), precision.note)
-
-
-def measured_beside(settings: TrainingSettings, cases: Sequence[Case]) -> dict[str, Tensor] | None:
-    """Take what the network learns of training cases beside the findings; None where it learns nothing else."""
-    names = settings.auxiliary.covariates
-    return measures_of(cases, names) if names else None
 
 
 def learned_beside(settings: TrainingSettings) -> tuple[str, ...]:

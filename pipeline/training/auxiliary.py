@@ -5,88 +5,108 @@ know nothing of it.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.domain.case import Case
 from pipeline.errors import TrainingError
 from pipeline.training.auxiliary_settings import AuxiliarySettings
 
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
+"""As a spreadsheet in English writes it; nothing else that Python takes for one."""
+
 LEAST = 2
 """Training cases that must have a measurement, of different values: fewer have no spread to measure errors in."""
 
 
-def measures_of(cases: Sequence[Case], names: Sequence[str]) -> dict[str, Tensor]:
-    """Measurements of training cases, in standard deviations from their mean.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Covariates.
+def measures_beside(settings: AuxiliarySettings, cases: Sequence[Case]) -> dict[str, Tensor] | None:
+    """Measurements of training cases that are learned beside the findings, in standard deviations from their mean.
 
     Returns
     -------
-    dict of str to Tensor of float32, shape (names,)
-        By case; NaN where a measurement is not known.
+    dict of str to Tensor of float32, shape (covariates,), or None
+        By case; NaN where a measurement is not known. None where the findings alone are learned.
 
     Raises
     ------
     TrainingError
         A covariate is no number, is known of too few cases, or is the same in all.
     """
-    table = np.array([[_number(case, name) for name in names] for case in cases], dtype=np.float64)
-    for name, column in zip(names, table.T, strict=True):
-        known = column[np.isfinite(column)]
-        if len(known) < LEAST or np.ptp(known) == 0:
-            said = "the same in all" if len(known) >= LEAST else f"known of {len(known)}"
-            raise TrainingError(
-                f"training.auxiliary: the covariate {name} is {said} of {len(cases)} training cases, so it teaches "
-                "nothing.",
-                "Take it out of training.auxiliary.covariates, or map a column to it in labels.covariates of ingest.",
-            )
-    scaled = (table - np.nanmean(table, axis=0)) / np.nanstd(table, axis=0)
-    return {case.case: torch.from_numpy(row) for case, row in zip(cases, scaled.astype(np.float32), strict=True)}
+    if not settings.covariates:
+        return None
+    columns = [_standardised(name, cases) for name in settings.covariates]
+    rows = torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+    return {case.case: row for case, row in zip(cases, rows, strict=True)}
 
 
-def _number(case: Case, name: str) -> float:
-    text = case.covariates.get(name, "").strip()
+def _standardised(name: str, cases: Sequence[Case]) -> NDArray[np.float64]:
+    texts = [case.covariates.get(name, "").strip() for case in cases]
+    if not any(texts):
+        there = sorted({other for case in cases for other, text in case.covariates.items() if text.strip()})
+        raise TrainingError(
+            f"training.auxiliary: no training case has the covariate {name}; the manifest has "
+            f"{', '.join(there) or 'none'}.",
+            "Correct its name, or map a column to it in labels.covariates of ingest.",
+        )
+    values = np.array([_number(text) for text in texts])
+    if strange := [
+        (case.case, text) for case, text, value in zip(cases, texts, values, strict=True) if np.isinf(value)
+    ]:
+        raise TrainingError(
+            f"training.auxiliary: the covariate {name} is no number in {len(strange)} of {len(cases)} training cases, "
+            f"such as {', '.join(f'{text!r} ({case})' for case, text in strange[:5])}.",
+            "In the label file write numbers with a decimal point and without units, leave blank what is not known, "
+            "and ingest again.",
+        )
+    known = values[np.isfinite(values)]
+    spread = float(known.std()) if len(known) >= LEAST else 0.0
+    if not np.finfo(np.float32).tiny < spread < np.finfo(np.float32).max:
+        said = "the same in all" if len(known) >= LEAST else f"known of {len(known)}"
+        raise TrainingError(
+            f"training.auxiliary: the covariate {name} is {said} of {len(cases)} training cases and teaches nothing.",
+            "Take it out of training.auxiliary.covariates, or complete it in the label file and ingest again.",
+        )
+    scaled: NDArray[np.float64] = (values - known.mean()) / spread
+    return scaled
+
+
+def _number(text: str) -> float:
+    """Read a number; NaN: not known; infinite: no number."""
     if not text:
         return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"training.auxiliary: the covariate {name} of case {case.case} is {text!r}, which is no number.",
-            "Correct it in the label file and ingest again, or leave it blank there: then it is not known.",
-        )
-    return value
+    return float(text) if NUMBER.fullmatch(text) else math.inf
 
 
 class Auxiliary(nn.Module):
     """A linear head behind the pooled features, and what it is to say of each training case.
 
-    Its weights begin at zero, so that a run draws the same random numbers with it and without.
+    Its weights begin at zero: nothing is drawn at random for it.
 
     Parameters
     ----------
     features : int
         Of the backbone.
     measures : mapping of str to Tensor, shape (k,)
-        By case; see :func:`measures_of`.
+        By case; see :func:`measures_beside`.
+
+    Attributes
+    ----------
+    weight : float
+        Of the mean squared error, beside the loss of the findings.
     """
 
     def __init__(self, settings: AuxiliarySettings, features: int, measures: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.head = nn.Linear(features, len(settings.covariates))
+        self.weight = settings.weight
+        self.head = nn.Linear(features, len(settings.covariates), device="meta").to_empty(device="cpu")
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self._weight = settings.weight
         self._measures = measures
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -96,16 +116,22 @@ class Auxiliary(nn.Module):
             {"params": [self.head.bias], "weight_decay": 0.0},
         ]
 
+    def known(self, case_ids: Sequence[str]) -> Tensor:
+        """Count the measurements that are known of some cases, shape (1,)."""
+        return self._wanted(case_ids).isfinite().sum()[None]
+
     def forward(self, features: Tensor, case_ids: Sequence[str]) -> Tensor:
-        """Sum over cases of the mean squared error over their measurements, weighed; unknown ones add nothing.
+        """Sum the squared errors of all measurements that are known, in squares of standard deviations.
 
         Parameters
         ----------
         features : Tensor of float32, shape (n, features)
         case_ids : sequence of str, n of them
         """
-        wanted = torch.stack([self._measures[case] for case in case_ids]).to(features.device)
+        wanted = self._wanted(case_ids).to(features.device)
         with torch.autocast(features.device.type, enabled=False):
-            errors = self.head(features) - wanted.nan_to_num()
-            total: Tensor = (errors.square() * wanted.isfinite()).sum()
-        return total * self._weight / wanted.shape[1]
+            told: Tensor = self.head(features)
+        return torch.where(wanted.isfinite(), told - wanted.nan_to_num(), 0.0).square().sum()
+
+    def _wanted(self, case_ids: Sequence[str]) -> Tensor:
+        return torch.stack([self._measures[case] for case in case_ids])

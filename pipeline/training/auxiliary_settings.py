@@ -1,6 +1,8 @@
 """What a network learns beside the findings. Imports no torch."""
 
-from pydantic import Field, PositiveFloat
+from typing import Self
+
+from pydantic import Field, PositiveFloat, model_validator
 
 from pipeline.config import Settings
 
@@ -16,6 +18,12 @@ class AuxiliarySettings(Settings):
     )
     weight: PositiveFloat = Field(
         default=0.3,
-        description="Of their mean squared error, in standard deviations of the training cases, beside the loss of "
-        "the findings.",
+        description="Of their squared error, in standard deviations of the training cases and as the mean over what is "
+        "known of a batch, beside the loss of the findings.",
     )
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> Self:
+        if "" in self.covariates or len(set(self.covariates)) < len(self.covariates):
+            raise ValueError(f"auxiliary.covariates: {list(self.covariates)} has an empty name, or one twice")
+        return self

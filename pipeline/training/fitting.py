@@ -118,7 +118,7 @@ def fit(
         Look on, and change nothing.
     measures : mapping of str to Tensor, optional
         What ``settings.auxiliary`` learns beside the findings, by training case; see
-        :func:`pipeline.training.auxiliary.measures_of`.
+        :func:`pipeline.training.auxiliary.measures_beside`.
 
     Returns
     -------

@@ -176,9 +176,12 @@ class TrainingModule(pl.LightningModule):
         mix = draw_mix(self._settings.mixing, cases, space, self._place(batch_idx), left)
         self.case_ids = [*self.case_ids, *(mix.names(batch.case_id) if mix else batch.case_id)]
         # a mixed batch has the labels of its cases and, in another order, those again: as many known ones
-        whole = whole_step(self.loss.known_labels(batch.label), cases, self.stopping.asked, self)
+        known = self.loss.known_labels(batch.label)
+        if self.auxiliary is not None:
+            known = torch.cat([known, self.auxiliary.known(batch.case_id).to(known.device)])
+        whole = whole_step(known, cases, self.stopping.asked, self)
         self.stopping.agreed = whole.stop
-        measure = partial(self.loss, known_labels=whole.known_labels)
+        measure = partial(self.loss, known_labels=whole.known_labels[: len(self.loss.findings)])
         images, weight = mix.images(batch.image) if mix else batch.image, self._weight_in_step(batch_idx)
         parts = self.parts.begin(cases)
         self._begin_parts(len(parts), batch_idx)
@@ -187,7 +190,8 @@ class TrainingModule(pl.LightningModule):
             logits, beside = self._answer(self._laid_out(images[part]), batch.case_id[part])
             loss: Tensor = mix.loss(measure, logits, batch.label, part) if mix else measure(logits, batch.label[part])
             total += float(loss.detach())
-            loss = loss if beside is None else loss + beside / whole.cases
+            if self.auxiliary is not None and beside is not None:
+                loss = loss + self.auxiliary.weight * beside / max(whole.known_labels[-1], 1)
             loss = loss * self.trainer.world_size * weight
             if part is not parts[-1]:  # Lightning makes the last backward pass, in which ranks exchange the gradients
                 self._add_gradient(loss)
@@ -198,7 +202,7 @@ class TrainingModule(pl.LightningModule):
         return loss
 
     def _answer(self, images: Tensor, case_ids: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-        """Logits, and the loss of what is learned beside the findings, summed over the cases."""
+        """Logits, and the squared errors of what is learned beside the findings, summed."""
         if self.auxiliary is None:
             network = self.classifier.__call__ if self.eager else self._compiled
             return network(images), None
@@ -206,6 +210,7 @@ class TrainingModule(pl.LightningModule):
         logits, features = rows.tensor_split([rows.shape[1] - self.auxiliary.head.in_features], dim=1)
         beside: Tensor = self.auxiliary(features, case_ids)
         self._sums["auxiliary"] += float(beside.detach())
+        self._sums["measurements"] += float(self.auxiliary.known(case_ids))
         return logits, beside
 
     def _begin_parts(self, count: int, batch_idx: int) -> None:
@@ -319,13 +324,16 @@ class TrainingModule(pl.LightningModule):
         self._sums = self._nothing_summed()
 
     def _nothing_summed(self) -> dict[str, float]:
-        return dict.fromkeys(("loss", "cases", *(["auxiliary"] if self.auxiliary is not None else [])), 0.0)
+        beside = ("auxiliary", "measurements") if self.auxiliary is not None else ()
+        return dict.fromkeys(("loss", "cases", *beside), 0.0)
 
     def mean_losses(self) -> dict[str, float]:
-        """Training losses, means over the cases of the epoch so far, on all ranks."""
+        """Training losses of the epoch so far, on all ranks: means over the cases, and over what was measured."""
         sums = self._summed_over_ranks()
-        cases = max(sums.pop("cases"), 1.0)
-        return {f"train/{name}": total / cases for name, total in sums.items()}
+        found = {"train/loss": sums["loss"] / max(sums["cases"], 1.0)}
+        if self.auxiliary is not None:
+            found["train/auxiliary"] = sums["auxiliary"] / max(sums["measurements"], 1.0)
+        return found
 
     def _summed_over_ranks(self) -> dict[str, float]:
         return dict(zip(self._sums, summed(list(self._sums.values()), self), strict=True))

@@ -91,7 +91,10 @@ def claim(folder: Path, settings: Settings, facts: Mapping[str, str], *, free: f
     if exists:
         before = redacted({key: value for key, value in _read(path).items() if not _in(key, free)})
         keys = sorted(set(wanted) | set(before))
-        changed = [key for key in keys if wanted.get(key) != before.get(key)]
+        # a setting that an older version did not have was, in effect, at the default that it got
+        default = values.keys() - flatten(settings.model_dump(mode="json", exclude_defaults=True)).keys()
+        new = {key for key in default if key not in before}
+        changed = [key for key in keys if wanted.get(key) != before.get(key) and key not in new]
         if changed:
             lines = [f"  - {key}: was {before.get(key)!r}, is {wanted.get(key)!r}" for key in changed]
             raise UsageError(

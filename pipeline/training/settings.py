@@ -130,11 +130,13 @@ class TrainingSettings(Settings):
         if not self.auxiliary.covariates:
             return self
         if self.mixing.active:
-            raise ValueError("auxiliary needs mixing off: nothing was measured of a mixed image")
+            raise ValueError("auxiliary.covariates needs mixing off: nothing was measured of a mixed image")
         if self.compile != "off":
-            raise ValueError("auxiliary needs compile: off; it was not proven compiled")
+            raise ValueError("auxiliary.covariates needs compile: off; it was not proven compiled")
         if self.strategy.startswith(SHARDING):
-            raise ValueError(f"auxiliary needs strategy: auto or ddp; it was not proven with {self.strategy}")
+            raise ValueError(
+                f"auxiliary.covariates needs strategy: auto or ddp; it was not proven with {self.strategy}"
+            )
         return self
 
     @model_validator(mode="after")

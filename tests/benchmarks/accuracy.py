@@ -5,7 +5,8 @@
 Every step is the command that users have: import, ingest, train, evaluate. Best epoch, temperature and thresholds come
 from the validation split; the test split is opened once for each seed, after its model is frozen, and every opening
 is counted by `resdx evaluate` and printed. Killed, the same command goes on. Writes the section "accuracy" of
-RESULTS.md.
+RESULTS.md: a configuration that was trained in DIR has the rows of DIR alone, the others keep their rows and what was said
+of them. Begin with a new DIR where an import has learned to measure.
 """
 
 import argparse
@@ -149,13 +150,16 @@ def report(out: Path, remarks: Sequence[str] = ()) -> str:
         elif kept := rows_before(one):
             rows += kept
             earlier.append(one.config)
+    where = "in this run its" if earlier else "its"
     notes = [
-        f"{name}: its test split was opened {looks_at(out / name / 'cohort.csv')} times, for {count} models"
+        f"{name}: {where} test split was opened {looks_at(out / name / 'cohort.csv')} times, for {count} models"
         for name, count in models.items()
     ]
     if earlier:
-        notes.append(f"{', '.join(earlier)}: kept from an earlier run of the command")
-        notes += notes_before({one.name for one in BENCHMARKS} - set(models))
+        notes += [
+            f"{', '.join(earlier)}: kept from earlier runs of the command, of which it was said:",
+            *notes_before(),
+        ]
     if (out / "mednist" / MINUTES).is_file():
         minutes = json.loads((out / "mednist" / MINUTES).read_text(encoding="utf-8"))["0"]
         notes.append(f"the first weights of breast2d_finetuned took {minutes:.1f} minutes, once for all seeds")
@@ -178,10 +182,9 @@ def rows_before(one: Benchmark) -> list[list[str]]:
     return [row for row in cells if row[0] in (f"{one.name}, {one.config}", f"**{one.config}**")]
 
 
-def notes_before(names: set[str]) -> list[str]:
-    """What RESULTS.md says of data that no configuration of this run was trained on, its openings above all."""
-    lines = [line.removeprefix("- ") for line in section("accuracy").splitlines() if line.startswith("- ")]
-    return [line for line in lines if line.partition(":")[0] in names]
+def notes_before() -> list[str]:
+    """All that RESULTS.md says of the rows it has: openings of test splits above all, but machines and versions too."""
+    return [line.removeprefix("- ") for line in section("accuracy").splitlines() if line.startswith("- ")]
 
 
 def looks_at(manifest: Path) -> int:

@@ -12,7 +12,7 @@ from pipeline.domain.encoding import encode_labels
 from pipeline.domain.manifest import Manifest
 from pipeline.networks.classifier import Classifier, build_classifier
 from pipeline.networks.settings import NetworkSettings
-from pipeline.training.auxiliary import measures_of
+from pipeline.training.auxiliary import measures_beside
 from pipeline.training.fitting import Fitted, fit
 from pipeline.training.precision import PrecisionChoice
 from pipeline.training.settings import TrainingSettings
@@ -79,17 +79,17 @@ def train(
 ) -> Fitted:
     """Train on images as :func:`pipeline.training.fitting.fit` does."""
     chosen = {"epochs": 2, "warmup_epochs": 1, "learning_rate": 3e-3, "accelerator": "cpu"} | settings
-    measures = measures_of(measured(manifest.of(Split.TRAIN)), MEASURED) if "auxiliary" in settings else None
+    settled = TrainingSettings.model_validate(chosen)
     return fit(
         classifier or network(),
         data or make_data(cache, manifest, ndim=2, seed=SEED),
-        TrainingSettings.model_validate(chosen),
+        settled,
         labels={split: encode_labels(manifest.of(split), FINDINGS) for split in Split},
         folder=folder,
         precision=precision or PrecisionChoice(reason="test"),
         journal=journal or Memory(),
         seed=SEED,
-        measures=measures,
+        measures=measures_beside(settled.auxiliary, measured(manifest.of(Split.TRAIN))),
     )
 
 

@@ -29,10 +29,22 @@ def trained(out: Path, manifest: Manifest, **settings: Any) -> None:
     assert train(Config.from_mapping(chosen | settings), manifest, read).exit_code == 0
 
 
-def test_a_cohort_without_the_measurements_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="side is known of 0 of 24 training cases") as raised:
-        trained(tmp_path / "run", BARE)
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_cohort_without_the_measurements_is_refused_before_anything_is_made(folds: int, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no training case has the covariate side; the manifest has none") as raised:
+        trained(tmp_path / "run", BARE, folds=folds)
     assert "labels.covariates" in raised.value.remedy
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_has_too_few_is_named_before_the_first_one_trains(tmp_path: Path) -> None:
+    blank = {"side": "", "patient": ""}
+    cases = [
+        case if number < 2 else case.model_copy(update={"covariates": blank})
+        for number, case in enumerate(MANIFEST.cases)
+    ]
+    with pytest.raises(TrainingError, match=r"fold\d-seed0 \(validation is fold \d\): .*teaches nothing"):
+        trained(tmp_path / "run", MANIFEST.model_copy(update={"cases": tuple(cases)}), folds=3)
     assert not (tmp_path / "run").exists()
 
 

@@ -31,6 +31,18 @@ def test_a_password_is_not_kept_and_may_change_while_the_place_may_not(tmp_path:
     assert "hunter2" not in str(refused.value)
 
 
+def test_a_run_of_before_a_setting_was_there_goes_on_where_it_is_at_its_default(tmp_path: Path) -> None:
+    class Later(Store):
+        decay: float = 0.0
+
+    assert not claim(tmp_path, Store(url="a"), {}, free=frozenset(), resume=True)
+    with pytest.raises(UsageError, match=r"decay: was None, is 0\.5"):
+        claim(tmp_path, Later(url="a", decay=0.5), {}, free=frozenset(), resume=True)
+    assert claim(tmp_path, Later(url="a"), {}, free=frozenset(), resume=True)
+    with pytest.raises(UsageError, match=r"decay: was 0\.0, is 0\.5"):
+        claim(tmp_path, Later(url="a", decay=0.5), {}, free=frozenset(), resume=True)
+
+
 def test_a_folder_that_cannot_be_made_or_locked_is_named_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
