@@ -5,8 +5,8 @@
 Every step is the command that users have: import, ingest, train, evaluate. Best epoch, temperature and thresholds come
 from the validation split; the test split is opened once for each seed, after its model is frozen, and every opening
 is counted by `resdx evaluate` and printed. Killed, the same command goes on. Writes the section "accuracy" of
-RESULTS.md: a configuration that was trained in DIR has the rows of DIR alone, the others keep their rows and what was said
-of them. Begin with a new DIR where an import has learned to measure.
+RESULTS.md: a configuration that was trained in DIR has the rows of DIR alone, the others keep their rows and what was
+said of them. Begin with a new DIR where an import has learned to measure.
 """
 
 import argparse
