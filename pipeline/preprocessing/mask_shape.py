@@ -1,5 +1,6 @@
 """What can be measured of the shape of a mask: how much there is of it, how long it is and how thick."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,8 @@ from scipy import ndimage
 MEASURES = ("volume_ml", "surface_cm2", "thickness_mm", "thickest_mm", "length_mm", "breadth_mm", "depth_mm")
 """In the order of :func:`measure_mask`."""
 
-SIGMAS = 4.0
-"""Standard deviations of its voxels along an axis that are taken for the extent of a mask; of an ellipsoid 4.47 are."""
+EXTENT = 2 * math.sqrt(5)
+"""Standard deviations of an ellipsoid's points along one of its axes that make the length of that axis."""
 
 
 def measure_mask(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, ...]:
@@ -25,10 +26,17 @@ def measure_mask(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[flo
     Returns
     -------
     tuple of float
-        :data:`MEASURES`: the volume; the area of the faces of voxels towards the outside, half as large again as the
-        smooth surface of a ball; twice the distance from the centre of a voxel to that of the nearest one outside, as
-        the mean along the middle of the mask and the largest, both up to a voxel more than the thickness; the extents
-        along its three principal axes. All zero for an empty mask.
+        In the order of :data:`MEASURES`, of all pieces together; all zero for an empty mask.
+
+        volume
+            Of the voxels.
+        surface
+            Of their faces towards the outside: half as large again as the smooth surface of a ball.
+        thickness, thickest
+            Twice the distance from the centre of a voxel to that of the nearest one outside, up to a voxel more than
+            what is there: the mean along the middle of the mask, and the largest.
+        length, breadth, depth
+            Axes of the ellipsoid whose points spread as the voxels do.
     """
     if not mask.any():
         return (0.0,) * len(MEASURES)
@@ -39,7 +47,7 @@ def measure_mask(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[flo
     middle = inside & (distance >= ndimage.maximum_filter(distance, size=3))
     places = np.argwhere(mask) * np.asarray(spacing)
     spread = np.linalg.eigvalsh(np.cov(places.T, bias=True))[::-1]
-    extents = SIGMAS * np.sqrt(np.maximum(spread, 0.0))
+    extents = EXTENT * np.sqrt(np.maximum(spread, 0.0))
     volume = int(np.count_nonzero(mask)) * cell
     return (
         volume / 1000,

@@ -244,6 +244,8 @@ def _closing_lines(config: Config, source: MedMnistFile, described: MedMnistSet,
     if source.is_3d:
         spacing = config.cube_mm / source.image[0]
         yield f"Note: voxels are taken as {spacing:g} mm, by a cube of {config.cube_mm:g} mm; the file does not say it."
+        if described.of_masks:
+            yield f"Note: what is measured of the masks rests on that: {', '.join(MEASURES)} in labels.csv."
     yield "Note: the file does not say which images are of one patient; each counts as a patient of its own."
     if shared := _shared(rows):
         yield f"Note: {shared} image(s) stand, pixel for pixel, in two official splits; ingest.yaml acknowledges it."

@@ -13,8 +13,8 @@ class AuxiliarySettings(Settings):
     covariates: tuple[str, ...] = Field(
         default=(),
         description="Covariates of the manifest that are numbers and can be seen in the image, such as a volume or a "
-        "thickness (`labels.covariates` of ingest). Where cases are few they show the network what to look at; scans "
-        "that are predicted need none (multitask learning, Caruana 1997). Empty: the findings alone.",
+        "thickness (`labels.covariates` of ingest). Where cases are few they may show the network what to look at; "
+        "scans that are predicted need none (multitask learning, Caruana 1997). Empty: the findings alone.",
     )
     weight: PositiveFloat = Field(
         default=0.3,

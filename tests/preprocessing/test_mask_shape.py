@@ -19,7 +19,7 @@ def test_a_box_has_the_measures_of_a_box(at: tuple[int, int, int]) -> None:
     assert found["volume_ml"] == pytest.approx(10 * 3 * 4.5 / 1000)
     assert found["surface_cm2"] == pytest.approx(2 * (10 * 3 + 10 * 4.5 + 3 * 4.5) / 100)
     assert found["thickest_mm"] == pytest.approx(2 * 2.0), "two voxels of 1 mm from the middle to the outside"
-    expected = [4 * side * np.sqrt((n**2 - 1) / 12) for n, side in ((5, 2.0), (9, 0.5), (3, 1.0))]
+    expected = [2 * np.sqrt(5) * side * np.sqrt((n**2 - 1) / 12) for n, side in ((5, 2.0), (9, 0.5), (3, 1.0))]
     assert [found[name] for name in ("length_mm", "breadth_mm", "depth_mm")] == pytest.approx(expected)
 
 
@@ -30,9 +30,8 @@ def test_a_turned_ellipsoid_keeps_its_extents_and_a_thick_rod_is_thicker_than_a_
         along = grid @ axes
         found = measured((along**2 / np.array([24.0, 12.0, 8.0]) ** 2).sum(axis=-1) <= 1, (1.0, 1.0, 1.0))
         assert found["volume_ml"] == pytest.approx(4 / 3 * np.pi * 24 * 12 * 8 / 1000, rel=0.01)
-        # the extent of an ellipsoid with half axes a is 4 standard deviations of a / sqrt(5)
         extents = [found[name] for name in ("length_mm", "breadth_mm", "depth_mm")]
-        assert extents == pytest.approx([4 * half / np.sqrt(5) for half in (24, 12, 8)], rel=0.01)
+        assert extents == pytest.approx([48, 24, 16], rel=0.01)
         assert found["thickest_mm"] == pytest.approx(16, abs=2), "the smallest axis, to a voxel and a half"
     thin, thick = (measured(np.hypot(*np.moveaxis(grid[..., :2], -1, 0)) < radius, (1.0,) * 3) for radius in (3, 9))
     assert thin["thickness_mm"] == pytest.approx(6, abs=1) and thick["thickness_mm"] == pytest.approx(18, abs=2)
