@@ -23,7 +23,7 @@ from pipeline.training.ranks import rank_of
 
 TRAININGS: dict[str, dict[str, Any]] = {
     "group": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}, **AUXILIARY},
-    "stopped": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}},
+    "stopped": {"backbone": {"norm": "group"}, "ema_decay": 0.9, "depth_watch": {"every": 1}, **AUXILIARY},
     "balanced": {"backbone": {"norm": "group"}, "data": {"balance": "lesion"}},
     "single": {"backbone": {"norm": "group"}, "batch": 2, "epochs": 1},
     "parts": {"backbone": {"norm": "group"}, "micro_batch": 3, "optimizer": "sgd"},
