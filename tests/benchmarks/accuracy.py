@@ -112,8 +112,6 @@ def run_seed(one: Benchmark, manifest: Path, folder: Path, seed: int, first: Pat
         return
     given = [f"manifest={manifest}", f"out={out}", f"seed={seed}", f"cache={folder / 'cache'}"]
     given += [f"pretrained.file={first}"] if first else []
-    if members := len(train.Config.load(CONFIGS / f"{one.config}.yaml", given).seeds):
-        given.append(f"seeds={list(range(seed * members, (seed + 1) * members))}")  # no network stands in two ensembles
     tracking = ["tracking.enabled=false", "tracking.system_seconds=0"]
     started = time.monotonic()
     logging.info("%s, seed %d", one.config, seed)

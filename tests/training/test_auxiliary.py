@@ -90,7 +90,7 @@ def test_it_learns_what_can_be_seen_and_leaves_no_trace_in_the_weights(tmp_path:
 
 
 def test_parts_of_a_batch_learn_what_the_whole_learns(tmp_path: Path) -> None:
-    """One step by hand, too: gradients of findings and measurements over all cases of the batch, unknown ones in it."""
+    """Gradients of findings and measurements are means over the whole batch, in which some are unknown."""
     still = {"schedule": {"kind": "constant"}, "warmup_epochs": 0, "learning_rate": 0.5, "gradient_clip": 0.0}
     plain = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "epochs": 1} | still | AUXILIARY
     found = {}
