@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline import __version__
 from pipeline.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, ResdxError, StoppedBySignal
 
 if TYPE_CHECKING:
@@ -62,10 +63,19 @@ Modality = Annotated[str | None, typer.Option(help="Modality of NIfTI files and 
 Scans = Annotated[Path, typer.Argument(help="Folder of scans; nothing is ever written in it.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"resdx {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Set up what all verbs share."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)

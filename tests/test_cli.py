@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from pipeline.domain.prediction import EarlierStatus, ScopeVerdict
 from pipeline.shipped import find_config, shipped_configs
 
 RUNNER = CliRunner()
+
+
+def test_it_says_its_version() -> None:
+    result = RUNNER.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output == f"resdx {version('resdx')}\n"
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "config"])

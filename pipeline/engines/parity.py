@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, JsonValue, model_validator
 
 from pipeline.domain.frozen import Frozen, canonical_json, digest
-from pipeline.engines.libraries import computing, installed
-from pipeline.engines.settings import EngineSettings
+from pipeline.engines.libraries import installed
 from pipeline.machine import processor
 
 SCHEMA_VERSION = 1
@@ -78,20 +77,6 @@ class Processor(Frozen):
     def text(self) -> str:
         """In one line."""
         return ", ".join(filter(None, (self.name, " ".join(self.arithmetic), self.accelerator)))
-
-
-def computed_by(engine: EngineSettings) -> dict[str, str]:
-    """Name what the last digits of an engine's answers depend on here: its library, and the processor or GPU.
-
-    Parameters
-    ----------
-    engine : EngineSettings
-        Resolved.
-    """
-    here = Processor.here()
-    on_gpu = getattr(engine, "device", "cpu") == "cuda"
-    where = here.accelerator if on_gpu else here.model_copy(update={"accelerator": ""}).text
-    return {**computing(engine.kind), "processor": where}
 
 
 class ParityRow(Frozen):

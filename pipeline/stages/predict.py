@@ -16,8 +16,8 @@ from pipeline.domain.frozen import digest
 from pipeline.domain.selection import Selection
 from pipeline.domain.terms import known_modality
 from pipeline.engines.auto import Config as AutoConfig
+from pipeline.engines.computed_by import computed_by
 from pipeline.engines.libraries import check_installed
-from pipeline.engines.parity import computed_by
 from pipeline.engines.settings import EngineSettings, ExportedSettings, engine_settings
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED
 from pipeline.ledger import Ledger, open_ledger
