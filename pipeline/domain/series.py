@@ -135,3 +135,8 @@ class Discovery:
         """Every input file once; one that carries two stacks (enhanced multi-frame) too."""
         found = {file.path: file for series in self.series for file in series.files}
         return tuple((found | {refusal.file.path: refusal.file for refusal in self.refusals}).values())
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing here has a byte that can be read: what a share looks like that is not mounted."""
+        return not self.series and all(refusal.file.size == 0 for refusal in self.refusals)

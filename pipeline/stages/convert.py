@@ -26,7 +26,7 @@ from pipeline.domain.codes import Code
 from pipeline.domain.frozen import digest
 from pipeline.domain.series import Discovery, Series
 from pipeline.domain.terms import known_modality
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, UsageError
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, RejectedInput, ScansGone, UsageError
 from pipeline.progress import track
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
@@ -94,6 +94,8 @@ def run(config: Config) -> Outcome:
     ------
     UsageError
         The folder of scans does not exist, or the output or the key would lie in it.
+    ScansGone
+        The folder is empty and was not before: it is not mounted, say. The volumes stay.
     """
     if config.out.resolve().is_relative_to(config.scans.resolve()):
         raise UsageError(f"{config.out} lies in the folder of scans.", "Give a folder outside of it.")
@@ -102,6 +104,7 @@ def run(config: Config) -> Outcome:
         pseudonyms.check_map()
         index = config.folder_index(pseudonyms)
         discovery = discover(config.scans, config.options, index=index)
+        _check_mounted(discovery, config.out)
         jobs = [_job(series, pseudonyms.series(series.key), config) for series in discovery.series]
         todo = [job for job in jobs if not _is_done(job, config.out)]
         config.out.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,15 @@ def run(config: Config) -> Outcome:
         ended = _settle(discovery, jobs, refused, config, pseudonyms)
     lines = _closing_lines(config, ended, kept=len(jobs) - len(todo))
     return Outcome(tuple(lines), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
+
+
+def _check_mounted(discovery: Discovery, out: Path) -> None:
+    """Refuse to remove the volumes of a folder that cannot be seen any more."""
+    if discovery.is_bare and (converted := [path for path in out.glob(f"*{IMAGE}") if CONVERTED.fullmatch(path.name)]):
+        raise ScansGone(
+            f"{discovery.root} holds nothing that can be read, and {len(converted)} volumes stand in {out}.",
+            "Is it mounted? The volumes were left as they are; mount it, or give another folder for another one.",
+        )
 
 
 def _job(series: Series, name: str, config: Config) -> _Job:

@@ -324,9 +324,11 @@ def _manifest(
 
 def _stop_without_cases(config: Config, ended: Account, sheet: LabelSheet | None, joined: Joined | None) -> NoReturn:
     """Say why no case is left, by code, and what the label file shows of it."""
+    table = save_refusals(config.out, ended, joined)
+    if not ended.files:
+        raise ManifestError(f"{config.scans} holds no file.", "Is it mounted? Give the folder of the scans.")
     lines = [f"No case is left of the scans: {reasons(ended)}."]
     if sheet and joined:
         lines += summary(sheet.table.name, joined.problems)
     remedy = "`resdx info CODE` explains each code."
-    table = save_refusals(config.out, ended, joined)
     raise ManifestError("\n".join(lines), f"{remedy} Every refusal with its file and reason: {table}")

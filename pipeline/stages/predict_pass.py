@@ -235,9 +235,7 @@ def check_mounted(discovery: Discovery, ledger: Ledger) -> None:
     ------
     ScansGone
     """
-    if discovery.series or not len(ledger):
-        return
-    if all(refusal.file.size == 0 for refusal in discovery.refusals):
+    if discovery.is_bare and len(ledger):
         raise ScansGone(
             f"{discovery.root} holds nothing that can be read, and {len(ledger)} cases of it are in the ledger.",
             "Is it mounted? The tables were left as they are; mount it, or give another --out for another folder.",

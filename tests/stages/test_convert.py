@@ -17,7 +17,7 @@ from pipeline.cli import app
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.domain.series import Series
 from pipeline.domain.volume import Volume
-from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, UsageError
+from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, ScansGone, UsageError
 from pipeline.readers.discovery import discover
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
@@ -131,6 +131,20 @@ def test_no_identifier_outside_the_tables_that_may_carry_paths(scans: Path, tmp_
         content = path.read_bytes() if path.suffix != ".gz" else nib.load(path).header.binaryblock
         assert (CANARY.encode() in content) <= (path.name in private), path.name
         assert b"1.2.826" not in content
+
+
+def test_a_folder_that_is_not_mounted_costs_no_volume(scans: Path, tmp_path: Path) -> None:
+    out, away = tmp_path / "out", tmp_path / "away"
+    run(Config(scans=scans, out=out, modality="MR", processes=0))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    scans.rename(away)
+    scans.mkdir()
+    (scans / "cut.nii.gz").touch()
+
+    with pytest.raises(ScansGone, match=r"2 volumes stand in .*out"):
+        run(Config(scans=scans, out=out, modality="MR", processes=0))
+
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_again_gives_equal_bytes(scans: Path, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_a_column_tells_the_modality_of_each_file(nifti: Path) -> None:
     assert len(manifest_of(nifti).cases) == 8
 
 
+def test_an_empty_folder_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    write_labels(tmp_path / "labels.csv", {"path": ["a.nii", "b.nii"], "patient_id": ["p", "q"], "lesion": ["yes", "no"]})
+    with pytest.raises(ManifestError, match="scans holds no file"):
+        run(tmp_path)
+
+
 def test_without_any_modality_every_file_is_refused_and_says_why(nifti: Path) -> None:
     with pytest.raises(ManifestError, match=f"{COUNT} x NO_MODALITY"):
         run(nifti)
