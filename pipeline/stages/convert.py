@@ -60,7 +60,7 @@ class Config(DiscoverySettings):
     )
     out: Path = Field(
         description="Folder for SERIES.nii.gz and SERIES.json (named by pseudonym), files.csv, rejections.csv and "
-        "summary.json; volumes of another folder of scans are removed from it."
+        "summary.json. A volume whose series has gone from SCANS is removed from it; other scans need another folder."
     )
     modality: str = Field(
         default="",
@@ -93,7 +93,8 @@ def run(config: Config) -> Outcome:
     Raises
     ------
     UsageError
-        The folder of scans does not exist, or the output or the key would lie in it.
+        The folder of scans does not exist, the output or the key would lie in it, or the output holds volumes of
+        other scans alone.
     ScansGone
         The folder is empty and was not before: it is not mounted, say. The volumes stay.
     """
@@ -104,7 +105,7 @@ def run(config: Config) -> Outcome:
         pseudonyms.check_map()
         index = config.folder_index(pseudonyms)
         discovery = discover(config.scans, config.options, index=index)
-        _check_mounted(discovery, config.out)
+        _check_kin(discovery, config.out, pseudonyms)
         jobs = [_job(series, pseudonyms.series(series.key), config) for series in discovery.series]
         todo = [job for job in jobs if not _is_done(job, config.out)]
         config.out.mkdir(parents=True, exist_ok=True)
@@ -117,12 +118,20 @@ def run(config: Config) -> Outcome:
     return Outcome(tuple(lines), EXIT_SOME_REJECTED if ended.rejections else EXIT_OK)
 
 
-def _check_mounted(discovery: Discovery, out: Path) -> None:
-    """Refuse to remove the volumes of a folder that cannot be seen any more."""
-    if discovery.is_bare and (converted := [path for path in out.glob(f"*{IMAGE}") if CONVERTED.fullmatch(path.name)]):
+def _check_kin(discovery: Discovery, out: Path, pseudonyms: Pseudonyms) -> None:
+    """Refuse to remove volumes of scans that this folder, which may not be mounted, shows nothing of."""
+    converted = {found[1] for path in out.glob(f"*{IMAGE}") if (found := CONVERTED.fullmatch(path.name))}
+    if converted and discovery.is_bare:
         raise ScansGone(
             f"{discovery.root} holds nothing that can be read, and {len(converted)} volumes stand in {out}.",
             "Is it mounted? The volumes were left as they are; mount it, or give another folder for another one.",
+        )
+    seen = {name for one in discovery.series for name in (one.key, one.identity.series_uid)}
+    seen |= {name for one in discovery.refusals for name in (one.series, one.identity.series_uid, one.file.relative)}
+    if converted and converted.isdisjoint(map(pseudonyms.series, seen)):
+        raise UsageError(
+            f"{len(converted)} volumes stand in {out}, and none is of a series in {discovery.root}.",
+            "Give another folder for other scans; this one would lose what it holds.",
         )
 
 

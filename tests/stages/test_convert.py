@@ -147,6 +147,18 @@ def test_a_folder_that_is_not_mounted_costs_no_volume(scans: Path, tmp_path: Pat
     assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_other_scans_do_not_replace_volumes(scans: Path, tmp_path: Path) -> None:
+    out, others = tmp_path / "out", tmp_path / "others"
+    run(Config(scans=scans, out=out, modality="MR", processes=0))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    write_series(others, make_voxels(SHAPE), identity=Identity.numbered(2))
+
+    with pytest.raises(UsageError, match=r"2 volumes stand in .*out, and none is of a series in .*others"):
+        run(Config(scans=others, out=out, modality="MR", processes=0))
+
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_again_gives_equal_bytes(scans: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         run(Config(scans=scans, out=tmp_path / name, modality="MR", processes=0))

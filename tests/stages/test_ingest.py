@@ -56,7 +56,9 @@ def test_a_column_tells_the_modality_of_each_file(nifti: Path) -> None:
 
 def test_an_empty_folder_is_said_to_be_empty(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
-    write_labels(tmp_path / "labels.csv", {"path": ["a.nii", "b.nii"], "patient_id": ["p", "q"], "lesion": ["yes", "no"]})
+    write_labels(
+        tmp_path / "labels.csv", {"path": ["a.nii", "b.nii"], "patient_id": ["p", "q"], "lesion": ["yes", "no"]}
+    )
     with pytest.raises(ManifestError, match="scans holds no file"):
         run(tmp_path)
 
