@@ -15,6 +15,7 @@ from pipeline.domain.series import Refusal, Series
 
 MISSING = "missing"
 SHARED_UID = "shared_uid"
+CONTRADICTION = "contradiction"
 REFUSED_BESIDE = "refused_beside"
 
 Codes = Counter[str]
@@ -43,9 +44,10 @@ def with_neighbours(series: Sequence[Series], refusals: Iterable[Refusal]) -> tu
 
 def series_notes(series: Series) -> tuple[str, ...]:
     """Say what whoever uses anything that is made from a series must know."""
-    missing, shared, beside = (series.attributes.get(name, "") for name in (MISSING, SHARED_UID, REFUSED_BESIDE))
-    notes = (f"InstanceNumber says that {missing}" if missing else "", shared, beside)
-    return tuple(note for note in notes if note)
+    told = [series.attributes.get(name, "") for name in (CONTRADICTION, MISSING, SHARED_UID, REFUSED_BESIDE)]
+    if told[1]:
+        told[1] = f"InstanceNumber says that {told[1]}"
+    return tuple(note for note in told if note)
 
 
 def _told(series: Series, of_series: Mapping[str, Codes], of_folder: Mapping[PurePosixPath, Codes]) -> Series:

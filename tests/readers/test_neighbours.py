@@ -84,3 +84,22 @@ def test_another_series_that_is_refused_with_its_name_says_nothing(tmp_path: Pat
     gap[2].unlink()
     assert discover(tmp_path, OPTIONS).refusals
     assert notes(tmp_path) == [()]
+
+
+@pytest.mark.parametrize(
+    ("modality", "said"),
+    [
+        ("CT", ()),
+        ("MR", ("its class is that of CT images, its Modality is MR: one of them is wrong",)),
+    ],
+)
+def test_a_class_and_a_modality_that_exclude_each_other_are_told(
+    tmp_path: Path, modality: str, said: tuple[str, ...]
+) -> None:
+    def edit(dataset, k):  # type: ignore[no-untyped-def]
+        dataset.Modality = modality
+
+    write_series(tmp_path, VOXELS, edit=edit)
+    (series,) = discover(tmp_path, OPTIONS).series
+    assert series_notes(series) == said
+    assert [note for note in read(series, OPTIONS).notes if "class" in note] == list(said)

@@ -4,6 +4,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from pipeline.readers.dicom.elements import numbers_of_tags
+from pipeline.readers.dicom.kinds import class_of
 from pipeline.readers.dicom.values import text
 
 ULTRASOUND = frozenset(
@@ -37,7 +38,7 @@ def burned_in_risk(dataset: Dataset) -> str:
 
     What a header does not tell stays unseen: an image of another kind is trusted unless BurnedInAnnotation is YES.
     """
-    sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    sop_class = class_of(dataset)
     if text(dataset, "BurnedInAnnotation").upper() == "YES":
         return "the header says so"
     if sop_class in ULTRASOUND or text(dataset, "Modality") in ("US", "IVUS", "BDUS"):

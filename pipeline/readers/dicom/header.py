@@ -13,12 +13,13 @@ from pipeline.domain.terms import MODALITIES
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import read_header
-from pipeline.readers.dicom.kinds import Kind, kind_of
+from pipeline.readers.dicom.kinds import Kind, contradiction_of, kind_of
 from pipeline.readers.dicom.multiframe import frame_slices
 from pipeline.readers.dicom.orientation import check_place
 from pipeline.readers.dicom.pixel_format import PixelFormat, check_pixels_present, pixel_format
 from pipeline.readers.dicom.slices import Slice, slice_of
 from pipeline.readers.dicom.values import item, syntax_of, text
+from pipeline.readers.neighbours import CONTRADICTION
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import HeaderCutError
 
@@ -199,6 +200,7 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
         "contrast": text(dataset, "ContrastBolusAgent"),
         "kernel": text(dataset, "ConvolutionKernel"),
         "burned_in": burned_in_risk(dataset),
+        CONTRADICTION: contradiction_of(dataset),
     }
     return {name: value for name, value in found.items() if value}
 

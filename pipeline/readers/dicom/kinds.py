@@ -1,6 +1,6 @@
 """Which information objects (PS3.4 B.5) hold an image, and of what kind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from pydicom import uid
@@ -8,9 +8,10 @@ from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
 from pipeline.domain.series import PICTURE, PROJECTION
+from pipeline.domain.terms import MODALITIES
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.elements import is_present
-from pipeline.readers.dicom.values import integer, private_value, text
+from pipeline.readers.dicom.values import integer, private_value, shown, text
 
 
 class Kind(Enum):
@@ -26,17 +27,23 @@ class Kind(Enum):
 
 CROSS_SECTIONAL = frozenset({"CT", "MR", "PT"})
 
-SLICES = frozenset({uid.CTImageStorage, uid.MRImageStorage, uid.PositronEmissionTomographyImageStorage})
-FRAMES = frozenset(
-    {
-        uid.EnhancedCTImageStorage,
-        uid.EnhancedMRImageStorage,
-        uid.EnhancedPETImageStorage,
-        uid.LegacyConvertedEnhancedCTImageStorage,
-        uid.LegacyConvertedEnhancedMRImageStorage,
-        uid.LegacyConvertedEnhancedPETImageStorage,
-    }
-)
+MODALITY_OF_SLICES: Mapping[str, str] = {
+    uid.CTImageStorage: "CT",
+    uid.MRImageStorage: "MR",
+    uid.PositronEmissionTomographyImageStorage: "PT",
+}
+MODALITY_OF_FRAMES: Mapping[str, str] = {
+    uid.EnhancedCTImageStorage: "CT",
+    uid.EnhancedMRImageStorage: "MR",
+    uid.EnhancedPETImageStorage: "PT",
+    uid.LegacyConvertedEnhancedCTImageStorage: "CT",
+    uid.LegacyConvertedEnhancedMRImageStorage: "MR",
+    uid.LegacyConvertedEnhancedPETImageStorage: "PT",
+}
+"""What Modality is in objects of a class: the enhanced ones are held to it by their series module (PS3.3 C.8.15.1)."""
+
+SLICES = frozenset(MODALITY_OF_SLICES)
+FRAMES = frozenset(MODALITY_OF_FRAMES)
 PLANAR = frozenset(
     {
         uid.ComputedRadiographyImageStorage,
@@ -92,7 +99,7 @@ def kind_of(dataset: Dataset) -> Kind:
     RejectedInput
         DICOMDIR and NOT_AN_IMAGE (skips), MOSAIC, or NOT_SUPPORTED.
     """
-    sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    sop_class = class_of(dataset)
     if sop_class == uid.MediaStorageDirectoryStorage or is_present(dataset, "DirectoryRecordSequence"):
         raise RejectedInput(Code.DICOMDIR, "an index of other files", stage="discover")
     has_pixels = is_present(dataset, "Rows") and is_present(dataset, "Columns")
@@ -111,6 +118,24 @@ def kind_of(dataset: Dataset) -> Kind:
     if kind is not Kind.FRAMES and frames > 1:
         raise RejectedInput(Code.NOT_SUPPORTED, f"{frames} frames without a place in the patient: a cine or a stack")
     return kind
+
+
+def class_of(dataset: Dataset) -> str:
+    """SOP class by the object, else by the header of its file; empty where an export has lost both."""
+    return text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+
+
+def contradiction_of(dataset: Dataset) -> str:
+    """Say where class and modality exclude each other: research tools export MR as CT images, and anonymisers err.
+
+    Which of them is wrong the header does not tell, and windows and units rest on it.
+    """
+    sop_class = class_of(dataset)
+    allowed = MODALITY_OF_SLICES.get(sop_class) or MODALITY_OF_FRAMES.get(sop_class)
+    said = text(dataset, "Modality")
+    if not allowed or not said or said == allowed:
+        return ""
+    return f"its class is that of {allowed} images, its Modality is {shown(said, MODALITIES)}: one of them is wrong"
 
 
 def _tiles(dataset: Dataset) -> int:
