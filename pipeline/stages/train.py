@@ -51,6 +51,7 @@ from pipeline.training.review.inputs import InputSample
 from pipeline.training.run_folder import CHECKPOINTS, alone, claim, once
 from pipeline.training.search.watching import Watch, Watched
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.turns import check_turnable
 from pipeline.training.watch import overfitting_words as overfitting
 
 log = logging.getLogger("resdx")
@@ -179,6 +180,7 @@ def fit_network(
     for split in (Split.TRAIN, Split.VALIDATION):
         if not len(labels[split]):
             raise TrainingError(f"No {split.value} case could be read.", "rejections.csv in the run folder says why.")
+    check_turnable(config.training.auxiliary, plan, data.augmentation.flip_axes)
     measures = measures_beside(config.training.auxiliary, data.datasets[Split.TRAIN].cases)
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
@@ -231,9 +233,11 @@ def fit_network(
 
 
 def learned_beside(settings: TrainingSettings) -> tuple[str, ...]:
-    """Say in a line of the card what the network learned beside the findings, if anything."""
-    names, weight = settings.auxiliary.covariates, settings.auxiliary.weight
-    return (f"Learned beside the findings, at a weight of {weight:g}: {', '.join(names)}.",) if names else ()
+    """Say in lines of the card what the network learned beside the findings, if anything."""
+    learned = settings.auxiliary
+    told = [f"at a weight of {learned.weight:g}: {', '.join(learned.covariates)}"] if learned.covariates else []
+    told += [f"at a weight of {learned.turns:g}: by how many quarters each image was turned"] if learned.turns else []
+    return tuple(f"Learned beside the findings, {one}." for one in told)
 
 
 def device_of(settings: TrainingSettings) -> torch.device:

@@ -99,9 +99,9 @@ class Recorder(Callback):
     ----------
     history : list of dict
         One an epoch: ``epoch`` (from 1), ``train/loss``, ``train/auxiliary`` where measurements are learned too (their
-        mean squared error in standard deviations, before it is weighed), ``val/...``, ``learning_rate`` (of the heads,
-        where stages have their own as ``learning_rate/STAGE``). Without times, so that a resumed run's equals an
-        uninterrupted one's.
+        mean squared error in standard deviations, before it is weighed), ``train/turns`` where turns are (their mean
+        cross entropy), ``val/...``, ``learning_rate`` (of the heads, where stages have their own as
+        ``learning_rate/STAGE``). Without times, so that a resumed run's equals an uninterrupted one's.
     """
 
     def __init__(self, journal: Journal) -> None:

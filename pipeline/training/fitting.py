@@ -42,6 +42,7 @@ from pipeline.training.selection import has_auroc
 from pipeline.training.settings import SHARDING, TrainingSettings
 from pipeline.training.stopping import lightning_takes_sigterm, stopped
 from pipeline.training.trainer import make_trainer, quiet
+from pipeline.training.turns import Turns
 from pipeline.training.watch.depth import DepthWatch
 from pipeline.training.watch.overfitting import OverfittingWatch
 
@@ -176,10 +177,15 @@ class Job:
         return self.precision.memory_format(self.classifier.backbone.ndim)
 
     def auxiliary(self) -> Auxiliary | None:
-        """Make a fresh head for what is learned beside the findings."""
+        """Make a fresh head for the measurements that are learned beside the findings."""
         if self.measures is None:
             return None
         return Auxiliary(self.settings.auxiliary, self.classifier.backbone.features, self.measures)
+
+    def turns(self) -> Turns | None:
+        """Make what turns images, where their turns are learned."""
+        settings = self.settings.auxiliary
+        return Turns(settings, self.classifier.backbone.features, self.seed) if settings.turns else None
 
 
 def _fit(job: Job, parts: Parts) -> Fitted | None:
@@ -197,6 +203,7 @@ def _fit(job: Job, parts: Parts) -> Fitted | None:
         parts=parts,
         compile_steps=precision.compiled,
         auxiliary=job.auxiliary(),
+        turns=job.turns(),
     )
     recorder = Recorder(journal)
     watch = DepthWatch(settings, job.folder / WATCHED, journal)

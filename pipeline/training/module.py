@@ -27,11 +27,12 @@ from pipeline.training.mixing import draw_mix
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.parts import Parts
 from pipeline.training.precision.compiler import compiled_where_possible
-from pipeline.training.ranks import StopTogether, summed, whole_step
+from pipeline.training.ranks import StopTogether, WholeStep, summed, whole_step
 from pipeline.training.selection import aurocs, selection_score
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.stepping import stepped_parameters, steps_whole_gradients
 from pipeline.training.stepwise_rate import make_scheduler
+from pipeline.training.turns import Turns
 
 SCORE = "val/score"
 """Logged value that chooses the best epoch."""
@@ -58,7 +59,9 @@ class TrainingModule(pl.LightningModule):
     compile_steps : bool
         Whether training steps run compiled; validation never does, its batches have sizes of their own.
     auxiliary : Auxiliary, optional
-        What is learned beside the findings.
+        Measurements that are learned beside the findings.
+    turns : Turns, optional
+        Turns the images, which is learned too.
 
     Attributes
     ----------
@@ -93,6 +96,7 @@ class TrainingModule(pl.LightningModule):
         parts: Parts,
         compile_steps: bool = False,
         auxiliary: Auxiliary | None = None,
+        turns: Turns | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -109,7 +113,7 @@ class TrainingModule(pl.LightningModule):
         self.measured: dict[str, float] = {}
         self.stopping = StopTogether()
         self.parts = parts
-        self.auxiliary = auxiliary
+        self.auxiliary, self.turns = auxiliary, turns
         self.eager = False
         # a method rather than the classifier, which would be registered and saved a second time
         self._compiled = compiled_where_possible(classifier) if compile_steps else classifier.__call__
@@ -128,7 +132,8 @@ class TrainingModule(pl.LightningModule):
         """Optimizer and schedule; norms and biases do not decay."""
         settings = self._settings
         groups = parameter_groups(self.classifier, self._tuning, settings.learning_rate, settings.weight_decay)
-        groups += self.auxiliary.groups(settings.weight_decay) if self.auxiliary is not None else []
+        for beside in (self.auxiliary, self.turns):
+            groups += beside.groups(settings.weight_decay) if beside is not None else []
         optimizer = make_optimizer(
             settings.optimizer,
             groups,
@@ -183,15 +188,17 @@ class TrainingModule(pl.LightningModule):
         self.stopping.agreed = whole.stop
         measure = partial(self.loss, known_labels=whole.known_labels[: len(self.loss.findings)])
         images, weight = mix.images(batch.image) if mix else batch.image, self._weight_in_step(batch_idx)
+        if self.turns is not None:
+            images = self.turns.turned(images, batch.case_id, self.current_epoch)
         parts = self.parts.begin(cases)
         self._begin_parts(len(parts), batch_idx)
         total = 0.0
         for part in parts:
-            logits, beside = self._answer(self._laid_out(images[part]), batch.case_id[part])
+            logits, features = self._answer(self._laid_out(images[part]))
             loss: Tensor = mix.loss(measure, logits, batch.label, part) if mix else measure(logits, batch.label[part])
             total += float(loss.detach())
-            if self.auxiliary is not None and beside is not None:
-                loss = loss + self.auxiliary.weight * beside / max(whole.known_labels[-1], 1)
+            if features is not None:
+                loss = loss + self._learned_beside(features, batch.case_id[part], whole)
             loss = loss * self.trainer.world_size * weight
             if part is not parts[-1]:  # Lightning makes the last backward pass, in which ranks exchange the gradients
                 self._add_gradient(loss)
@@ -201,17 +208,28 @@ class TrainingModule(pl.LightningModule):
         self._sums["cases"] += cases
         return loss
 
-    def _answer(self, images: Tensor, case_ids: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-        """Logits, and the squared errors of what is learned beside the findings, summed."""
-        if self.auxiliary is None:
+    def _answer(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and the features behind them where something is learned beside the findings."""
+        if self.auxiliary is None and self.turns is None:
             network = self.classifier.__call__ if self.eager else self._compiled
             return network(images), None
         rows = self.classifier.forward_rows(images)
-        logits, features = rows.tensor_split([rows.shape[1] - self.auxiliary.head.in_features], dim=1)
-        beside: Tensor = self.auxiliary(features, case_ids)
-        self._sums["auxiliary"] += float(beside.detach())
-        self._sums["measurements"] += float(self.auxiliary.known(case_ids))
-        return logits, beside
+        logits, features = rows.tensor_split([rows.shape[1] - self.classifier.backbone.features], dim=1)
+        return logits, features
+
+    def _learned_beside(self, features: Tensor, case_ids: Sequence[str], whole: WholeStep) -> Tensor:
+        """Weighed losses of a part: a mean over what is known of the whole step."""
+        losses = []
+        if self.auxiliary is not None:
+            errors: Tensor = self.auxiliary(features, case_ids)
+            self._sums["auxiliary"] += float(errors.detach())
+            self._sums["measurements"] += float(self.auxiliary.known(case_ids))
+            losses.append(self.auxiliary.weight * errors / max(whole.known_labels[-1], 1))
+        if self.turns is not None:
+            wrong: Tensor = self.turns(features, case_ids, self.current_epoch)
+            self._sums["turns"] += float(wrong.detach())
+            losses.append(self.turns.weight * wrong / whole.cases)
+        return torch.stack(losses).sum()
 
     def _begin_parts(self, count: int, batch_idx: int) -> None:
         """Drop old gradients before the first part, where Lightning would drop them before the last."""
@@ -324,8 +342,9 @@ class TrainingModule(pl.LightningModule):
         self._sums = self._nothing_summed()
 
     def _nothing_summed(self) -> dict[str, float]:
-        beside = ("auxiliary", "measurements") if self.auxiliary is not None else ()
-        return dict.fromkeys(("loss", "cases", *beside), 0.0)
+        measured = ("auxiliary", "measurements") if self.auxiliary is not None else ()
+        turned = ("turns",) if self.turns is not None else ()
+        return dict.fromkeys(("loss", "cases", *measured, *turned), 0.0)
 
     def mean_losses(self) -> dict[str, float]:
         """Training losses of the epoch so far, on all ranks: means over the cases, and over what was measured."""
@@ -333,6 +352,8 @@ class TrainingModule(pl.LightningModule):
         found = {"train/loss": sums["loss"] / max(sums["cases"], 1.0)}
         if self.auxiliary is not None:
             found["train/auxiliary"] = sums["auxiliary"] / max(sums["measurements"], 1.0)
+        if self.turns is not None:
+            found["train/turns"] = sums["turns"] / max(sums["cases"], 1.0)
         return found
 
     def _summed_over_ranks(self) -> dict[str, float]:

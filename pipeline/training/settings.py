@@ -67,7 +67,7 @@ class TrainingSettings(Settings):
         default=MixingSettings(), description="Mixing of the images of a batch: mixup and cutmix."
     )
     auxiliary: AuxiliarySettings = Field(
-        default=AuxiliarySettings(), description="Measurements that the network learns to tell beside the findings."
+        default=AuxiliarySettings(), description="What the network learns to tell beside the findings."
     )
     ema_decay: float = Field(
         default=0.0,
@@ -126,17 +126,15 @@ class TrainingSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _measures_whole_images(self) -> Self:
-        if not self.auxiliary.covariates:
+    def _learns_beside_whole_images(self) -> Self:
+        if not self.auxiliary.active:
             return self
         if self.mixing.active:
-            raise ValueError("auxiliary.covariates needs mixing off: nothing was measured of a mixed image")
+            raise ValueError("auxiliary needs mixing off: nothing was measured of a mixed image")
         if self.compile != "off":
-            raise ValueError("auxiliary.covariates needs compile: off; it was not proven compiled")
+            raise ValueError("auxiliary needs compile: off; it was not proven compiled")
         if self.strategy.startswith(SHARDING):
-            raise ValueError(
-                f"auxiliary.covariates needs strategy: auto or ddp; it was not proven with {self.strategy}"
-            )
+            raise ValueError(f"auxiliary needs strategy: auto or ddp; it was not proven with {self.strategy}")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """A small cohort of noisy volumes or images; those with a lesion hold a bright blob."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,17 @@ def make_manifest(train: int = 24, validation: int = 12, test: int = 6, ndim: in
 
 
 def make_data(
-    folder: Path, manifest: Manifest, *, ndim: int = 3, batch_size: int = 8, seed: int = 0, **settings: object
+    folder: Path,
+    manifest: Manifest,
+    *,
+    ndim: int = 3,
+    batch_size: int = 8,
+    seed: int = 0,
+    reader: Callable[[Case], Volume] = read,
+    **settings: object,
 ) -> CaseDataModule:
     cache = PreparedCache(folder, make_plan(ndim))
-    assert cache.fill(manifest.cases, read) == ()
+    assert cache.fill(manifest.cases, reader) == ()
     augmentation = AugmentationSettings(flip_axes=(0, 1), shift=1, noise=0.05)
     chosen = DataSettings.model_validate({"augmentation": augmentation} | settings)
     return CaseDataModule(manifest, cache, chosen, batch_size=batch_size, seed=seed)

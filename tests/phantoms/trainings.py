@@ -22,8 +22,8 @@ IMAGES = make_manifest(train=32, validation=16, ndim=2)
 """Four batches of 8 an epoch."""
 
 MEASURED = ("side", "patient")
-AUXILIARY: dict[str, Any] = {"auxiliary": {"covariates": MEASURED, "weight": 1.0}}
-"""Settings of a training that learns what :func:`measured` says of its cases."""
+AUXILIARY: dict[str, Any] = {"auxiliary": {"covariates": MEASURED, "weight": 1.0, "turns": 0.5}}
+"""Settings of a training that learns what :func:`measured` says of its cases, and how they were turned."""
 
 
 class Memory:
