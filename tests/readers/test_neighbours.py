@@ -78,6 +78,27 @@ def test_only_what_lies_in_its_folder_or_archive_counts(tmp_path: Path) -> None:
     assert sorted(len(each) for each in notes(tmp_path)) == [0, 1, 1]
 
 
+COMPANION = b"\0\x05\x16\x07\0\x02\0\0Mac OS X        \0\x02" + bytes(4070)
+"""What macOS lays beside a file on a disk that holds no attributes of it."""
+
+
+@pytest.mark.parametrize("place", ["folder", "archive"])
+def test_companions_of_macos_are_skipped_and_say_nothing(tmp_path: Path, place: str) -> None:
+    paths = write_series(tmp_path / "cd", VOXELS)
+    names = [f"._{path.name}" for path in paths] + ["._scan.nii.gz", "._EXPORT.zip"]
+    if place == "folder":
+        for name in names:
+            (tmp_path / "cd" / name).write_bytes(COMPANION)
+    else:
+        members = {f"cd/{path.name}": path.read_bytes() for path in paths}
+        write_zip(tmp_path / "cd.zip", members | {f"__MACOSX/cd/{name}": COMPANION for name in names})
+        for path in paths:
+            path.unlink()
+    assert notes(tmp_path) == [()]
+    refusals = discover(tmp_path, OPTIONS).refusals
+    assert {str(refusal.code) for refusal in refusals} == {"NOT_AN_IMAGE"} and len(refusals) == len(names)
+
+
 def test_another_series_that_is_refused_with_its_name_says_nothing(tmp_path: Path) -> None:
     write_series(tmp_path, VOXELS)
     gap = write_series(tmp_path, VOXELS + 1, identity=Identity().another_series(2))
