@@ -47,6 +47,11 @@ ATTRIBUTE_OF_KEY = {
     "StackID": "stack",
     "TriggerTime": "trigger_time",
     "AcquisitionNumber": "acquisition",
+    "ComplexImageComponent": "component",
+    "NominalPercentageOfRespiratoryPhase": "respiratory_phase",
+    "FlipAngle": "flip_angle",
+    "SequenceName": "sequence",
+    "SeriesNumber": "series_number",
     "pass": "pass",
 }
 """Under which name a series carries what told it from its siblings."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.readers.dicom.slices import STRONG_KEYS, Slice
+from pipeline.readers.dicom.slices import SERIES_KEYS, STRONG_KEYS, Slice
 
 Part = tuple[Mapping[str, str], list[Slice]]
 """What a part has in common, and its slices."""
@@ -25,12 +25,12 @@ def partitions(slices: Sequence[Slice], split_by: Sequence[str]) -> list[Part]:
 
 def value_of(one: Slice, name: str) -> str:
     """Value of an attribute of a slice by its keyword, as text; empty where it is absent."""
-    own = {"Rows": one.rows, "Columns": one.columns, "SliceThickness": one.thickness}
-    if name in own:
-        return "" if own[name] is None else f"{own[name]:g}"
+    if told := one.keys.get(name) or one.times.get(name) or one.series.get(name):
+        return told
+    own = {"Rows": one.rows, "Columns": one.columns, "SliceThickness": one.thickness}.get(name)
     if name == "PixelSpacing":
         return "x".join(f"{value:g}" for value in one.spacing or ())
-    return one.keys.get(name) or one.times.get(name) or ""
+    return "" if own is None else f"{own:g}"
 
 
 def difference_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
@@ -38,8 +38,10 @@ def difference_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
 
     Where every slice has a value of its own, the attribute says nothing of the volume.
     """
-    counts = {key: len({one.keys.get(key, "") for one in slices}) for key in STRONG_KEYS}
-    return tuple(f"its slices differ in {key}" for key, count in counts.items() if 1 < count < len(slices))
+    counts = {key: len({value_of(one, key) for one in slices}) for key in (*STRONG_KEYS, *SERIES_KEYS)}
+    several = [key for key, count in counts.items() if 1 < count < len(slices)]
+    merged = ": two series may have been merged into one"
+    return tuple(f"its slices differ in {key}{merged if key in SERIES_KEYS else ''}" for key in several)
 
 
 def split_notes(split_by: Sequence[str]) -> tuple[str, ...]:
