@@ -129,6 +129,20 @@ def test_phases_of_magnitude_and_velocity_are_told_by_both(tmp_path: Path) -> No
     assert {len(series.attributes["pass"]) for series, _ in reading.volumes} == {1}
 
 
+def test_phases_are_not_ranked_among_images_of_another_kind(tmp_path: Path) -> None:
+    """The second echo comes a little later, before or after the next phase of the first: by the beat at its slice."""
+
+    def told(dataset: Dataset, part: int, k: int) -> None:
+        phase, echo = divmod(part, 2)
+        beat = 800 * (1 + 0.2 * np.sin(2.1 * k))
+        dataset.EchoTime = ("2.3", "9.2")[echo]
+        dataset.TriggerTime = str(round(beat * phase / 10 + 85 * echo))
+        dataset.AcquisitionTime = f"1000{k:02d}"
+
+    sets = write_parts(tmp_path, told, parts=20)
+    assert_all_right(read_folder(tmp_path), [(voxels, AFFINE) for voxels in sets])
+
+
 def test_two_images_of_one_trigger_time_stay_ambiguous(tmp_path: Path) -> None:
     def told(dataset: Dataset, part: int, k: int) -> None:
         triggered(0.08, 10)(dataset, part // 2, k)
@@ -144,15 +158,17 @@ def test_a_phase_that_lacks_a_slice_stays_ambiguous(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keyword", "values"),
+    ("keyword", "values", "is_noted"),
     [
-        ("FlipAngle", ("150", "160")),
-        ("SequenceName", ("tse1", "tse2")),
-        ("SliceThickness", ("5", "5.0001")),
-        ("ComplexImageComponent", ("MAGNITUDE", "")),
+        ("FlipAngle", ("150", "160"), True),
+        ("SequenceName", ("tse1", "tse2"), True),
+        ("SliceThickness", ("5", "5.0001"), False),
+        ("ComplexImageComponent", ("MAGNITUDE", ""), True),
     ],
 )
-def test_what_may_vary_within_a_volume_splits_none(tmp_path: Path, keyword: str, values: tuple[str, str]) -> None:
+def test_what_may_vary_within_a_volume_splits_none(
+    tmp_path: Path, keyword: str, values: tuple[str, str], is_noted: bool
+) -> None:
     def edit(dataset: Dataset, k: int) -> None:
         setattr(dataset, keyword, values[k % 2])
 
@@ -160,7 +176,7 @@ def test_what_may_vary_within_a_volume_splits_none(tmp_path: Path, keyword: str,
     write_series(tmp_path, voxels, position=POSITION, spacing=SPACING, modality="MR", edit=edit)
     volume = read_folder(tmp_path).volume
     assert_right(volume, (voxels, AFFINE))
-    assert not volume.notes
+    assert volume.notes == (f"its slices differ in {keyword}",) * is_noted
 
 
 @pytest.mark.parametrize("key", ["FlipAngle", "SequenceName", "SeriesDescription"])

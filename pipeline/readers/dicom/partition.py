@@ -4,6 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.readers.dicom.slices import SERIES_KEYS, STRONG_KEYS, Slice
 
+TOLD_KEYS = (
+    *STRONG_KEYS,
+    *("ComplexImageComponent", "NominalPercentageOfRespiratoryPhase", "FlipAngle", "SequenceName"),
+    *SERIES_KEYS,
+)
+"""Keys of which a volume has one value as a rule; where it has several, a reviewer should know."""
+
 Part = tuple[Mapping[str, str], list[Slice]]
 """What a part has in common, and its slices."""
 
@@ -34,11 +41,11 @@ def value_of(one: Slice, name: str) -> str:
 
 
 def difference_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
-    """Note attributes of which a volume has one value, and its slices several: they adjoin, and may be two volumes.
+    """Note attributes of which a volume has one value, and its slices several: they may be two volumes.
 
     Where every slice has a value of its own, the attribute says nothing of the volume.
     """
-    counts = {key: len({value_of(one, key) for one in slices}) for key in (*STRONG_KEYS, *SERIES_KEYS)}
+    counts = {key: len({value_of(one, key) for one in slices}) for key in TOLD_KEYS}
     several = [key for key, count in counts.items() if 1 < count < len(slices)]
     merged = ": two series may have been merged into one"
     return tuple(f"its slices differ in {key}{merged if key in SERIES_KEYS else ''}" for key in several)

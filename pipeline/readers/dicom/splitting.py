@@ -25,6 +25,9 @@ POSITION_TOLERANCE_MM = 0.01
 KINDS = frozenset({"EchoTime", "EchoNumbers", "DiffusionBValue", "ConvolutionKernel"})
 """Keys of which one volume has one value, whatever the scanner."""
 
+OF_A_PHASE = (*sorted(KINDS), "ImageType", "InversionTime", "ComplexImageComponent")
+"""Keys of which a phase of the heart has one value: where its slices differ, they were ranked wrong."""
+
 UTC_OFFSET = re.compile(r"(?<=[\d.])[+-]\d{4}$")
 """Of a DT (PS3.5 6.2); a negative number has its sign in front."""
 
@@ -217,12 +220,21 @@ def _by_time(slices: Sequence[Slice], places: Sequence[int], most: int) -> Class
             continue
         ranked = [sorted(members, key=lambda index: known[index]) for members in at_place.values()]
         passes = [[members[number] for members in ranked] for number in range(most)]
-        is_gated = key == "TriggerTime" and all(
-            known[before] < known[after] for members in ranked for before, after in pairwise(members)
-        )
+        is_gated = key == "TriggerTime" and _are_phases(slices, passes, known)
         if is_gated or _follow_each_other(slices, passes, key):
             return {(str(number),): members for number, members in enumerate(passes)}
     return {}
+
+
+def _are_phases(slices: Sequence[Slice], passes: Sequence[Sequence[int]], times: Sequence[float]) -> bool:
+    """Whether each image is later than that of the pass before at its position, and no pass mixes kinds of images."""
+    rising = all(
+        times[before] < times[after]
+        for one, following in pairwise(passes)
+        for before, after in zip(one, following, strict=True)
+    )
+    alike = (len({slices[index].keys.get(key) for index in one}) == 1 for one in passes for key in OF_A_PHASE)
+    return rising and all(alike)
 
 
 def _classes(slices: Sequence[Slice], keys: Sequence[str]) -> Classes:
