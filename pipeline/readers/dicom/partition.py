@@ -11,6 +11,9 @@ TOLD_KEYS = (
 )
 """Keys of which a volume has one value as a rule; where it has several, a reviewer should know."""
 
+OWN = frozenset({"Rows", "Columns", "PixelSpacing", "SliceThickness"})
+"""Attributes that a slice has a field for."""
+
 Part = tuple[Mapping[str, str], list[Slice]]
 """What a part has in common, and its slices."""
 
@@ -32,11 +35,11 @@ def partitions(slices: Sequence[Slice], split_by: Sequence[str]) -> list[Part]:
 
 def value_of(one: Slice, name: str) -> str:
     """Value of an attribute of a slice by its keyword, as text; empty where it is absent."""
-    if told := one.keys.get(name) or one.times.get(name) or one.series.get(name):
-        return told
-    own = {"Rows": one.rows, "Columns": one.columns, "SliceThickness": one.thickness}.get(name)
+    if name not in OWN:
+        return one.keys.get(name) or one.times.get(name) or one.series.get(name) or ""
     if name == "PixelSpacing":
         return "x".join(f"{value:g}" for value in one.spacing or ())
+    own = {"Rows": one.rows, "Columns": one.columns, "SliceThickness": one.thickness}[name]
     return "" if own is None else f"{own:g}"
 
 
