@@ -27,7 +27,18 @@ def tell_apart(members: Sequence[Series]) -> str:
     counted = Counter(_describe(series.modality, series.attributes) for series in members)
     shown = [f"{count} x ({text})" if count > 1 else text for text, count in sorted(counted.items())]
     more = [f"{len(shown) - LISTED} more kinds"] if len(shown) > LISTED else []
-    return "; ".join([*shown[:LISTED], *more])
+    return "; ".join([*shown[:LISTED], *more, *_unplaced(members)])
+
+
+def _unplaced(members: Sequence[Series]) -> list[str]:
+    """Name the rule that leaves out what has no place in the patient beside what has: a dose page, a screen."""
+    planes = {series.attributes["plane"] for series in members if series.attributes.get("plane")}
+    count = sum(not series.attributes.get("plane") for series in members)
+    if not planes or not count:
+        return []
+    rule = f"plane={planes.pop()}" if len(planes) == 1 else "plane"
+    which = "one of them lies" if count == 1 else f"{count} of them lie"
+    return [f"{which} in no plane of the patient, as captures of a screen do: the rule {rule} drops such series"]
 
 
 def _describe(modality: str, attributes: Mapping[str, str]) -> str:

@@ -68,7 +68,8 @@ SKIPS = frozenset({Code.NOT_AN_IMAGE, Code.NOT_SELECTED, Code.DUPLICATE, Code.LO
 
 EXPLANATIONS: dict[Code, Explanation] = {
     Code.NOT_AN_IMAGE: Explanation(
-        "The file is no image and does not claim to be one: a report, presentation state, key object, text.",
+        "The file is no image and does not claim to be one: a report, presentation state, key object, text; or it is a "
+        "page that was saved at a console, such as the dose report of a CT.",
         "Nothing: it is counted and left alone.",
     ),
     Code.NOT_SELECTED: Explanation(

@@ -102,11 +102,12 @@ class Series:
     attributes : mapping of str to str
         ``site, vendor, model, sex, age, laterality, view, body_part, image_type, plane, slice_thickness, rows,
         columns, slices, transfer_syntax, echo, contrast, kernel, spacing, burned_in, frame_of_reference, missing,
-        shared_uid, refused_beside, contradiction``:
+        shared_uid, torn, refused_beside, contradiction``:
         whichever is known. ``age`` in years; ``burned_in`` tells, in words of ours, why text may be part of the
         picture; ``frame_of_reference`` is a raw UID: PHI for what we write; ``missing`` says how many images the
-        numbers of the others leave out, ``shared_uid`` that images of it share a SOPInstanceUID, ``refused_beside``
-        which refused files may have been slices of it, ``contradiction`` that class and modality exclude each other.
+        numbers of the others leave out, ``shared_uid`` that images of it share a SOPInstanceUID, ``torn`` that it is
+        one slice, as others like it are, ``refused_beside`` which refused files may have been slices of it,
+        ``contradiction`` that class and modality exclude each other.
     """
 
     reader: str

@@ -25,6 +25,9 @@ from pipeline.readers.walking import Entry, check_scans, walk
 
 log = logging.getLogger("resdx")
 
+APPLE_DOUBLE = b"\0\x05\x16\x07"
+"""How the ``._NAME`` begins that macOS lays beside NAME, on disks of others and in archives (RFC 1740)."""
+
 Inspected = tuple[SourceFile, Any]
 """A file and what its reader found in its header."""
 
@@ -169,6 +172,8 @@ def _refusal_of(error: Exception) -> RejectedInput:
 
 def _reader_for(file: SourceFile, content: bytes) -> str:
     """Name of the reader; refuses what is no image, as a skip unless its name claims that it is one."""
+    if content.startswith(APPLE_DOUBLE):
+        raise RejectedInput(Code.NOT_AN_IMAGE, "what macOS keeps about the file beside it (AppleDouble)")
     name = reader_of(content[:HEAD_BYTES])
     if name:
         return name

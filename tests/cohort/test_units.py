@@ -74,6 +74,27 @@ def test_a_header_cannot_put_free_text_into_the_message() -> None:
     assert "ller" not in message and "MG, axial, CC, spacing" in message
 
 
+@pytest.mark.parametrize(
+    ("planes", "hint"),
+    [
+        (
+            ("axial", ""),
+            "; one of them lies in no plane of the patient, as captures of a screen do: the rule plane=axial",
+        ),
+        (
+            ("axial", "", ""),
+            "; 2 of them lie in no plane of the patient, as captures of a screen do: the rule plane=axial",
+        ),
+        (("axial", "coronal", ""), "captures of a screen do: the rule plane drops such series"),
+        (("axial", "coronal"), ""),
+        (("", ""), ""),
+    ],
+)
+def test_the_rule_that_leaves_out_a_capture_is_named(planes: tuple[str, ...], hint: str) -> None:
+    message = units(*(series(str(n), plane=plane) for n, plane in enumerate(planes))).refusals[0].message
+    assert hint in message and ("captures" in message) == bool(hint)
+
+
 def test_a_long_list_is_cut() -> None:
     message = units(*(series(f"{n:02d}", slices=str(n)) for n in range(20))).refusals[0].message
     assert message.count("slices") == 8 and message.endswith("12 more kinds")

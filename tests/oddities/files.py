@@ -46,6 +46,7 @@ def companions(folder: Path, paths: list[Path]) -> None:
 def strangers(folder: Path, paths: list[Path]) -> None:
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0 thumbs")
     (folder / "notes.txt").write_text("nothing to see")
+    (folder / f"._{paths[0].name}").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(4072))
 
 
 def pretenders(folder: Path, paths: list[Path]) -> None:

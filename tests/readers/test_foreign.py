@@ -85,7 +85,7 @@ def test_an_empty_one_is_truncated(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("notes.txt", b"BM is a start of words, not of a bitmap"),
-        ("data.gz", gzip.compress(b"a,b\n1,2\n" * 40)),
+        ("data.gz", gzip.compress(b"a,b\n1,2\n" * 40, mtime=0)),
         ("calibration.hdr", b"ENVI\nsamples = 3\n"),
         ("table.par", b"alpha = 3\n"),
         ("run.img", bytes([1, 2, 3, 4] * 20)),

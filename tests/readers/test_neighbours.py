@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from phantoms.archives import write_zip
-from phantoms.dicom_series import Identity, make_voxels, write_series
+from phantoms.dicom_series import AXIAL, CORONAL, SAGITTAL, Identity, make_voxels, write_series
 
 from pipeline.readers.discovery import discover
 from pipeline.readers.neighbours import series_notes
@@ -78,6 +78,27 @@ def test_only_what_lies_in_its_folder_or_archive_counts(tmp_path: Path) -> None:
     assert sorted(len(each) for each in notes(tmp_path)) == [0, 1, 1]
 
 
+COMPANION = b"\0\x05\x16\x07\0\x02\0\0Mac OS X        \0\x02" + bytes(4070)
+"""What macOS lays beside a file on a disk that holds no attributes of it."""
+
+
+@pytest.mark.parametrize("place", ["folder", "archive"])
+def test_companions_of_macos_are_skipped_and_say_nothing(tmp_path: Path, place: str) -> None:
+    paths = write_series(tmp_path / "cd", VOXELS)
+    names = [f"._{path.name}" for path in paths] + ["._scan.nii.gz", "._EXPORT.zip"]
+    if place == "folder":
+        for name in names:
+            (tmp_path / "cd" / name).write_bytes(COMPANION)
+    else:
+        members = {f"cd/{path.name}": path.read_bytes() for path in paths}
+        write_zip(tmp_path / "cd.zip", members | {f"__MACOSX/cd/{name}": COMPANION for name in names})
+        for path in paths:
+            path.unlink()
+    assert notes(tmp_path) == [()]
+    refusals = discover(tmp_path, OPTIONS).refusals
+    assert {str(refusal.code) for refusal in refusals} == {"NOT_AN_IMAGE"} and len(refusals) == len(names)
+
+
 def test_another_series_that_is_refused_with_its_name_says_nothing(tmp_path: Path) -> None:
     write_series(tmp_path, VOXELS)
     gap = write_series(tmp_path, VOXELS + 1, identity=Identity().another_series(2))
@@ -103,3 +124,36 @@ def test_a_class_and_a_modality_that_exclude_each_other_are_told(
     (series,) = discover(tmp_path, OPTIONS).series
     assert series_notes(series) == said
     assert [note for note in read(series, OPTIONS).notes if "class" in note] == list(said)
+
+
+TORN = "it is one slice, as are 4 other series like it: a volume may have been torn apart"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "slices", "said"),
+    [
+        (("SeriesInstanceUID",), 5, TORN),
+        (("StudyInstanceUID",), 5, TORN),
+        (("StudyInstanceUID", "SeriesInstanceUID"), 5, TORN),
+        (("SeriesInstanceUID", "FrameOfReferenceUID"), 5, TORN),
+        (("SeriesInstanceUID", "PatientID"), 5, ""),
+        (("SeriesInstanceUID",), 2, ""),
+        ((), 5, ""),
+    ],
+)
+def test_a_volume_of_which_each_image_is_a_series_is_told(
+    tmp_path: Path, keywords: tuple[str, ...], slices: int, said: str
+) -> None:
+    def edit(dataset, k):  # type: ignore[no-untyped-def]
+        for keyword in keywords:
+            setattr(dataset, keyword, f"1.2.826.0.1.3680043.8.498.{k + 1}.7")
+
+    write_series(tmp_path, VOXELS[:, :, :slices], edit=edit)
+    found = notes(tmp_path)
+    assert found == [(said,) if said else ()] * (slices if keywords else 1)
+
+
+def test_single_slices_of_other_planes_or_sizes_are_no_torn_volume(tmp_path: Path) -> None:
+    for number, orientation in enumerate((AXIAL, CORONAL, SAGITTAL), start=2):
+        write_series(tmp_path, VOXELS[:, :, :1], identity=Identity().another_series(number), orientation=orientation)
+    assert notes(tmp_path) == [(), (), ()]

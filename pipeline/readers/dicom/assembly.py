@@ -27,6 +27,7 @@ from pipeline.readers.dicom.partition import difference_notes, partitions, split
 from pipeline.readers.dicom.pixel_format import FLOAT_BYTES
 from pipeline.readers.dicom.slices import Slice
 from pipeline.readers.dicom.splitting import Stack, split, without_copies
+from pipeline.readers.dicom.stated import check_stated_places
 from pipeline.readers.neighbours import MISSING, SHARED_UID
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reader import Assembled
@@ -47,6 +48,11 @@ ATTRIBUTE_OF_KEY = {
     "StackID": "stack",
     "TriggerTime": "trigger_time",
     "AcquisitionNumber": "acquisition",
+    "ComplexImageComponent": "component",
+    "NominalPercentageOfRespiratoryPhase": "respiratory_phase",
+    "FlipAngle": "flip_angle",
+    "SequenceName": "sequence",
+    "SeriesNumber": "series_number",
     "pass": "pass",
 }
 """Under which name a series carries what told it from its siblings."""
@@ -110,6 +116,7 @@ def _stacks_of_part(
         files = [one.file for one in group]
         try:
             kept, copies = without_copies(group, lambda one: pixel_digest(one, options.max_bytes))
+            check_stated_places(kept)
             stacks, again = without_copied_stacks(split(kept), options.max_bytes)
             copies += [one for stack in again for one in stack.slices]
         except RejectedInput as error:

@@ -4,7 +4,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from pipeline.readers.dicom.elements import numbers_of_tags
-from pipeline.readers.dicom.kinds import class_of
+from pipeline.readers.dicom.kinds import CAPTURES, class_of
 from pipeline.readers.dicom.values import text
 
 ULTRASOUND = frozenset(
@@ -13,15 +13,6 @@ ULTRASOUND = frozenset(
         uid.UltrasoundMultiFrameImageStorage,
         uid.UID("1.2.840.10008.5.1.4.1.1.6"),  # both retired
         uid.UID("1.2.840.10008.5.1.4.1.1.3"),
-    }
-)
-CAPTURES = frozenset(
-    {
-        uid.SecondaryCaptureImageStorage,
-        uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
-        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
 PHOTOGRAPHS = frozenset({uid.VLEndoscopicImageStorage, uid.VLMicroscopicImageStorage, uid.VLPhotographicImageStorage})

@@ -10,7 +10,7 @@ from pipeline.domain.geometry import ORTHOGONAL_TOLERANCE, Geometry, Unit
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.orientation import normal_of
 from pipeline.readers.dicom.slices import Slice
-from pipeline.readers.dicom.stated import check_stated_distance
+from pipeline.readers.dicom.stated import check_stated_distance, tilt_notes
 
 SPACING_TOLERANCE = 0.01
 """Largest deviation of one slice distance from the median, as a part of it."""
@@ -34,7 +34,7 @@ def geometry_of(slices: Sequence[Slice]) -> tuple[Geometry, tuple[str, ...]]:
     """
     first = slices[0]
     assert first.spacing is not None and first.orientation is not None
-    row, column, _ = frame_of(slices)
+    row, column, normal = frame_of(slices)
     positions = np.array([one.position for one in slices])
     step = _step(slices, positions)
     matrix = np.eye(4)
@@ -44,6 +44,7 @@ def geometry_of(slices: Sequence[Slice]) -> tuple[Geometry, tuple[str, ...]]:
     matrix[:3, 3] = positions[0]
     geometry = sound_geometry((first.columns, first.rows, len(slices)), LPS_TO_RAS @ matrix)
     notes = () if first.frame_of_reference else ("FrameOfReferenceUID is missing",)
+    notes = (*notes, *tilt_notes(slices, normal))
     if len(slices) > 1:
         notes = (*notes, *check_stated_distance(slices, float(np.linalg.norm(step))))
     return geometry, notes

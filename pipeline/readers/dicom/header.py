@@ -13,6 +13,7 @@ from pipeline.domain.terms import MODALITIES
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import read_header
+from pipeline.readers.dicom.converted import lift_shared
 from pipeline.readers.dicom.kinds import Kind, contradiction_of, kind_of
 from pipeline.readers.dicom.multiframe import frame_slices
 from pipeline.readers.dicom.orientation import check_place
@@ -128,6 +129,8 @@ def judgement_of(
     slices: tuple[Slice, ...] = ()
     try:
         kind = kind_of(dataset)
+        if kind is Kind.FRAMES:
+            lift_shared(dataset)
         if is_localizer(dataset):
             raise RejectedInput(Code.LOCALIZER, "says of itself that it is a localizer", stage="discover")
         modality_of(dataset, options)

@@ -68,6 +68,20 @@ PLANAR = frozenset(
         uid.OphthalmicPhotography16BitImageStorage,
     }
 )
+CAPTURES = frozenset(
+    {
+        uid.SecondaryCaptureImageStorage,
+        uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
+"""Images that were made otherwise than by the modality: screens, scanned films, figures (PS3.3 A.8)."""
+
+SAVED_SCREENS = frozenset({"SCREEN SAVE", "CT_SOM5 PROT", "DOSE_INFO"})
+"""Values of ImageType of pages saved at a console: screens of GE, dose pages of Siemens and Philips."""
+
 DERIVED = frozenset(
     {
         uid.SegmentationStorage,
@@ -105,6 +119,9 @@ def kind_of(dataset: Dataset) -> Kind:
     has_pixels = is_present(dataset, "Rows") and is_present(dataset, "Columns")
     if sop_class in DERIVED or (not has_pixels and _is_no_image(sop_class, dataset)):
         raise RejectedInput(Code.NOT_AN_IMAGE, "a DICOM object without an acquired image", stage="discover")
+    if is_saved_screen(dataset):
+        message = "a page saved at the console (a dose report, say), as ImageType says: no acquired image"
+        raise RejectedInput(Code.NOT_AN_IMAGE, message, stage="discover")
     if not has_pixels:
         raise RejectedInput(Code.TRUNCATED, "the header ends before it says how large the image is")
     if MOSAIC_MARKS & set(text(dataset, "ImageType").upper().split("\\")):
@@ -123,6 +140,16 @@ def kind_of(dataset: Dataset) -> Kind:
 def class_of(dataset: Dataset) -> str:
     """SOP class by the object, else by the header of its file; empty where an export has lost both."""
     return text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+
+
+def is_saved_screen(dataset: Dataset) -> bool:
+    """Whether a secondary capture says that it is a page of a console, which nearly every CT study ends with.
+
+    Where the screen is all that is ever kept (ultrasound, endoscopy), it is the image.
+    """
+    if class_of(dataset) not in CAPTURES or text(dataset, "Modality") in PICTURE:
+        return False
+    return bool(SAVED_SCREENS & set(text(dataset, "ImageType").upper().split("\\")))
 
 
 def contradiction_of(dataset: Dataset) -> str:

@@ -7,16 +7,20 @@ from pydicom.dataset import Dataset
 from pipeline.domain.codes import Code
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.converted import FOR_EACH
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.slices import (
     MEANING,
     NUMBERS,
     Slice,
+    keys_of,
     pixel_spacing,
     positive,
     rescale_attributes,
+    series_of,
     stated_distance,
     tidy,
+    times_of,
 )
 from pipeline.readers.dicom.values import item, items, numbers, text
 
@@ -29,6 +33,7 @@ KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("CTImageFrameTypeSequence", "FrameType"),
         ("PETFrameTypeSequence", "FrameType"),
     ),
+    "ComplexImageComponent": (("MRImageFrameTypeSequence", "ComplexImageComponent"),),
     "EchoTime": (("MREchoSequence", "EffectiveEchoTime"),),
     "InversionTime": (("MRModifierSequence", "InversionTimes"),),
     "DiffusionBValue": (("MRDiffusionSequence", "DiffusionBValue"),),
@@ -39,6 +44,10 @@ KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "StackID": (("FrameContentSequence", "StackID"),),
     "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
     "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
+    "NominalPercentageOfRespiratoryPhase": (
+        ("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),
+    ),
+    "FlipAngle": (("MRTimingAndRelatedParametersSequence", "FlipAngle"),),
 }
 """Where a frame keeps what a single-frame image keeps at the top."""
 
@@ -73,6 +82,7 @@ def groups_of(frame: Dataset, shared: Dataset) -> Group:
 def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group, index: int) -> Slice:
     measures = group("PixelMeasuresSequence")
     rescale = group("PixelValueTransformationSequence")
+    converted = group(FOR_EACH)
     return Slice(
         file=file,
         frame=index,
@@ -85,10 +95,11 @@ def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         stated_distance=stated_distance(measures),
         rescale=rescale_attributes(rescale if len(rescale) else dataset),
-        meaning=tuple(text(rescale, name) or text(dataset, name) for name in MEANING),
+        meaning=tuple(text(rescale, name) or text(converted, name) or text(dataset, name) for name in MEANING),
         frame_type=_first(group, KEYS["ImageType"]),
-        keys=_keys(group),
-        times=_times(group),
+        keys=_keys(group) if not len(converted) else keys_of(converted) | _keys(group),
+        times=_times(group) if not len(converted) else times_of(converted) | _times(group),
+        series=series_of(converted),
     )
 
 

@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.readers.dicom.slices import STRONG_KEYS, Slice
+from pipeline.readers.dicom.slices import SERIES_KEYS, STRONG_KEYS, Slice
+
+TOLD_KEYS = (
+    *STRONG_KEYS,
+    *("ComplexImageComponent", "NominalPercentageOfRespiratoryPhase", "FlipAngle", "SequenceName"),
+    *SERIES_KEYS,
+)
+"""Keys of which a volume has one value as a rule; where it has several, a reviewer should know."""
+
+OWN = frozenset({"Rows", "Columns", "PixelSpacing", "SliceThickness"})
+"""Attributes that a slice has a field for."""
 
 Part = tuple[Mapping[str, str], list[Slice]]
 """What a part has in common, and its slices."""
@@ -25,21 +35,23 @@ def partitions(slices: Sequence[Slice], split_by: Sequence[str]) -> list[Part]:
 
 def value_of(one: Slice, name: str) -> str:
     """Value of an attribute of a slice by its keyword, as text; empty where it is absent."""
-    own = {"Rows": one.rows, "Columns": one.columns, "SliceThickness": one.thickness}
-    if name in own:
-        return "" if own[name] is None else f"{own[name]:g}"
+    if name not in OWN:
+        return one.keys.get(name) or one.times.get(name) or one.series.get(name) or ""
     if name == "PixelSpacing":
         return "x".join(f"{value:g}" for value in one.spacing or ())
-    return one.keys.get(name) or one.times.get(name) or ""
+    own = {"Rows": one.rows, "Columns": one.columns, "SliceThickness": one.thickness}[name]
+    return "" if own is None else f"{own:g}"
 
 
 def difference_notes(slices: Sequence[Slice]) -> tuple[str, ...]:
-    """Note attributes of which a volume has one value, and its slices several: they adjoin, and may be two volumes.
+    """Note attributes of which a volume has one value, and its slices several: they may be two volumes.
 
     Where every slice has a value of its own, the attribute says nothing of the volume.
     """
-    counts = {key: len({one.keys.get(key, "") for one in slices}) for key in STRONG_KEYS}
-    return tuple(f"its slices differ in {key}" for key, count in counts.items() if 1 < count < len(slices))
+    counts = {key: len({value_of(one, key) for one in slices}) for key in TOLD_KEYS}
+    several = [key for key, count in counts.items() if 1 < count < len(slices)]
+    merged = ": two series may have been merged into one"
+    return tuple(f"its slices differ in {key}{merged if key in SERIES_KEYS else ''}" for key in several)
 
 
 def split_notes(split_by: Sequence[str]) -> tuple[str, ...]:

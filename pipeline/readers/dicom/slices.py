@@ -30,19 +30,29 @@ SPLIT_KEYS = (
     "StackID",
     "TriggerTime",
     "AcquisitionNumber",
+    "ComplexImageComponent",
+    "NominalPercentageOfRespiratoryPhase",
+    "FlipAngle",
+    "SequenceName",
+    "SeriesNumber",
+    "SeriesDescription",
+    "SliceThickness",
 )
 """What may tell images at one position apart, the most telling first; frames use the names of single-frame images."""
 
 NUMBERS = frozenset(
     {
         *("EchoTime", "InversionTime", "DiffusionBValue", "NominalPercentageOfCardiacPhase", "KVP", "TriggerTime"),
-        *("TemporalPositionIdentifier", "AcquisitionNumber"),
+        *("TemporalPositionIdentifier", "AcquisitionNumber", "NominalPercentageOfRespiratoryPhase", "FlipAngle"),
     }
 )
 """Keys whose values are numbers, which are compared as such."""
 
 STRONG_KEYS = SPLIT_KEYS[:9]
 """Keys whose value differs between volumes and never from slice to slice of one volume."""
+
+SERIES_KEYS = ("SeriesNumber", "SeriesDescription")
+"""Of the series, not of the image (PS3.3 C.7.3.1): several values are of several series under one UID."""
 
 TIME_KEYS = ("AcquisitionDateTime", "AcquisitionTime", "TriggerTime", "ContentTime")
 """When a slice was acquired: orders repeated passes over the same positions."""
@@ -63,6 +73,10 @@ PRIVATE_B_VALUES = (
     ("GEMS_PARM_01", 0x0043, 0x39),
 )
 """Private elements that hold the b-value: creator, group, element; see the vendors' conformance statements."""
+
+GE_COMPONENT = (("GEMS_PARM_01", 0x0043, 0x2F),)
+COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
+"""What GE's private image type counts from 0, in the terms of ComplexImageComponent (PS3.3 C.8.13.3.1.1)."""
 
 GE_B_VALUE_OFFSET = 1_000_000_000
 """GE adds it to the b-value of some software versions."""
@@ -95,7 +109,14 @@ class Slice:
     frame_type : str
         FrameType of a multi-frame image.
     keys, times : mapping of str to str
-        Values of :data:`SPLIT_KEYS` and :data:`TIME_KEYS` that are present.
+        Values of :data:`SPLIT_KEYS` (but of :data:`SERIES_KEYS` and what has a field) and :data:`TIME_KEYS` that are
+        present.
+    series : mapping of str to str
+        Values of :data:`SERIES_KEYS`: nothing of the image rests on them, copies need not share them.
+    stated_place : float or None
+        SliceLocation, mm along an axis that the scanner chose; positions go before it.
+    tilt : float or None
+        GantryDetectorTilt, degrees; the orientation goes before it.
     """
 
     file: SourceFile
@@ -114,6 +135,9 @@ class Slice:
     frame_type: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
     times: Mapping[str, str] = field(default_factory=dict)
+    series: Mapping[str, str] = field(default_factory=dict)
+    stated_place: float | None = None
+    tilt: float | None = None
 
 
 def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
@@ -124,8 +148,6 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
     RejectedInput
         BAD_VALUE.
     """
-    values = {key: read(dataset) for key, read in _KEY_READERS.items()}
-    times = {key: _time_of(dataset, key) for key in TIME_KEYS}
     return Slice(
         file=file,
         frame=0,
@@ -140,9 +162,27 @@ def slice_of(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> Slice:
         rescale=rescale_attributes(dataset),
         meaning=tuple(text(dataset, name) for name in MEANING),
         encoding=_encoding(file, dataset),
-        keys={key: value for key, value in values.items() if value},
-        times={key: value for key, value in times.items() if value},
+        keys=keys_of(dataset),
+        times=times_of(dataset),
+        series=series_of(dataset),
+        stated_place=_told(dataset, "SliceLocation"),
+        tilt=_told(dataset, "GantryDetectorTilt"),
     )
+
+
+def keys_of(dataset: Dataset) -> dict[str, str]:
+    """Values of :data:`SPLIT_KEYS` that tell one image from another, where they are present."""
+    return {key: value for key, read in _KEY_READERS.items() if (value := read(dataset))}
+
+
+def times_of(dataset: Dataset) -> dict[str, str]:
+    """Values of :data:`TIME_KEYS` that are present."""
+    return {key: value for key in TIME_KEYS if (value := _time_of(dataset, key))}
+
+
+def series_of(dataset: Dataset) -> dict[str, str]:
+    """Values of :data:`SERIES_KEYS` that are present."""
+    return {key: value for key in SERIES_KEYS if (value := text(dataset, key))}
 
 
 def _time_of(dataset: Dataset, keyword: str) -> str:
@@ -181,11 +221,17 @@ def pixel_spacing(dataset: Dataset, keyword: str = "PixelSpacing") -> Vector | N
 
 def stated_distance(dataset: Dataset) -> float | None:
     """SpacingBetweenSlices without its sign, mm; None where it is absent or says nothing: no geometry rests on it."""
+    value = abs(_told(dataset, "SpacingBetweenSlices") or 0.0)
+    return value if SMALLEST_MM <= value <= LARGEST_SPACING_MM else None
+
+
+def _told(dataset: Dataset, keyword: str) -> float | None:
+    """Return a number that only contradicts others; None where it is absent or none."""
+    value = text(dataset, keyword)
     try:
-        value = abs(float(text(dataset, "SpacingBetweenSlices") or 0.0))
+        return float(value) if value else None
     except ValueError:
         return None
-    return value if SMALLEST_MM <= value <= LARGEST_SPACING_MM else None
 
 
 def positive(dataset: Dataset, keyword: str) -> float | None:
@@ -234,8 +280,17 @@ def _b_number(value: object) -> str:
         return ""
 
 
+def _component(dataset: Dataset) -> str:
+    """Magnitude, phase, real or imaginary part: as the standard writes it, or as GE's single-frame images do."""
+    if standard := text(dataset, "ComplexImageComponent"):
+        return standard
+    number = _b_number(private_value(dataset, GE_COMPONENT)) if text(dataset, "Modality") in ("MR", "") else ""
+    return COMPONENTS[int(number)] if number in ("0", "1", "2", "3") else ""
+
+
 _KEY_READERS: Mapping[str, Callable[[Dataset], str]] = {
-    **{key: _plain(key) for key in SPLIT_KEYS},
+    **{key: _plain(key) for key in SPLIT_KEYS if key not in (*SERIES_KEYS, "SliceThickness")},
     "ImageType": _image_type,
     "DiffusionBValue": _b_value,
+    "ComplexImageComponent": _component,
 }

@@ -4,6 +4,7 @@ Phases, echoes and b-values of one series share its positions. Each becomes a st
 which is which; where none does, the series is refused.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.orientation import normal_of
+from pipeline.readers.dicom.partition import value_of
 from pipeline.readers.dicom.slices import SPLIT_KEYS, STRONG_KEYS, TIME_KEYS, Slice
 from pipeline.readers.dicom.stated import wanted_multiple
 
@@ -22,6 +24,12 @@ POSITION_TOLERANCE_MM = 0.01
 
 KINDS = frozenset({"EchoTime", "EchoNumbers", "DiffusionBValue", "ConvolutionKernel"})
 """Keys of which one volume has one value, whatever the scanner."""
+
+OF_A_PHASE = (*sorted(KINDS), "ImageType", "InversionTime", "ComplexImageComponent")
+"""Keys of which a phase of the heart has one value: where its slices differ, they were ranked wrong."""
+
+UTC_OFFSET = re.compile(r"(?<=[\d.])[+-]\d{4}$")
+"""Of a DT (PS3.5 6.2); a negative number has its sign in front."""
 
 Classes = dict[tuple[str, ...], list[int]]
 """Values of the chosen keys to the indices of the slices that have them."""
@@ -92,6 +100,8 @@ def _split_once(slices: Sequence[Slice]) -> list[Stack]:
         keys, classes = _by_density(slices, places) or (keys, classes)
     if not classes:
         keys, classes = ("pass",), _by_time(slices, places, most)
+    if not classes:
+        keys, classes = _by_keys(slices, places, most, whole=False)
     if not classes:
         message = f"up to {most} different images lie at one position, and no attribute tells them apart"
         raise RejectedInput(Code.AMBIGUOUS, message)
@@ -167,8 +177,16 @@ def _follow_each_other(slices: Sequence[Slice], passes: Sequence[Sequence[int]],
     return all(before[1] < after[0] for before, after in pairwise(spans))
 
 
-def _by_keys(slices: Sequence[Slice], places: Sequence[int], most: int) -> tuple[tuple[str, ...], Classes]:
-    """Refine by one key after the other, as long as it tells images at one position apart."""
+def _by_keys(
+    slices: Sequence[Slice], places: Sequence[int], most: int, *, whole: bool = True
+) -> tuple[tuple[str, ...], Classes]:
+    """Refine by one key after the other, as long as it tells images at one position apart.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether no two images of a class may be left at one position; else some may, which time tells apart.
+    """
     chosen: tuple[str, ...] = ()
     shared = _shared(_classes(slices, chosen), places)
     for key in SPLIT_KEYS:
@@ -179,11 +197,17 @@ def _by_keys(slices: Sequence[Slice], places: Sequence[int], most: int) -> tuple
         chosen, shared = (*chosen, key), left
         if not shared:
             return chosen, finer
-    return (), {}
+    if whole or not chosen:
+        return (), {}
+    return chosen, _classes(slices, chosen)
 
 
 def _by_time(slices: Sequence[Slice], places: Sequence[int], most: int) -> Classes:
-    """Repeated passes over all positions, where each ends before the next begins."""
+    """Repeated passes over all positions, where each ends before the next begins; or phases after a trigger.
+
+    TriggerTime begins anew at each position, and lasts as long as the heart beat there: the first image after the
+    trigger at one position belongs to the first at the others, however long each of them took (gated cine images).
+    """
     at_place: dict[int, list[int]] = defaultdict(list)
     for index, place in enumerate(places):
         at_place[place].append(index)
@@ -196,15 +220,27 @@ def _by_time(slices: Sequence[Slice], places: Sequence[int], most: int) -> Class
             continue
         ranked = [sorted(members, key=lambda index: known[index]) for members in at_place.values()]
         passes = [[members[number] for members in ranked] for number in range(most)]
-        if _follow_each_other(slices, passes, key):
+        is_gated = key == "TriggerTime" and _are_phases(slices, passes, known)
+        if is_gated or _follow_each_other(slices, passes, key):
             return {(str(number),): members for number, members in enumerate(passes)}
     return {}
+
+
+def _are_phases(slices: Sequence[Slice], passes: Sequence[Sequence[int]], times: Sequence[float]) -> bool:
+    """Whether each image is later than that of the pass before at its position, and no pass mixes kinds of images."""
+    rising = all(
+        times[before] < times[after]
+        for one, following in pairwise(passes)
+        for before, after in zip(one, following, strict=True)
+    )
+    alike = (len({slices[index].keys.get(key) for index in one}) == 1 for one in passes for key in OF_A_PHASE)
+    return rising and all(alike)
 
 
 def _classes(slices: Sequence[Slice], keys: Sequence[str]) -> Classes:
     classes: Classes = defaultdict(list)
     for index, one in enumerate(slices):
-        classes[tuple(one.keys.get(key, "") for key in keys)].append(index)
+        classes[tuple(value_of(one, key) for key in keys)].append(index)
     return dict(classes)
 
 
@@ -216,7 +252,7 @@ def _shared(classes: Classes, places: Sequence[int]) -> int:
 def _seconds(text: str) -> float | None:
     """Turn a DA/TM/DT or a number into something that can be ordered; the offset from UTC is left out."""
     try:
-        return float(text.split("+")[0])
+        return float(UTC_OFFSET.sub("", text))
     except ValueError:
         return None
 

@@ -1,4 +1,4 @@
-"""What a header states about the distance between slices, beside the positions that geometry rests on.
+"""What a header states about slices, beside the positions and the orientation that geometry rests on.
 
 SpacingBetweenSlices (PS3.3 C.8.3.1.1.1, C.7.6.16.2.1) is measured from centre to centre. Positions go before it: where
 the two contradict each other the case carries a note. But where the positions are a whole multiple of it apart, the
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
+from pipeline.readers.dicom.orientation import FEWEST_SLICES
 from pipeline.readers.dicom.slices import Slice
 
 STATED_TOLERANCE, STATED_TOLERANCE_MM = 0.01, 0.02
@@ -22,6 +23,12 @@ MOST_OF_A_STEP = 0.1
 
 FAR_APART = 1.9
 """Distance of slices, in parts of their thickness, from which it is noted."""
+
+SAME_PLACE_MM = 0.1
+"""Difference of two SliceLocations that is none: some are rounded."""
+
+LEAST_TILT, MOST_TILT = 1.0, 60.0
+"""Degrees by which a gantry is tilted, where it is; scanners reach 30."""
 
 
 def stated_by_all(slices: Sequence[Slice]) -> float | None:
@@ -84,3 +91,38 @@ def wanted_multiple(slices: Sequence[Slice], heights: NDArray[np.float64]) -> in
 def _is_near(distance: float, wanted: float) -> bool:
     allowed = max(STATED_TOLERANCE * abs(wanted), min(STATED_TOLERANCE_MM, MOST_OF_A_STEP * abs(wanted)))
     return abs(distance - wanted) <= allowed
+
+
+def check_stated_places(slices: Sequence[Slice]) -> None:
+    """Refuse images of one position of which SliceLocation says that they lie at several.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE.
+    """
+    stated = [one.stated_place for one in slices if one.stated_place is not None]
+    if len({one.position for one in slices}) > 1 or len(slices) < FEWEST_SLICES or len(stated) < len(slices):
+        return
+    if max(stated) - min(stated) > SAME_PLACE_MM:
+        message = f"{len(slices)} images have one ImagePositionPatient, and SliceLocation puts them at several places"
+        raise RejectedInput(Code.BAD_VALUE, message)
+
+
+def tilt_notes(slices: Sequence[Slice], normal: NDArray[np.float64]) -> tuple[str, ...]:
+    """Note where the gantry was tilted and axial slices are not.
+
+    Parameters
+    ----------
+    normal : ndarray, shape (3,)
+        Of the slices, of unit length, LPS+.
+    """
+    tilt = slices[0].tilt
+    if tilt is None or not LEAST_TILT <= abs(tilt) <= MOST_TILT:
+        return ()
+    if np.degrees(np.arccos(min(1.0, abs(float(normal[2]))))) > LEAST_TILT:
+        return ()
+    return (
+        f"GantryDetectorTilt is {tilt:g} degrees and the slices are not tilted: they were reconstructed straight, or "
+        "their orientation is wrong",
+    )
