@@ -195,7 +195,7 @@ ABOUT = (
     "official splits of MedMNIST v2; where a configuration has folds (both of breast2d, retina2d), training "
     "and validation are dealt to them together, and what is held out of a fold validates it. Best epoch, temperature "
     "and thresholds by validation alone. breast2d_finetuned begins with a network that was trained on MedNIST "
-    "(configs/ingest/mednist, configs/train/mednist2d), the others with random weights; adrenal3d_measured also learns "
+    "and its quarter turns (configs/ingest/mednist, configs/train/mednist2d), the others with random weights; adrenal3d_measured also learns "
     "the shape of its training masks. Test AUROC; of RetinaMNIST the mean over its five grades of one against the "
     "rest, as MedMNIST's evaluator has it. Published figures are those of Yang et al. 2023 as cited in secondary "
     "sources."
