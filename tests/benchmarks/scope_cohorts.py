@@ -55,7 +55,10 @@ COHORTS = (
     Cohort("hippocampus", "hippocampus, MR crops (3D)", "hippocampus", ("training.epochs=15",)),
     Cohort("breast", "breast ultrasound, BreastMNIST (2D)", "breast2d", ("folds=0", "training.epochs=20")),
     Cohort(
-        "ct", "CT slices of chest and abdomen, MedNIST (2D)", "mednist2d", ("plan.size=[28,28]", "training.epochs=6")
+        "ct",
+        "CT slices of chest and abdomen, MedNIST (2D)",
+        "mednist2d",
+        ("plan.size=[28,28]", "training.epochs=6", "training.auxiliary.turns=0"),
     ),
     Cohort("folds", "breast ultrasound, an ensemble of folds", "breast2d", ("folds=4", "training.epochs=12")),
     Cohort("retina", "fundus photographs, RetinaMNIST (2D, colour)", "retina2d", ("folds=0", "training.epochs=8")),
