@@ -95,7 +95,11 @@ class LabelSettings(Settings):
     series_column: str = Field(default="", description="Series instance UID.")
     accession_column: str = Field(default="", description="Accession number.")
     path_column: str = Field(default="", description="File or folder, relative to the scan folder.")
-    laterality_column: str = Field(default="", description="L or R, of mammograms.")
+    laterality_column: str = Field(
+        default="",
+        description="Side that a row is about: L, R, B (both in one image) or a "
+        "usual word for it. It goes to no scan whose header says another side.",
+    )
     split_column: str = Field(default="", description="A split that is given: train, validation or test. Never found.")
     modality_column: str = Field(default="", description="Modality of NIfTI files and pictures, by path.")
     covariates: dict[str, str] = Field(
