@@ -32,7 +32,9 @@ class FindingColumn(Settings):
     kind: FindingKind = Field(default=FindingKind.BINARY, description="binary, multiclass, multilabel or ordinal.")
     positive: Word = Field(default="", description="Binary: the class that a decision is about.")
     classes: tuple[Word, ...] = Field(
-        default=(), description="Classes; ordinal: required, in rising order. Default: what the column holds."
+        default=(),
+        description="Classes; ordinal: required, in rising order. Default: what the column holds, if no "
+        "class of it is a word for what is not known (NA, unknown, ?, ...).",
     )
     values: dict[Word, Word] = Field(
         default={},
