@@ -7,11 +7,9 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from pipeline.config import Settings
+from pipeline.domain.contrast_agent import Agent, agent_of
 from pipeline.domain.geometry import Plane
 from pipeline.domain.series import Series
-
-NO_AGENT = frozenset({"", "NONE", "NO", "N", "WITHOUT", "NO CONTRAST"})
-"""What stands in ContrastBolusAgent where none was given."""
 
 
 class Range(Settings):
@@ -52,7 +50,7 @@ class SeriesRules(Settings):
     contrast: Literal["with", "without"] | None = Field(
         default=None,
         description="Whether ContrastBolusAgent names an agent. DICOM asks for it where one was given: a header that "
-        "lacks it, or says NONE, is without.",
+        "lacks it, or says NONE, native, no IV contrast and the like, is without; an unclear one (oral, ?) is neither.",
     )
     image_type: tuple[str, ...] = Field(
         default=(), description="Values that ImageType must hold, all of them: [ORIGINAL, PRIMARY]."
@@ -147,10 +145,9 @@ class Selection(SeriesRules):
         return self
 
 
-def contrast(series: Series) -> Literal["with", "without"]:
+def contrast(series: Series) -> Agent:
     """Whether the header names a contrast agent (PS3.3 C.7.6.4: ContrastBolusAgent is there where one was given)."""
-    agent = series.attributes.get("contrast", "").strip().upper()
-    return "without" if agent in NO_AGENT else "with"
+    return agent_of(series.attributes.get("contrast", ""))
 
 
 def thickness(series: Series) -> float | None:

@@ -113,6 +113,19 @@ def test_each_rule_admits_what_it_says(rules: dict[str, object], expected: str) 
     assert set(refused(done).values()) <= {Code.NOT_SELECTED}
 
 
+@pytest.mark.parametrize(("passes", "words"), [
+    ("without", "|-|N/A|NA|NIL|0|0 ml|None|NO|n|Ohne|ohne KM|PLAIN|nativ|not given|NON CONTRAST|NON-CONTRAST"),
+    ("without", "NO IV CONTRAST|No I.V. contrast|W/O CONTRAST|UNENHANCED|sans contraste|sin contraste|PRE CONTRAST"),
+    ("with", "Iomeprol|OMNIPAQUE 350|Ultravist N|Gadavist 0.1 mmol/kg|NON-IONIC|APPLIED|YES|CE|IV CONTRAST|KM"),
+    ("with", "100ml Imeron i.v. + oral|IV/ORAL"),
+    ("", "Oral|ORAL CONTRAST|Rectal|NO ORAL CONTRAST|?|unknown|NOT SPECIFIED|PRE AND POST"),
+])  # fmt: skip
+def test_contrast_is_told_by_the_words_of_the_scanner_room(passes: str, words: str) -> None:
+    for word in words.split("|"):
+        admitted = [rule for rule in ("with", "without") if chosen(units(series("a", contrast=word), contrast=rule))]
+        assert admitted == ([passes] if passes else []), word
+
+
 def test_the_rules_choose_within_a_study() -> None:
     done = units(series("ct"), series("pet", modality="PT"), modality=["PT"])
     assert chosen(done) == {"1.2": ["pet"]} and refused(done) == {"ct": Code.NOT_SELECTED}
