@@ -108,6 +108,18 @@ def test_damage_is_refused_by_line(tmp_path: Path, content: str | bytes, message
         load(tmp_path / "l.csv", content)
 
 
+def test_a_title_above_the_header_is_told(tmp_path: Path) -> None:
+    table: list[list[object]] = [["PatientID", "lesion"], ["01", "yes"], ["02", "no"]]
+    with pytest.raises(LabelFileError, match=r"line 1, the first .*a title above the header.*Remove what") as raised:
+        load(tmp_path / "l.xlsx", workbook(["Export of 2024-01-01"], [], *table))
+    assert "Export" not in str(raised.value) and "delimiter" not in str(raised.value)
+    with pytest.raises(LabelFileError, match="a title above the header"):
+        load(tmp_path / "l.csv", "Export\nPatientID,lesion\n01,yes\n")
+    with pytest.raises(LabelFileError, match=r"lines 3, 4 do not have the 1 cells .*to the right") as raised:
+        load(tmp_path / "l.xlsx", workbook(["PatientID"], ["01"], ["02", "no"], ["03", "yes"]))
+    assert "delimiter" not in str(raised.value)
+
+
 def test_blank_columns_at_the_end_are_an_artefact(tmp_path: Path) -> None:
     assert load(tmp_path / "l.csv", "id;x;;\n1;yes;;\n").columns == ("id", "x")
 
