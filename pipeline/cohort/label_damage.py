@@ -25,6 +25,7 @@ class Damage(StrEnum):
     CASE = "CASE"
     OTHER_PATIENT = "OTHER_PATIENT"
     OTHER_SIDE = "OTHER_SIDE"
+    FOLDER = "FOLDER"
     AMBIGUOUS = "AMBIGUOUS"
 
 
@@ -39,6 +40,8 @@ MEANING = {
     Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says",
     Damage.OTHER_SIDE: "the scans that the row names are of another side (laterality) than it says; of that side there "
     "is none, or it is among the rejections",
+    Damage.FOLDER: "no scan has this patient id, and a folder has this name; where the row is about what lies in it, "
+    "name the column in labels.path_column",
     Damage.AMBIGUOUS: "the row belongs to several studies or sides",
 }
 

@@ -168,7 +168,7 @@ class _Join:
             found = pick_by_date(found, self.settings.date_rule, self.days[number])
         if not any(target.unit_key for target in found):
             if not suspicion:
-                self._add(row, column, Damage.SCAN_REFUSED if found else _why_none(of_side, named))
+                self._add(row, column, Damage.SCAN_REFUSED if found else self._why_none(row, level, of_side, named))
             return False
         reason = self._ambiguity(row, found)
         if reason:
@@ -178,8 +178,16 @@ class _Join:
                 self.claims[target.unit_key].append((list(self.ids).index(level), number, reason))
         return True
 
+    def _why_none(self, row: LabelRow, level: str, of_side: Sequence[Target], named: Sequence[Target]) -> Damage:
+        if any(target.unit_key for target in named):
+            return Damage.NO_SCAN if of_side else Damage.OTHER_SIDE
+        folder = self.targets.key("path", row.cells[self.ids[level]])
+        return Damage.FOLDER if level == "patient" and self.targets.find("path", folder) else Damage.NO_SCAN
+
     def _ambiguity(self, row: LabelRow, found: Sequence[Target]) -> str:
         studies = {target.study for target in found}
+        if len(studies) > 1 and not any(target.has_study for target in found):
+            return f"line {row.line} of the label file belongs to {len(studies)} files, each a study of its own"
         if len(studies) > 1:
             return f"line {row.line} of the label file belongs to {len(studies)} studies"
         if len({target.laterality for target in found}) > 1:
@@ -225,7 +233,3 @@ class _Join:
 
     def _add(self, row: LabelRow, column: str, damage: Damage) -> None:
         self.problems.append(LabelProblem(row.line, column, row.cells[column] if column else "", damage))
-
-
-def _why_none(of_side: Sequence[Target], named: Sequence[Target]) -> Damage:
-    return Damage.OTHER_SIDE if not of_side and any(target.unit_key for target in named) else Damage.NO_SCAN

@@ -31,6 +31,8 @@ class Target:
         Where sides of a study are cases of their own; else empty.
     side : str
         L, R or B, where the headers say it, of any modality; else empty. A row about another side is not about it.
+    has_study : bool
+        Whether it names its study.
     """
 
     unit_key: str
@@ -39,6 +41,7 @@ class Target:
     day: date | None
     laterality: str
     side: str
+    has_study: bool
 
 
 class Targets:
@@ -126,4 +129,5 @@ def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> l
 
 def _target(unit_key: str, identity: Identity, own_key: str, laterality: str = "", side: str = "") -> Target:
     day = study_day(identity.study_date)
-    return Target(unit_key, identity.study_uid or own_key, identity.patient_id, day, laterality, side)
+    study = identity.study_uid
+    return Target(unit_key, study or own_key, identity.patient_id, day, laterality, side, bool(study))

@@ -58,13 +58,18 @@ class SeriesRules(Settings):
     description: str = Field(
         default="", description="Regular expression found somewhere in SeriesDescription; (?i) ignores case."
     )
+    path: str = Field(
+        default="",
+        description="Regular expression found somewhere in the path of its files below the scan folder: '_T1w\\.nii'. "
+        "NIfTI files and pictures say of themselves little else.",
+    )
     attributes: dict[str, str] = Field(
         default={},
         description="Attribute to regular expression that matches the whole of it, as {view: CC, vendor: 'GE.*'}; "
         "attributes: site, vendor, laterality, view, body_part, image_type, echo, contrast, kernel, ...",
     )
 
-    @field_validator("description", "kernel")
+    @field_validator("description", "kernel", "path")
     @classmethod
     def _expression(cls, text: str) -> str:
         _compile(text)
@@ -98,6 +103,7 @@ class SeriesRules(Settings):
             "contrast": self.contrast is None or self.contrast == contrast(series),
             "image_type": set(self.image_type) <= set(known.get("image_type", "").split("\\")),
             "description": not self.description or re.search(self.description, series.description) is not None,
+            "path": not self.path or any(re.search(self.path, file.relative) for file in series.files),
         }
         for name, rule in self.attributes.items():
             passed[f"attributes.{name}"] = not rule or re.fullmatch(rule, known.get(name, "")) is not None

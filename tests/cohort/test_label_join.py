@@ -347,3 +347,18 @@ def test_no_row_is_looked_for_among_the_others(tmp_path: Path, monkeypatch: pyte
     cases = [case(f"p{n}", str(n)) for n in range(9)]
     joined = join(tmp_path, f"study_uid,patient_id,lesion\n{text}", *cases)
     assert sorted(joined.ambiguous) == [str(n) for n in range(1, 9)] and list(joined.numbers.values()) == [0]
+
+
+def test_a_folder_of_files_that_say_no_patient_is_named_by_a_column_of_paths_alone(tmp_path: Path) -> None:
+    text = "participant_id,lesion\nsub-01,yes\nsub-02,no\n"
+    t1 = [case("", "", path=f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz") for n in (1, 2)]
+    guessed = join(tmp_path, text, *t1)
+    assert guessed.rows == {} and damages(guessed) == [(2, Damage.FOLDER), (3, Damage.FOLDER)]
+    (line,) = summary("labels.csv", guessed.problems)
+    assert "labels.path_column" in line and "sub-01" not in line
+    joined = join(tmp_path, text, *t1, path_column="participant_id")
+    assert list(labels_of(joined).values()) == ["yes", "no"] and joined.problems == ()
+    t2 = case("", "", path="sub-01/anat/sub-01_T2w.nii.gz")
+    several = join(tmp_path, text, *t1, t2, path_column="participant_id")
+    assert set(several.ambiguous) == {t1[0].unit_key, t2.unit_key}
+    assert "line 2 of the label file belongs to 2 files, each a study" in several.ambiguous[t2.unit_key]
