@@ -24,6 +24,8 @@ class Damage(StrEnum):
     DECIMAL = "DECIMAL"
     CASE = "CASE"
     OTHER_PATIENT = "OTHER_PATIENT"
+    OTHER_SIDE = "OTHER_SIDE"
+    FOLDER = "FOLDER"
     AMBIGUOUS = "AMBIGUOUS"
 
 
@@ -36,6 +38,10 @@ MEANING = {
     Damage.DECIMAL: "a scan has this id without '.0'; format the column as text",
     Damage.CASE: "a scan has this id in capitals or small letters",
     Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says",
+    Damage.OTHER_SIDE: "the scans that the row names are of another side (laterality) than it says; of that side there "
+    "is none, or it is among the rejections",
+    Damage.FOLDER: "no scan has this patient id, and a folder has this name; where the row is about what lies in it, "
+    "name the column in labels.path_column",
     Damage.AMBIGUOUS: "the row belongs to several studies or sides",
 }
 

@@ -24,6 +24,8 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 DELIMITERS = (";", ",", "\t")
+DELIMITED = "Check the delimiter and the quotation marks there."
+RIGHT = "Cells stand to the right of its last column: name every column in the header, or remove a title above it."
 SHOWN = 10
 """Places that a message names at most."""
 
@@ -85,7 +87,9 @@ def load_labels(settings: LabelSettings) -> LabelTable:
             f"{name} is an old XLS file or protected by a password.", "Save it as XLSX without password, or as CSV."
         )
     if content.startswith(ZIP_MAGIC):
-        return _table(name, [LabelRecord(*record) for record in read_workbook(name, content, settings.sheet)], ())
+        return _table(
+            name, [LabelRecord(*record) for record in read_workbook(name, content, settings.sheet)], (), RIGHT
+        )
     text, notes = _decoded(name, content, settings.encoding)
     return _table(name, list(_records(name, text, settings.delimiter)), notes)
 
@@ -162,7 +166,7 @@ def _delimiter(name: str, text: str) -> str:
     return winners[0] if best > 1 else ","
 
 
-def _table(name: str, records: Sequence[LabelRecord], notes: Sequence[str]) -> LabelTable:
+def _table(name: str, records: Sequence[LabelRecord], notes: Sequence[str], remedy: str = DELIMITED) -> LabelTable:
     filled = [record for record in records if any(cell.strip() for cell in record.cells)]
     if not filled:
         raise LabelFileError(f"{name} is empty.", "Give a table with a header line and one row a scan.")
@@ -172,11 +176,17 @@ def _table(name: str, records: Sequence[LabelRecord], notes: Sequence[str]) -> L
         columns.pop()
     _check_header(name, columns)
     ragged = [row.line for row in rows if len(row.cells) < len(columns) or any(row.cells[len(columns) :])]
+    if ragged and len(columns) == 1 and ragged[0] == rows[0].line:
+        raise LabelFileError(
+            f"{name}: line {header.line}, the first that holds something, names one column, and lines below it hold "
+            "more cells: it seems to be a title above the header.",
+            "Remove what stands above the header, so that the first line names the columns.",
+        )
     if ragged:
         raise LabelFileError(
             f"{name}: {places(ragged)} do{'es' if len(ragged) == 1 else ''} not have the {len(columns)} cells of the "
-            "header.",
-            "Check the delimiter and the quotation marks there.",
+            f"header (line {header.line}).",
+            remedy,
         )
     if not rows:
         raise LabelFileError(f"{name} has a header and no rows.", "Give one row a scan.")

@@ -16,12 +16,11 @@ from pipeline.cohort.label_damage import Damage, KnownIds, LabelProblem, damage_
 from pipeline.cohort.label_dates import row_days
 from pipeline.cohort.label_file import LabelRow, LabelTable, places
 from pipeline.cohort.label_settings import LabelSettings
+from pipeline.cohort.label_sides import row_sides
 from pipeline.cohort.label_targets import Target, Targets, pick_by_date
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.series import Series
 from pipeline.errors import LabelFileError
-
-SIDES = {"l": "L", "left": "L", "r": "R", "right": "R"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def join_labels(
     Raises
     ------
     LabelFileError
-        Two rows with one id say different things, or a date is malformed.
+        Two rows with one id say different things, or a date is malformed, or a side is none.
     """
     return _Join(settings, table, columns, Targets(candidates, refused, root), contents).run()
 
@@ -95,6 +94,7 @@ class _Join:
         self.notes: list[str] = []
         self.problems: list[LabelProblem] = []
         self.days = row_days(table, columns.date, settings.date_format)
+        self.sides = row_sides(table, columns.laterality, settings.unknown)
         self.ids = self._useful_ids()
         self.claims: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         """Unit key to (specificity, row, reason why it is ambiguous) of each row that names it."""
@@ -139,7 +139,7 @@ class _Join:
             if level:
                 key = self.targets.key(level, row.cells[self.ids[level]])
                 day = self.days[number] if self.settings.date_rule in ("nearest", "same_day") else None
-                groups[level, key, self._side(row), day].append(number)
+                groups[level, key, self.sides[number], day].append(number)
         repeated = []
         for (level, *_), numbers in groups.items():
             lines = [self.table.rows[number].line for number in numbers]
@@ -162,12 +162,13 @@ class _Join:
         suspicion = damage_of(row, column, self.targets.known(level)) if level != "path" else None
         if suspicion:
             self.problems.append(suspicion)
-        found = self._of_side(row, self.targets.find(level, self.targets.key(level, row.cells[column])))
+        named = self.targets.find(level, self.targets.key(level, row.cells[column]))
+        found = of_side = [one for one in named if not self.sides[number] or one.side in ("", self.sides[number])]
         if level == "patient" and self.settings.date_rule:
             found = pick_by_date(found, self.settings.date_rule, self.days[number])
         if not any(target.unit_key for target in found):
             if not suspicion:
-                self._add(row, column, Damage.SCAN_REFUSED if found else Damage.NO_SCAN)
+                self._add(row, column, Damage.SCAN_REFUSED if found else self._why_none(row, level, of_side, named))
             return False
         reason = self._ambiguity(row, found)
         if reason:
@@ -177,8 +178,16 @@ class _Join:
                 self.claims[target.unit_key].append((list(self.ids).index(level), number, reason))
         return True
 
+    def _why_none(self, row: LabelRow, level: str, of_side: Sequence[Target], named: Sequence[Target]) -> Damage:
+        if any(target.unit_key for target in named):
+            return Damage.NO_SCAN if of_side else Damage.OTHER_SIDE
+        folder = self.targets.key("path", row.cells[self.ids[level]])
+        return Damage.FOLDER if level == "patient" and self.targets.find("path", folder) else Damage.NO_SCAN
+
     def _ambiguity(self, row: LabelRow, found: Sequence[Target]) -> str:
         studies = {target.study for target in found}
+        if len(studies) > 1 and not any(target.has_study for target in found):
+            return f"line {row.line} of the label file belongs to {len(studies)} files, each a study of its own"
         if len(studies) > 1:
             return f"line {row.line} of the label file belongs to {len(studies)} studies"
         if len({target.laterality for target in found}) > 1:
@@ -221,14 +230,6 @@ class _Join:
     @staticmethod
     def _almost(row: LabelRow, column: str, target: Target) -> LabelProblem | None:
         return damage_of(row, column, KnownIds([target.patient]))
-
-    def _of_side(self, row: LabelRow, found: Sequence[Target]) -> list[Target]:
-        side = self._side(row)
-        return [target for target in found if not side or target.laterality in ("", side)]
-
-    def _side(self, row: LabelRow) -> str:
-        column = self.columns.laterality
-        return SIDES.get(row.cells[column].strip().casefold(), "") if column else ""
 
     def _add(self, row: LabelRow, column: str, damage: Damage) -> None:
         self.problems.append(LabelProblem(row.line, column, row.cells[column] if column else "", damage))

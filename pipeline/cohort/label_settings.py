@@ -32,7 +32,9 @@ class FindingColumn(Settings):
     kind: FindingKind = Field(default=FindingKind.BINARY, description="binary, multiclass, multilabel or ordinal.")
     positive: Word = Field(default="", description="Binary: the class that a decision is about.")
     classes: tuple[Word, ...] = Field(
-        default=(), description="Classes; ordinal: required, in rising order. Default: what the column holds."
+        default=(),
+        description="Classes; ordinal: required, in rising order. Default: what the column holds, if no "
+        "class of it is a word for what is not known (NA, unknown, ?, ...).",
     )
     values: dict[Word, Word] = Field(
         default={},
@@ -95,7 +97,11 @@ class LabelSettings(Settings):
     series_column: str = Field(default="", description="Series instance UID.")
     accession_column: str = Field(default="", description="Accession number.")
     path_column: str = Field(default="", description="File or folder, relative to the scan folder.")
-    laterality_column: str = Field(default="", description="L or R, of mammograms.")
+    laterality_column: str = Field(
+        default="",
+        description="Side that a row is about: L, R, B (both in one image) or a "
+        "usual word for it. It goes to no scan whose header says another side.",
+    )
     split_column: str = Field(default="", description="A split that is given: train, validation or test. Never found.")
     modality_column: str = Field(default="", description="Modality of NIfTI files and pictures, by path.")
     covariates: dict[str, str] = Field(

@@ -9,6 +9,7 @@ from pipeline.cohort.label_columns import LabelColumns, find_columns
 from pipeline.cohort.label_file import LabelRow, LabelTable, load_labels, places
 from pipeline.cohort.label_join import Joined, join_labels
 from pipeline.cohort.label_settings import LabelSettings
+from pipeline.cohort.label_sides import row_sides
 from pipeline.cohort.label_targets import path_keys, paths_of
 from pipeline.cohort.label_values import LabelledFinding, read_finding, yes_no_findings
 from pipeline.cohort.units import CaseCandidate
@@ -107,6 +108,7 @@ def read_sheet(settings: LabelSettings) -> LabelSheet:
         notes.append(f"{table.name}: column {unused[0]} is not used; set labels.split_column to use it.")
     check_ages(table, columns)
     _check_modalities(table, columns)
+    row_sides(table, columns.laterality, settings.unknown)
     findings = tuple(read_finding(one, table, settings.unknown) for one in wanted)
     try:
         check_columns([one.finding for one in findings])

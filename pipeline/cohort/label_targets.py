@@ -13,6 +13,7 @@ from pipeline.cohort.label_columns import LEVELS
 from pipeline.cohort.label_damage import KnownIds
 from pipeline.cohort.label_dates import study_day
 from pipeline.cohort.label_settings import DateRule
+from pipeline.cohort.label_sides import side_in_headers
 from pipeline.cohort.units import CaseCandidate
 from pipeline.domain.cells import ODD_BYTES, unspelled
 from pipeline.domain.series import Identity, Series
@@ -22,7 +23,16 @@ from pipeline.domain.series import Identity, Series
 class Target:
     """A case, or (without a unit key) the study of a series that was refused.
 
-    ``study`` is the study UID, or the key of what stands for itself (NIfTI, pictures).
+    Attributes
+    ----------
+    study : str
+        The study UID, or the key of what stands for itself (NIfTI, pictures).
+    laterality : str
+        Where sides of a study are cases of their own; else empty.
+    side : str
+        L, R or B, where the headers say it, of any modality; else empty. A row about another side is not about it.
+    has_study : bool
+        Whether it names its study.
     """
 
     unit_key: str
@@ -30,6 +40,8 @@ class Target:
     patient: str
     day: date | None
     laterality: str
+    side: str
+    has_study: bool
 
 
 class Targets:
@@ -39,12 +51,14 @@ class Targets:
         self._root = root.resolve()
         self._found: dict[str, dict[str, list[Target]]] = {level: defaultdict(list) for level in LEVELS}
         for candidate in candidates:
-            target = _target(candidate.unit_key, candidate.identity, candidate.unit_key, candidate.laterality)
+            side = side_in_headers(series.attributes.get("laterality", "") for series in candidate.chosen)
+            told = (candidate.laterality, side or candidate.laterality)
+            target = _target(candidate.unit_key, candidate.identity, candidate.unit_key, *told)
             self._add(target, candidate.identity, candidate.chosen)
         known = {target.study for found in self._found["study"].values() for target in found}
         for series in refused:
             if series.identity.study_uid not in known:  # a case of the same study stands for it
-                self._add(_target("", series.identity, series.key, ""), series.identity, [series])
+                self._add(_target("", series.identity, series.key), series.identity, [series])
         self.known = cache(lambda level: KnownIds(self._found[level]))
 
     def key(self, level: str, text: str) -> str:
@@ -113,6 +127,7 @@ def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> l
     return [target for target in found if target.day == chosen]
 
 
-def _target(unit_key: str, identity: Identity, own_key: str, laterality: str) -> Target:
+def _target(unit_key: str, identity: Identity, own_key: str, laterality: str = "", side: str = "") -> Target:
     day = study_day(identity.study_date)
-    return Target(unit_key, identity.study_uid or own_key, identity.patient_id, day, laterality)
+    study = identity.study_uid
+    return Target(unit_key, study or own_key, identity.patient_id, day, laterality, side, bool(study))

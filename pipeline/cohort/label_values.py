@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from pipeline.cohort.label_classes import refuse_spellings, refuse_unknown
 from pipeline.cohort.label_columns import column_named
 from pipeline.cohort.label_file import LabelTable, places
 from pipeline.cohort.label_settings import FindingColumn
-from pipeline.cohort.label_words import NO, YES, answers, negative_of
+from pipeline.cohort.label_words import NO, OPPOSITES, YES, answers, is_unknown, is_unknown_or_none, negative_of
 from pipeline.domain.finding import SEPARATOR, Finding, FindingKind
 from pipeline.errors import LabelFileError
 
@@ -44,7 +45,7 @@ def read_finding(settings: FindingColumn, table: LabelTable, unknown: Sequence[s
         case FindingKind.MULTILABEL:
             return _from_marks(settings, table, column, words)
         case _:
-            classes = settings.classes or _classes_seen(settings, words)
+            classes = settings.classes or _classes_seen(settings, table, column, words)
             meaning = _meaning(classes, settings.values)
     labels = _translated(table, column, words, meaning, classes)
     _need_two(table, column, {label for label in labels if label is not None})
@@ -89,9 +90,13 @@ def _binary(
     settings: FindingColumn, table: LabelTable, column: str, words: Sequence[str]
 ) -> tuple[tuple[str, str], Callable[[str], str | None]]:
     positive = settings.positive or settings.classes[1]
-    negative = next((name for name in settings.classes if name != positive), "") or negative_of(
-        positive, [settings.values.get(word, word) for word in words if word]
-    )
+    said = _said(settings, words)
+    negative = next((name for name in settings.classes if name != positive), "")
+    if not negative:
+        negative = negative_of(positive, [name for name in said if name])
+        if not negative or is_unknown(negative):
+            meant = {positive, OPPOSITES.get(positive, ""), *settings.values.values()}
+            refuse_unknown(table, column, [{name} - {""} for name in said], meant)
     if not negative:
         raise LabelFileError(
             f"{table.name}, column {column}: several words stand beside the positive class {positive!r}.",
@@ -118,8 +123,17 @@ def _meaning(classes: Sequence[str], values: Mapping[str, str]) -> Callable[[str
     return meaning
 
 
-def _classes_seen(settings: FindingColumn, words: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted({settings.values.get(word, word) for word in words if word}))
+def _said(settings: FindingColumn, words: Sequence[str]) -> list[str]:
+    """Class that each word means or, where no setting says it, is."""
+    mapped = _meaning((), settings.values)
+    return [word if (name := mapped(word)) is None else name for word in words]
+
+
+def _classes_seen(settings: FindingColumn, table: LabelTable, column: str, words: Sequence[str]) -> tuple[str, ...]:
+    said = [{name} - {""} for name in _said(settings, words)]
+    refuse_unknown(table, column, said, settings.values.values())
+    refuse_spellings(table, column, said, settings.values.values())
+    return tuple(sorted(set().union(*said)))
 
 
 def _translated(
@@ -167,8 +181,7 @@ def _marks(classes: Sequence[str], said: Sequence[str | None]) -> str | None:
 def _from_marks(settings: FindingColumn, table: LabelTable, column: str, words: Sequence[str]) -> LabelledFinding:
     """Multilabel in one column, classes separated by ``|`` or ``;``."""
     split = [[mark.strip() for mark in word.replace(";", SEPARATOR).split(SEPARATOR) if mark.strip()] for word in words]
-    seen = sorted({settings.values.get(mark, mark) for marks in split for mark in marks} - {""})
-    classes = settings.classes or tuple(name for name in seen if name.casefold() not in NO)
+    classes = settings.classes or _marks_seen(settings, table, column, split)
     meaning, none_present = _meaning(classes, settings.values), NO - {name.casefold() for name in classes}
     labels, strange = [], []
     for row, marks in zip(table.rows, split, strict=True):
@@ -186,6 +199,15 @@ def _from_marks(settings: FindingColumn, table: LabelTable, column: str, words: 
                 "A model needs cases with and without it; leave it out of `classes`.",
             )
     return LabelledFinding(_finding(settings, classes), (column,), tuple(labels))
+
+
+def _marks_seen(
+    settings: FindingColumn, table: LabelTable, column: str, split: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    said = [{name for name in _said(settings, marks) if name and name.casefold() not in NO} for marks in split]
+    refuse_unknown(table, column, said, settings.values.values(), is_unknown_or_none)
+    refuse_spellings(table, column, said, settings.values.values())
+    return tuple(sorted(set().union(*said)))
 
 
 def _stop(table: LabelTable, column: str, lines: Sequence[int], expected: Sequence[str]) -> None:

@@ -1,9 +1,25 @@
-"""Words for yes and no, and what stands opposite to a word."""
+"""Words for yes and no, for what is not known, and what stands opposite to a word."""
 
+import re
 from collections.abc import Sequence
 
 YES = frozenset({"yes", "y", "true", "positive", "pos", "1"})
 NO = frozenset({"no", "n", "false", "negative", "neg", "0"})
+
+UNKNOWN = frozenset(
+    {"na", "n/a", "n.a.", "<na>", "nan", "null", "unknown", "unk", "missing", "not known", "not available"}
+    | {"not applicable", "unbekannt", "keine angabe", "k.a.", "inconnu", "desconocido"}
+    | {"#n/a", "#ref!", "#value!", "#div/0!", "#name?", "#num!", "#null!"}
+)
+"""No class unless the settings say so; the last line is what a failed formula shows.
+
+``none`` is not among them: it is a class beside mild and severe.
+"""
+
+MARKS = re.compile(r"[-\u2013\u2014?._/*]+")
+"""Cells without a word."""
+
+NONE = frozenset({"none", "nil"})
 
 OPPOSITES = {
     "yes": "no",
@@ -12,10 +28,21 @@ OPPOSITES = {
     "positive": "negative",
     "pos": "neg",
     "1": "0",
+    "+": "-",
     "present": "absent",
     "malignant": "benign",
     "abnormal": "normal",
 }
+
+
+def is_unknown(word: str) -> bool:
+    """Whether a word says that nothing is known."""
+    return word.casefold() in UNKNOWN or MARKS.fullmatch(word) is not None
+
+
+def is_unknown_or_none(word: str) -> bool:
+    """Whether a word names nothing in a list of what is present, where ``none`` is no class either."""
+    return is_unknown(word) or word.casefold() in NONE
 
 
 def answers(negative: str, positive: str) -> dict[str, str]:

@@ -42,7 +42,13 @@ def read_workbook(name: str, content: bytes, sheet: str) -> list[Record]:
                     "Open the file in a spreadsheet and save it, or paste the values.",
                 )
         rows.append(_record(line, [cell.value for cell in shown]))
-    return rows
+    return _as_wide_as_the_header(rows)
+
+
+def _as_wide_as_the_header(rows: list[Record]) -> list[Record]:
+    """Blank cells at the end of a row may be left out of the file."""
+    width = next((len(cells) for _, cells, _ in rows if any(cell.strip() for cell in cells)), 0)
+    return [(line, cells + ("",) * (width - len(cells)), rounded) for line, cells, rounded in rows]
 
 
 def _open(name: str, content: bytes, *, values: bool) -> Any:
@@ -53,7 +59,10 @@ def _open(name: str, content: bytes, *, values: bool) -> Any:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > LARGEST_INFLATED_BYTES:
             raise LabelFileError(f"{name} inflates to {size} bytes, which no label file needs.", "Save it as CSV.")
-        return load_workbook(io.BytesIO(content), read_only=True, data_only=values)
+        workbook = load_workbook(io.BytesIO(content), read_only=True, data_only=values)
+        for sheet in workbook.worksheets:
+            sheet.reset_dimensions()  # exporters state a smaller range than they fill: what lies outside would be lost
+        return workbook
     except LabelFileError:
         raise
     except Exception as error:  # the library lets through what zip, XML and its own parser raise

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipeline.cohort.units import Units, cases_of
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.geometry import Plane
-from pipeline.domain.selection import Selection, SeriesRules, thickness
+from pipeline.domain.selection import Selection, SeriesRules, contrast, thickness
 from pipeline.domain.series import Discovery, Series
 from pipeline.domain.terms import known_modality
 
@@ -50,7 +50,7 @@ def _judged(name: str, rules: SeriesRules, series: Sequence[Series]) -> Lines:
     for rule in rules.given():
         out = [one for one in series if rule in dropped[one.key]]
         kept = [one for one in series if rule not in dropped[one.key]]
-        yield f"{name}.{rule}: {_took(kept)}; drops {len(out)}{_in_brackets(out)}"
+        yield f"{name}.{rule}: {_took(kept)}; drops {len(out)}{_in_brackets(out)}{_unclear(out, rule)}"
 
 
 def _dropped_kinds(series: Iterable[Series], selection: Selection) -> Lines:
@@ -77,6 +77,12 @@ def _refused(units: Units) -> Lines:
         verb = "Skipped" if code in SKIPS else "Rejected"
         count = f"{len(by[code])} series of {len({_study(one) for one in by[code]})} studies"
         yield f"{verb}, {code}: {count}{_in_brackets(by[code])}"
+
+
+def _unclear(dropped: Iterable[Series], rule: str) -> str:
+    """Count what neither value of a rule would take."""
+    count = sum(contrast(one) == "unclear" for one in dropped) if rule == "contrast" else 0
+    return f"; unclear, neither with nor without: {count}" if count else ""
 
 
 def _took(series: Sequence[Series]) -> str:

@@ -192,7 +192,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.AMBIGUOUS_LABEL: Explanation(
         "One row of labels matches several studies (or several rows match one).",
-        "Name the study, or give `labels.date_rule`.",
+        "Name the study, or give `labels.date_rule`. NIfTI files and pictures are studies of their own: give the path "
+        "of each, or choose among those of a folder with `select.path`.",
     ),
     Code.NO_MODALITY: Explanation(
         "NIfTI files and pictures do not say their modality.",

@@ -7,11 +7,9 @@ from typing import Literal, Self
 from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from pipeline.config import Settings
+from pipeline.domain.contrast_agent import Agent, agent_of
 from pipeline.domain.geometry import Plane
 from pipeline.domain.series import Series
-
-NO_AGENT = frozenset({"", "NONE", "NO", "N", "WITHOUT", "NO CONTRAST"})
-"""What stands in ContrastBolusAgent where none was given."""
 
 
 class Range(Settings):
@@ -52,7 +50,7 @@ class SeriesRules(Settings):
     contrast: Literal["with", "without"] | None = Field(
         default=None,
         description="Whether ContrastBolusAgent names an agent. DICOM asks for it where one was given: a header that "
-        "lacks it, or says NONE, is without.",
+        "lacks it, or says NONE, native, no IV contrast and the like, is without; an unclear one (oral, ?) is neither.",
     )
     image_type: tuple[str, ...] = Field(
         default=(), description="Values that ImageType must hold, all of them: [ORIGINAL, PRIMARY]."
@@ -60,13 +58,18 @@ class SeriesRules(Settings):
     description: str = Field(
         default="", description="Regular expression found somewhere in SeriesDescription; (?i) ignores case."
     )
+    path: str = Field(
+        default="",
+        description="Regular expression found somewhere in the path of its files below the scan folder: '_T1w\\.nii'. "
+        "NIfTI files and pictures say of themselves little else.",
+    )
     attributes: dict[str, str] = Field(
         default={},
         description="Attribute to regular expression that matches the whole of it, as {view: CC, vendor: 'GE.*'}; "
         "attributes: site, vendor, laterality, view, body_part, image_type, echo, contrast, kernel, ...",
     )
 
-    @field_validator("description", "kernel")
+    @field_validator("description", "kernel", "path")
     @classmethod
     def _expression(cls, text: str) -> str:
         _compile(text)
@@ -100,6 +103,7 @@ class SeriesRules(Settings):
             "contrast": self.contrast is None or self.contrast == contrast(series),
             "image_type": set(self.image_type) <= set(known.get("image_type", "").split("\\")),
             "description": not self.description or re.search(self.description, series.description) is not None,
+            "path": not self.path or any(re.search(self.path, file.relative) for file in series.files),
         }
         for name, rule in self.attributes.items():
             passed[f"attributes.{name}"] = not rule or re.fullmatch(rule, known.get(name, "")) is not None
@@ -147,10 +151,9 @@ class Selection(SeriesRules):
         return self
 
 
-def contrast(series: Series) -> Literal["with", "without"]:
+def contrast(series: Series) -> Agent:
     """Whether the header names a contrast agent (PS3.3 C.7.6.4: ContrastBolusAgent is there where one was given)."""
-    agent = series.attributes.get("contrast", "").strip().upper()
-    return "without" if agent in NO_AGENT else "with"
+    return agent_of(series.attributes.get("contrast", ""))
 
 
 def thickness(series: Series) -> float | None:

@@ -1,6 +1,7 @@
 """Label files as hospitals save them: everything is read as text, every cell at its line and column."""
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -107,6 +108,18 @@ def test_damage_is_refused_by_line(tmp_path: Path, content: str | bytes, message
         load(tmp_path / "l.csv", content)
 
 
+def test_a_title_above_the_header_is_told(tmp_path: Path) -> None:
+    table: list[list[object]] = [["PatientID", "lesion"], ["01", "yes"], ["02", "no"]]
+    with pytest.raises(LabelFileError, match=r"line 1, the first .*a title above the header.*Remove what") as raised:
+        load(tmp_path / "l.xlsx", workbook(["Export of 2024-01-01"], [], *table))
+    assert "Export" not in str(raised.value) and "delimiter" not in str(raised.value)
+    with pytest.raises(LabelFileError, match="a title above the header"):
+        load(tmp_path / "l.csv", "Export\nPatientID,lesion\n01,yes\n")
+    with pytest.raises(LabelFileError, match=r"lines 3, 4 do not have the 1 cells .*to the right") as raised:
+        load(tmp_path / "l.xlsx", workbook(["PatientID"], ["01"], ["02", "no"], ["03", "yes"]))
+    assert "delimiter" not in str(raised.value)
+
+
 def test_blank_columns_at_the_end_are_an_artefact(tmp_path: Path) -> None:
     assert load(tmp_path / "l.csv", "id;x;;\n1;yes;;\n").columns == ("id", "x")
 
@@ -128,6 +141,41 @@ def test_a_workbook_is_known_by_its_content(tmp_path: Path) -> None:
     ]
     assert [row.cells["lesion"] for row in table.rows] == ["yes", "1", "TRUE", ""]
     assert "PatientID" in table.rows[3].rounded and "PatientID" not in table.rows[1].rounded
+
+
+@pytest.mark.parametrize("stated", ["A1:C4", "A1:B6", "A1", "B2:C6", "A1:XFD1048576"])
+def test_a_sheet_is_read_whole_whatever_range_the_file_states(tmp_path: Path, stated: str) -> None:
+    rows: list[list[object]] = [["id", "lesion", "stage"]]
+    rows += [[f"{n}", "yes" if n % 2 else "no", n or None] for n in range(4)]
+    content = _restated(workbook(*rows, [None, None, None], ["9"]), stated)
+    table = load(tmp_path / "l.xlsx", content)
+    assert table.columns == ("id", "lesion", "stage")
+    assert [(row.line, *row.cells.values()) for row in table.rows] == [
+        (2, "0", "no", ""),
+        (3, "1", "yes", "1"),
+        (4, "2", "no", "2"),
+        (5, "3", "yes", "3"),
+        (7, "9", "", ""),
+    ]
+
+
+def _restated(content: bytes, stated: str) -> bytes:
+    """State another range than the sheet fills, as some exporters do."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name.endswith("sheet1.xml"):
+                text, count = re.subn(rb'<dimension ref="[^"]*"', f'<dimension ref="{stated}"'.encode(), text)
+                assert count == 1
+            new.writestr(name, text)
+    return stream.getvalue()
+
+
+def test_a_second_sheet_counts_whatever_range_it_states(tmp_path: Path) -> None:
+    content = _restated(workbook([], [], ["id", "x"], ["1", "yes"], other=[["id", "y"], ["2", "no"]]), "A1")
+    with pytest.raises(LabelFileError, match="labels, other"):
+        load(tmp_path / "l.xlsx", content)
 
 
 def test_a_workbook_of_several_sheets_needs_a_name(tmp_path: Path) -> None:

@@ -17,11 +17,20 @@ from pipeline.errors import LabelFileError
 ROOT = Path("/scans")
 
 
-def series(patient: str, study: str, date: str = "", accession: str = "", uid: str = "", path: str = "") -> Series:
+def series(
+    patient: str, study: str, date: str = "", accession: str = "", uid: str = "", path: str = "", laterality: str = ""
+) -> Series:
     relative = path or f"{patient}/{study}/1"
     file = SourceFile(ROOT / relative, relative, 1)
     identity = Identity(patient, study, uid or (f"{study}.1" if study else ""), accession, date)
-    return Series("dicom", identity.series_uid or relative, (file,), "CT", identity=identity)
+    return Series(
+        "dicom",
+        identity.series_uid or relative,
+        (file,),
+        "CT",
+        identity=identity,
+        attributes={"laterality": laterality},
+    )
 
 
 def case(patient: str, study: str, *, side: str = "", **more: str) -> CaseCandidate:
@@ -195,6 +204,50 @@ def test_sides_need_a_column(tmp_path: Path) -> None:
     assert labels_of(join(tmp_path, text, *cases)) == {"1.2L": "yes", "1.2R": "no"}
 
 
+@pytest.mark.parametrize(
+    "words", ["RT/LT", "OD/OS", "Rechts/Links", "Right breast/left breast", "droite/gauche", "R./L"]
+)
+def test_a_side_is_understood_in_the_words_of_the_clinics(tmp_path: Path, words: str) -> None:
+    right, left = words.split("/")
+    only_left = case("1", "1.2", side="L", laterality="L")
+    joined = join(tmp_path, f"StudyInstanceUID,Laterality,lesion\n1.2,{right},yes\n1.2,{left},no\n", only_left)
+    assert labels_of(joined) == {"1.2L": "no"} and damages(joined) == [(2, Damage.OTHER_SIDE)]
+    assert joined.unmatched == 1 and joined.ambiguous == {}
+
+
+@pytest.mark.parametrize("word", ["D", "upper", "left and right", "n/a", "Meier^Anna"])
+def test_a_word_that_is_no_side_stops_and_is_not_repeated(tmp_path: Path, word: str) -> None:
+    text = f"StudyInstanceUID,side,lesion\n1.2,,yes\n1.3,U,yes\n1.4,{word},no\n"
+    cases = [case("1", "1.2"), case("1", "1.3"), case("1", "1.4")]
+    with pytest.raises(LabelFileError, match=r"labels\.csv, column side, line 4: no side such as L, R or B") as raised:
+        join(tmp_path, text, *cases)
+    assert word == "D" or word not in str(raised.value)
+    assert len(join(tmp_path, text, *cases, unknown=(word.upper(),)).rows) == 3
+
+
+@pytest.mark.parametrize(("side", "header", "joins"), [
+    ("R", "L", False), ("R", "R", True), ("R", "", True), ("", "L", True), ("R", "U", True), ("R", "B", False),
+    ("OU", "B", True), ("OU", "L", False), ("R", "right", True),
+])  # fmt: skip
+def test_a_row_goes_to_no_scan_whose_header_says_another_side(
+    tmp_path: Path, side: str, header: str, joins: bool
+) -> None:
+    joined = join(tmp_path, f"PatientID,side,lesion\n1,{side},yes\n", case("1", "1.2", laterality=header))
+    assert labels_of(joined) == ({"1.2": "yes"} if joins else {})
+    assert damages(joined) == ([] if joins else [(2, Damage.OTHER_SIDE)])
+    if not joins:
+        (line,) = summary("labels.csv", joined.problems)
+        assert "labels.csv, column PatientID, line 2: the scans that the row names are of another side" in line
+
+
+def test_each_eye_of_a_study_gets_its_own_row_and_a_row_without_a_side_is_about_both(tmp_path: Path) -> None:
+    eyes = [series("1", "1.2", uid=f"1.2.{side}", laterality=side) for side in "LR"]
+    cases = [CaseCandidate(eye.key, eye.identity, (eye,)) for eye in eyes]
+    rows = join(tmp_path, "PatientID,side,lesion\n1,OD,yes\n1,OS,no\n", *cases)
+    assert labels_of(rows) == {"1.2.L": "no", "1.2.R": "yes"} and rows.ambiguous == {}
+    assert set(join(tmp_path, "PatientID,side,lesion\n1,,yes\n", *cases).rows) == {"1.2.L", "1.2.R"}
+
+
 def test_a_studys_row_is_about_each_of_its_series(tmp_path: Path) -> None:
     cases = [
         CaseCandidate(one.key, one.identity, (one,))
@@ -294,3 +347,18 @@ def test_no_row_is_looked_for_among_the_others(tmp_path: Path, monkeypatch: pyte
     cases = [case(f"p{n}", str(n)) for n in range(9)]
     joined = join(tmp_path, f"study_uid,patient_id,lesion\n{text}", *cases)
     assert sorted(joined.ambiguous) == [str(n) for n in range(1, 9)] and list(joined.numbers.values()) == [0]
+
+
+def test_a_folder_of_files_that_say_no_patient_is_named_by_a_column_of_paths_alone(tmp_path: Path) -> None:
+    text = "participant_id,lesion\nsub-01,yes\nsub-02,no\n"
+    t1 = [case("", "", path=f"sub-{n:02d}/anat/sub-{n:02d}_T1w.nii.gz") for n in (1, 2)]
+    guessed = join(tmp_path, text, *t1)
+    assert guessed.rows == {} and damages(guessed) == [(2, Damage.FOLDER), (3, Damage.FOLDER)]
+    (line,) = summary("labels.csv", guessed.problems)
+    assert "labels.path_column" in line and "sub-01" not in line
+    joined = join(tmp_path, text, *t1, path_column="participant_id")
+    assert list(labels_of(joined).values()) == ["yes", "no"] and joined.problems == ()
+    t2 = case("", "", path="sub-01/anat/sub-01_T2w.nii.gz")
+    several = join(tmp_path, text, *t1, t2, path_column="participant_id")
+    assert set(several.ambiguous) == {t1[0].unit_key, t2.unit_key}
+    assert "line 2 of the label file belongs to 2 files, each a study" in several.ambiguous[t2.unit_key]

@@ -104,6 +104,71 @@ def test_multiclass_takes_what_the_column_holds(tmp_path: Path) -> None:
     assert named.finding.classes == ("c", "b", "a") and named.labels == ("b", "a", "c")
 
 
+NOT_KNOWN = ["NA", "n/a", "NaN", "unknown", "Unknown", "?", "-", "--", "#N/A", "#REF!", "NULL", "<NA>", "unbekannt"]
+
+
+@pytest.mark.parametrize("word", NOT_KNOWN)
+def test_a_word_for_what_is_not_known_is_no_class_unless_the_settings_say_so(tmp_path: Path, word: str) -> None:
+    table = table_of(tmp_path, ["mild", word, "none", "severe", word])
+    with pytest.raises(LabelFileError, match=r"column x, lines 3, 6: .* would be a class.*labels\.unknown.*`classes`"):
+        read_finding(finding(kind="multiclass"), table)
+    left_out = read_finding(finding(kind="multiclass"), table, [word])
+    assert left_out.finding.classes == ("mild", "none", "severe") and left_out.labels[1] is None
+    named = read_finding(finding(kind="multiclass", classes=["none", "mild", "severe", word]), table)
+    assert named.labels == ("mild", word, "none", "severe", word)
+    mapped = read_finding(finding(kind="multiclass", values={word.lower(): "not seen"}), table)
+    assert mapped.finding.classes == ("mild", "none", "not seen", "severe") and mapped.labels[1] == "not seen"
+
+
+@pytest.mark.parametrize("word", NOT_KNOWN)
+def test_a_word_for_what_is_not_known_is_never_the_negative_class(tmp_path: Path, word: str) -> None:
+    table = table_of(tmp_path, ["tumour", word, "Tumour"])
+    with pytest.raises(LabelFileError, match=r"column x, line 3: .* would be a class.*labels\.unknown"):
+        read_finding(finding(positive="tumour"), table)
+    with pytest.raises(LabelFileError, match=r"column x, line 3: .* would be a class"):
+        read_finding(finding(positive="tumour"), table_of(tmp_path, ["tumour", word, "cyst"]))
+    assert read_finding(finding(positive="tumour", classes=[word, "tumour"]), table).labels[1] == word
+    assert read_finding(finding(positive="tumour", values={word: "other"}), table).labels[1] == "other"
+    clear = table_of(tmp_path, ["tumour", word, "cyst"])
+    assert read_finding(finding(positive="tumour"), clear, [word]).labels == ("tumour", None, "cyst")
+
+
+def test_a_minus_is_the_opposite_of_a_plus(tmp_path: Path) -> None:
+    assert read_finding(finding(positive="+"), table_of(tmp_path, ["+", "-"])).labels == ("+", "-")
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["Benign", "malignant", "benign", "Benign"], "line 4"),
+        (["1", "1.0", "2", "2.0", "10", "1", "2"], "lines 3, 5"),
+        (["BI-RADS 2", "BI-RADS  2", "BI-RADS\u00a02", "BI-RADS 2", "cyst"], "lines 3, 4"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
+def test_spellings_of_one_word_are_no_classes_of_their_own(
+    tmp_path: Path, words: list[str], lines: str, kind: str
+) -> None:
+    with pytest.raises(LabelFileError, match=f"column x, {lines}: a class that differs from one of other") as raised:
+        read_finding(finding(kind=kind), table_of(tmp_path, words))
+    assert not any(word in str(raised.value) for word in words if word.isalpha())
+
+
+def test_classes_that_differ_in_case_stand_where_they_are_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path, ["AA", "Aa", "aa"])
+    assert read_finding(finding(kind="multiclass", classes=["aa", "Aa", "AA"]), table).labels == ("AA", "Aa", "aa")
+    alike = {"1.0": "1", "2.0": "2"}
+    read = read_finding(finding(kind="multiclass", values=alike), table_of(tmp_path, ["1", "1.0", "2.0", "2"]))
+    assert read.finding.classes == ("1", "2") and read.labels == ("1", "1", "2", "2")
+
+
+def test_none_is_no_class_among_several(tmp_path: Path) -> None:
+    table = table_of(tmp_path, ["edema|mass", "None", "mass", "no"])
+    with pytest.raises(LabelFileError, match=r"column x, line 3: 'None' would be a class.*`values`"):
+        read_finding(finding(kind="multilabel"), table)
+    assert read_finding(finding(kind="multilabel", values={"none": ""}), table).labels == ("edema|mass", "", "mass", "")
+
+
 def test_ordinal_keeps_the_order_and_numbers_stay_words(tmp_path: Path) -> None:
     read = read_finding(finding(kind="ordinal", classes=[2, 10, 30]), table_of(tmp_path, ["10", "2", "30"]))
     assert [encoded(label, read.finding) for label in read.labels] == [(1,), (0,), (2,)]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pipeline.cohort.units import Units, cases_of
 from pipeline.domain.codes import EXPLANATIONS, SKIPS, Code
 from pipeline.domain.selection import Selection
-from pipeline.domain.series import Discovery, Identity, Series
+from pipeline.domain.series import Discovery, Identity, Series, SourceFile
 
 PLACE = {"plane": "axial", "spacing": "0.7x0.7x5", "slices": "40"}
 
@@ -132,6 +132,26 @@ def test_each_rule_admits_what_it_says(rules: dict[str, object], expected: str) 
     done = units(*found, **rules)
     assert {one.chosen[0].key for one in done.candidates} == set(expected.split())
     assert set(refused(done).values()) <= {Code.NOT_SELECTED}
+
+
+@pytest.mark.parametrize(("passes", "words"), [
+    ("without", "|-|N/A|NA|NIL|0|0 ml|None|NO|n|Ohne|ohne KM|PLAIN|nativ|not given|NON CONTRAST|NON-CONTRAST"),
+    ("without", "NO IV CONTRAST|No I.V. contrast|W/O CONTRAST|UNENHANCED|sans contraste|sin contraste|PRE CONTRAST"),
+    ("with", "Iomeprol|OMNIPAQUE 350|Ultravist N|Gadavist 0.1 mmol/kg|NON-IONIC|APPLIED|YES|CE|IV CONTRAST|KM"),
+    ("with", "100ml Imeron i.v. + oral|IV/ORAL"),
+    ("", "Oral|ORAL CONTRAST|Rectal|NO ORAL CONTRAST|?|unknown|NOT SPECIFIED|PRE AND POST"),
+])  # fmt: skip
+def test_contrast_is_told_by_the_words_of_the_scanner_room(passes: str, words: str) -> None:
+    for word in words.split("|"):
+        admitted = [rule for rule in ("with", "without") if chosen(units(series("a", contrast=word), contrast=rule))]
+        assert admitted == ([passes] if passes else []), word
+
+
+def test_files_are_chosen_by_their_path() -> None:
+    names = ["sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T2w.nii.gz"]
+    files = [Series("nifti", name, (SourceFile(Path("/scans") / name, name, 1),), "MR") for name in names]
+    assert chosen(units(*files, path=r"_T1w\.nii")) == {names[0]: [names[0]]}
+    assert chosen(units(*files, path="^anat")) == {} and chosen(units(series("no files"), path="T1w")) == {}
 
 
 def test_the_rules_choose_within_a_study() -> None:

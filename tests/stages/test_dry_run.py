@@ -94,6 +94,18 @@ def test_no_header_puts_its_text_into_a_kind() -> None:
     assert said[0].endswith(": 1 x unknown modality unknown plane unknown thickness")
 
 
+def test_an_unclear_agent_is_counted_with_those_that_the_rule_drops() -> None:
+    known = {"plane": "axial", "slice_thickness": "1"}
+    series = [
+        Series("dicom", f"{n}", (), "CT", identity=Identified("P", f"1.{n}"), attributes={**known, "contrast": agent})
+        for n, agent in enumerate(["Iomeprol", "NONE", "Oral", "?"])
+    ]
+    for rule in ("with", "without"):
+        said = rehearse(Discovery(Path("scans"), tuple(series), ()), Selection.from_mapping({"contrast": rule}))
+        took = "takes 1 (1 x CT axial 1 mm); drops 3 (3 x CT axial 1 mm)"
+        assert said[1] == f"select.contrast: {took}; unclear, neither with nor without: 2"
+
+
 def test_the_command_has_it(scans: Path) -> None:
     out = scans.parent / "out" / "cohort.csv"
     done = CliRunner().invoke(app, ["ingest", str(scans), "--out", str(out), "--dry-run", "select.plane=coronal"])

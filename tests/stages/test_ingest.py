@@ -37,6 +37,22 @@ def test_nifti_files_get_patient_label_and_modality_from_their_row(nifti: Path) 
     assert {case.split for case in manifest.cases} == set(Split) and not manifest.patients_in_two_splits()
 
 
+def test_one_image_of_each_subject_folder_gets_its_row(nifti: Path) -> None:
+    """As BIDS lays them out: ``participants.tsv`` names the folders, and a suffix the kind of image."""
+    subjects = [f"sub-{n:02d}" for n in range(COUNT // 2)]
+    images = sorted((nifti / "scans").rglob("*.nii.gz"))
+    for n, image in enumerate(images):
+        (folder := nifti / "scans" / subjects[n // 2] / "anat").mkdir(parents=True, exist_ok=True)
+        image.rename(folder / f"{subjects[n // 2]}_T{n % 2 + 1}w.nii.gz")
+    write_labels(nifti / "labels.csv", {"participant_id": subjects, "lesion": yes_no(COUNT // 2)})
+    run(nifti, modality="MR", labels={"path_column": "participant_id"}, select={"path": r"_T1w\.nii"})
+    manifest, names = manifest_of(nifti), Pseudonyms.open(None)
+    assert {case.case: (case.patient, case.labels["lesion"]) for case in manifest.cases} == {
+        names.case(f"{subject}/anat/{subject}_T1w.nii.gz"): (names.patient(subject), label)
+        for subject, label in zip(subjects, yes_no(COUNT // 2), strict=True)
+    }
+
+
 def test_a_case_is_read_back_as_it_was_ingested(nifti: Path) -> None:
     run(nifti, modality="MR")
     reader = CaseReader(load_files(nifti / "out" / "cohort.csv"), ReadOptions())
