@@ -23,6 +23,9 @@ from pipeline.readers.dicom.run_lengths import cells_of
 STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f")
 """How JPEG and JPEG 2000 streams begin."""
 
+LABELS_WITH_TRANSFORM, LABELS_WITHOUT = frozenset({"RGB", "YBR_RCT", "YBR_ICT"}), frozenset({"RGB", "YBR_FULL"})
+"""PhotometricInterpretation over JPEG 2000 with a transform of colours, and over any other stream but lossy JPEG."""
+
 
 def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
     """Decode frames in the order asked for: integers, shape (rows, columns), or (rows, columns, 3) in RGB.
@@ -131,7 +134,7 @@ def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) ->
             continue
         _check_shape(decoded, layout)
         if layout.is_colour:
-            yield _rgb(decoded, layout)
+            yield _rgb(decoded, layout, transformed=stream.transformed)
         else:
             yield _agreeing(decoded, layout, stream.precision, stream.signed)
 
@@ -143,8 +146,17 @@ def _check_shape(decoded: Pixels, layout: PixelFormat) -> None:
         raise RejectedInput(Code.BAD_PIXELS, message)
 
 
-def _rgb(decoded: Pixels, layout: PixelFormat) -> Pixels:
-    """Undo what the stream itself does not: JPEG 2000 carries the transform of YBR_ICT and YBR_RCT, not of YBR_FULL."""
+def _rgb(decoded: Pixels, layout: PixelFormat, *, transformed: bool) -> Pixels:
+    """Undo what the stream itself does not: JPEG 2000 carries the transform of YBR_ICT and YBR_RCT, not of YBR_FULL.
+
+    A stream with a transform under a label that excludes it (PS3.5 8.2.4), or without one under a label that asks for
+    it, was labelled before or after its colours were turned: which of the two it does not tell. Labels of sub-sampled
+    colour exclude every stream that comes here. RGB over a transform is what many writers leave, and means one thing.
+    """
+    if layout.photometric not in (LABELS_WITH_TRANSFORM if transformed else LABELS_WITHOUT):
+        carries = "carry a transform of colours" if transformed else "carry no transform of colours, and all samples"
+        message = f"the compressed pixels {carries}; PhotometricInterpretation is {layout.photometric}"
+        raise RejectedInput(Code.BAD_PIXELS, f"{message}: their colours may be either of two")
     if layout.photometric == "YBR_FULL":
         return np.asarray(convert_color_space(decoded, "YBR_FULL", "RGB"))
     return decoded
