@@ -18,6 +18,7 @@ from pipeline.readers.dicom.decoders import DCT, DECODERS, WITH_END, Pixels
 from pipeline.readers.dicom.fragments import streams_of
 from pipeline.readers.dicom.pixel_data import ImageFile
 from pipeline.readers.dicom.pixel_format import PixelFormat
+from pipeline.readers.dicom.pixels import padding_beyond_bits
 from pipeline.readers.dicom.run_lengths import cells_of
 
 STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f")
@@ -58,11 +59,19 @@ def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) 
         raise RejectedInput(Code.CORRUPT, "the pixels cannot be decoded: the decoder refuses them") from error
 
 
-def significant(stored: Pixels, layout: PixelFormat) -> Pixels:
-    """Keep the bits that hold the value, and extend the sign; overlays and rubbish may lie in the others."""
+def significant(stored: Pixels, layout: PixelFormat, padding: tuple[int, int] | None = None) -> Pixels:
+    """Keep the bits that hold the value, and extend the sign; overlays and rubbish may lie in the others.
+
+    Cells from the first to the second of `padding`, values that the bits cannot hold, are kept whole: cut off, they
+    would be values of the patient.
+    """
     shift = layout.high_bit + 1 - layout.bits_stored
     unsigned = stored.view(f"u{stored.dtype.itemsize}")
-    return _extended(unsigned >> shift if shift else unsigned, layout.bits_stored, layout.signed)
+    values = _extended(unsigned >> shift if shift else unsigned, layout.bits_stored, layout.signed)
+    if padding is None:
+        return values
+    cells = stored.view(values.dtype)
+    return np.where((cells >= padding[0]) & (cells <= padding[1]), cells, values)
 
 
 def _check_length(image: ImageFile, layout: PixelFormat) -> None:
@@ -85,12 +94,13 @@ def _native(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Ite
     if swapped and size == 1 and image.is_words:
         data = data.view(np.uint16).byteswap().view(np.uint8)
     count = layout.rows * layout.columns
+    padding = padding_beyond_bits(image.dataset, layout)
     for frame in frames:
         part = data[frame * count : (frame + 1) * count]
         if part.size < count:
             raise RejectedInput(Code.TRUNCATED, "the pixel data ends early")
         native = part.astype(f"u{size}", copy=False).reshape(layout.rows, layout.columns)
-        yield significant(native, layout)
+        yield significant(native, layout, padding)
 
 
 def _colour(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
@@ -106,9 +116,10 @@ def _colour(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Ite
 def _run_lengths(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
     """Grey pixels in runs of bytes (PS3.5 G)."""
     streams = _streams(image, layout)
+    padding = padding_beyond_bits(image.dataset, layout)
     for frame in frames:
         cells = cells_of(streams[frame], layout.rows * layout.columns, layout.bits_allocated // 8)
-        yield significant(cells.reshape(layout.rows, layout.columns), layout)
+        yield significant(cells.reshape(layout.rows, layout.columns), layout, padding)
 
 
 def _streams(image: ImageFile, layout: PixelFormat) -> list[bytes]:

@@ -104,13 +104,38 @@ def padding_mask(stored: Pixels, dataset: Dataset, layout: PixelFormat) -> NDArr
     RejectedInput
         BAD_VALUE.
     """
+    found = padding_range(dataset, layout)
+    if found is None:
+        return None
+    low, high = found
+    mask = (stored >= low) & (stored <= high)
+    return mask if mask.any() else None
+
+
+def padding_range(dataset: Dataset, layout: PixelFormat) -> tuple[int, int] | None:
+    """Least and largest pixel value of padding; None where the header speaks of none.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE.
+    """
     value = _pixel_value(dataset, "PixelPaddingValue", layout)
     if value is None:
         return None
     limit = _pixel_value(dataset, "PixelPaddingRangeLimit", layout)
     low, high = sorted((value, value if limit is None else limit))
-    mask = (stored >= low) & (stored <= high)
-    return mask if mask.any() else None
+    return low, high
+
+
+def padding_beyond_bits(dataset: Dataset, layout: PixelFormat) -> tuple[int, int] | None:
+    """Range of padding that BitsStored cannot hold: only whole cells show it. None where there is none of that kind."""
+    if layout.bits_stored == layout.bits_allocated:
+        return None
+    found = padding_range(dataset, layout)
+    low = -(1 << (layout.bits_stored - 1)) if layout.signed else 0
+    high = (1 << (layout.bits_stored - layout.signed)) - 1
+    return found if found is not None and (found[0] < low or found[1] > high) else None
 
 
 def _pixel_value(dataset: Dataset, keyword: str, layout: PixelFormat) -> int | None:
