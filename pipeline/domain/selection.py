@@ -14,6 +14,10 @@ NO_AGENT = frozenset({"", "NONE", "NO", "N", "WITHOUT", "NO CONTRAST"})
 """What stands in ContrastBolusAgent where none was given."""
 
 
+SOME_FRAMES = "in some frames"
+"""What stands as the contrast agent of an image that was given one between its first frame and its last."""
+
+
 class Range(Settings):
     """Limits, both included; null is no limit."""
 
@@ -51,8 +55,9 @@ class SeriesRules(Settings):
     )
     contrast: Literal["with", "without"] | None = Field(
         default=None,
-        description="Whether ContrastBolusAgent names an agent. DICOM asks for it where one was given: a header that "
-        "lacks it, or says NONE, is without.",
+        description="Whether ContrastBolusAgent (of enhanced objects, ContrastBolusAgentSequence) names an agent. "
+        "DICOM asks for it where one was given: a header that lacks it, or says NONE, is without. An object of which "
+        "some frames have an agent is neither.",
     )
     image_type: tuple[str, ...] = Field(
         default=(), description="Values that ImageType must hold, all of them: [ORIGINAL, PRIMARY]."
@@ -147,9 +152,14 @@ class Selection(SeriesRules):
         return self
 
 
-def contrast(series: Series) -> Literal["with", "without"]:
-    """Whether the header names a contrast agent (PS3.3 C.7.6.4: ContrastBolusAgent is there where one was given)."""
+def contrast(series: Series) -> Literal["with", "without"] | None:
+    """Whether the header names a contrast agent (PS3.3 C.7.6.4: ContrastBolusAgent is there where one was given).
+
+    None where some frames have one and others not.
+    """
     agent = series.attributes.get("contrast", "").strip().upper()
+    if agent == SOME_FRAMES.upper():
+        return None
     return "without" if agent in NO_AGENT else "with"
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import read_header
 from pipeline.readers.dicom.kinds import Kind, contradiction_of, kind_of
-from pipeline.readers.dicom.multiframe import frame_slices
+from pipeline.readers.dicom.multiframe import frame_attributes, frame_slices
 from pipeline.readers.dicom.orientation import check_place
 from pipeline.readers.dicom.pixel_format import PixelFormat, check_pixels_present, pixel_format
 from pipeline.readers.dicom.slices import Slice, slice_of
@@ -202,6 +202,7 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
         "burned_in": burned_in_risk(dataset),
         CONTRADICTION: contradiction_of(dataset),
     }
+    found |= {name: value for name, value in frame_attributes(dataset).items() if value}
     return {name: value for name, value in found.items() if value}
 
 
