@@ -20,7 +20,10 @@ from phantoms import jpeg_lossless
 from phantoms.dicom_series import Identity, expected_affine, make_image, save, slice_position, write_series
 from phantoms.readings import assert_all_right, assert_refused, read_folder
 from PIL import Image
+from pydicom import dcmread
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -196,3 +199,72 @@ def test_depth_and_sign_of_high_throughput_jpeg_2000(tmp_path: Path, dtype: type
     form = Form(HTJ2KLossless, 8 * stored.itemsize, htj2k)
     write(tmp_path, stored, form)
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def mislabel(path: Path, syntax: UID) -> None:
+    """Give a file a transfer syntax that its data set does not have."""
+    content = path.read_bytes()
+    dataset = dcmread(path)
+    start = content.index(b"\x08\x00", 144 + int.from_bytes(content[140:144], "little"))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    head = DicomBytesIO()
+    head.is_little_endian, head.is_implicit_VR = True, False
+    write_file_meta_info(head, dataset.file_meta)
+    path.write_bytes(bytes(128) + b"DICM" + head.getvalue() + content[start:])
+
+
+NATIVE = [
+    Form(ImplicitVRLittleEndian, 12),
+    Form(ExplicitVRLittleEndian, 12),
+]
+
+
+@pytest.mark.parametrize(("written", "said"), [NATIVE, NATIVE[::-1]], ids=["implicit", "explicit"])
+def test_value_representations_that_the_transfer_syntax_denies(tmp_path: Path, written: Form, said: Form) -> None:
+    """What pydicom and SimpleITK read: whether elements have them, their bytes tell."""
+    stored = voxels_of(written)
+    write(tmp_path, stored, written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said.syntax)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def test_a_mislabelled_file_that_is_cut_off(tmp_path: Path) -> None:
+    written, said = NATIVE
+    write(tmp_path, voxels_of(written), written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said.syntax)
+        path.write_bytes(path.read_bytes()[:-2])
+    assert_refused(read_folder(tmp_path), Code.TRUNCATED)
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "words"),
+    [
+        (
+            Form(ExplicitVRLittleEndian, 12),
+            RLELossless,
+            "is uncompressed, TransferSyntaxUID says that it is compressed",
+        ),
+        (
+            Form(RLELossless, 12),
+            ExplicitVRLittleEndian,
+            "is compressed, TransferSyntaxUID says that it is uncompressed",
+        ),
+        (
+            Form(RLELossless, 12),
+            ImplicitVRLittleEndian,
+            "is compressed, TransferSyntaxUID says that it is uncompressed",
+        ),
+        (Form(JPEG2000Lossless, 12, j2k), ExplicitVRLittleEndian, "TransferSyntaxUID"),
+    ],
+    ids=["unpacked", "packed", "packed, said to be implicit", "a stream that ends early as native pixels"],
+)
+def test_compression_that_the_transfer_syntax_denies(tmp_path: Path, written: Form, said: UID, words: str) -> None:
+    """Copying the file again helps nobody."""
+    write(tmp_path, voxels_of(written), written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER)
+    assert words in reading.messages[0]
