@@ -109,12 +109,17 @@ def lossy_htj2k(rows: Rows) -> bytes:
     return bytes(imagecodecs.htj2k_encode(rows, level=0.001, reversible=False))
 
 
+IN_ITEMS = UID("1.2.840.10008.1.2.1.98")
+"""Encapsulated Uncompressed Explicit VR Little Endian."""
+
 FORMS = [
     Form(ImplicitVRLittleEndian, 12),
     Form(ExplicitVRLittleEndian, 12),
     Form(ExplicitVRBigEndian, 12),
     Form(DeflatedExplicitVRLittleEndian, 12),
     Form(RLELossless, 12),
+    Form(IN_ITEMS, 8, lambda rows: rows.tobytes()),
+    Form(IN_ITEMS, 12, lambda rows: rows.tobytes()),
     Form(JPEGBaseline8Bit, 8, jpeg, pillow, error=24),
     Form(JPEGExtended12Bit, 8, jpeg, pillow, error=24),
     Form(JPEGExtended12Bit, 12, jpeg_12, error=400),
@@ -165,7 +170,7 @@ def write_stream(path: Path, stored: Rows, k: int, form: Form, stream: bytes) ->
     dataset.save_as(path, enforce_file_format=True)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.syntax.keyword} {form.bits} bits")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.syntax.keyword or form.syntax} {form.bits} bits")
 def test_every_transfer_syntax_is_read_out_of_the_box(tmp_path: Path, form: Form) -> None:
     stored = voxels_of(form)
     streams = write(tmp_path, stored, form)
@@ -178,7 +183,9 @@ def test_every_transfer_syntax_is_read_out_of_the_box(tmp_path: Path, form: Form
 
 @pytest.mark.parametrize("kept", [0.5, 0.97])
 @pytest.mark.parametrize(
-    "form", [form for form in FORMS if form.encode], ids=lambda form: f"{form.syntax.keyword} {form.bits} bits"
+    "form",
+    [form for form in FORMS if form.encode],
+    ids=lambda form: f"{form.syntax.keyword or form.syntax} {form.bits} bits",
 )
 def test_a_stream_that_is_cut_off_is_refused(tmp_path: Path, form: Form, kept: float) -> None:
     """In a file that is whole. Several decoders fill up with grey, and say nothing."""

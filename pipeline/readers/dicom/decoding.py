@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
@@ -24,6 +25,9 @@ from pipeline.readers.dicom.run_lengths import cells_of
 STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f")
 """How JPEG and JPEG 2000 streams begin."""
 
+IN_ITEMS = UID("1.2.840.10008.1.2.1.98")
+"""Encapsulated Uncompressed Explicit VR Little Endian (PS3.5 A.4)."""
+
 LABELS_WITH_TRANSFORM, LABELS_WITHOUT = frozenset({"RGB", "YBR_RCT", "YBR_ICT"}), frozenset({"RGB", "YBR_FULL"})
 """PhotometricInterpretation over JPEG 2000 with a transform of colours, and over any other stream but lossy JPEG."""
 
@@ -34,7 +38,7 @@ def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) 
     Raises
     ------
     RejectedInput
-        NO_CODEC, CORRUPT, TRUNCATED, or BAD_PIXELS where what is decoded contradicts the header.
+        NO_CODEC, NOT_SUPPORTED, CORRUPT, TRUNCATED, or BAD_PIXELS where what is decoded contradicts the header.
     """
     try:
         _check_length(image, layout)
@@ -44,10 +48,13 @@ def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) 
             yield from _colour(image.dataset, layout, frames)
         elif image.syntax == RLELossless:
             yield from _run_lengths(image, layout, frames)
+        elif image.syntax == IN_ITEMS and not layout.is_colour:
+            yield from _native(_out_of_items(image, layout), layout, frames)
         elif image.syntax in DECODERS:
             yield from _compressed(image, layout, frames)
         else:
-            raise RejectedInput(Code.NO_CODEC, f"no decoder is known for {image.syntax.name}")
+            message = f"{image.syntax.name}{' in colour' * (image.syntax == IN_ITEMS)} is not read yet"
+            raise RejectedInput(Code.NOT_SUPPORTED, f"{message}: have the images exported uncompressed")
     except ImportError as error:  # how imagecodecs says that it was built without a decoder
         message = f"the installed imagecodecs has no decoder for {image.syntax.name}: reinstall it from PyPI"
         raise RejectedInput(Code.NO_CODEC, message) from error
@@ -101,6 +108,18 @@ def _native(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Ite
             raise RejectedInput(Code.TRUNCATED, "the pixel data ends early")
         native = part.astype(f"u{size}", copy=False).reshape(layout.rows, layout.columns)
         yield significant(native, layout, padding)
+
+
+def _out_of_items(image: ImageFile, layout: PixelFormat) -> ImageFile:
+    """Take frames that lie uncompressed in items out of these, each without what makes its length even."""
+    size = layout.native_bytes // layout.frames
+    streams = _streams(image, layout)
+    for stream in streams:
+        if len(stream) != size + size % 2:
+            code = Code.TRUNCATED if len(stream) < size else Code.BAD_PIXELS
+            raise RejectedInput(code, f"a frame has {len(stream)} bytes, the header speaks of {size}")
+    pixels = memoryview(b"".join(stream[:size] for stream in streams))
+    return replace(image, pixels=pixels, syntax=ExplicitVRLittleEndian)
 
 
 def _colour(dataset: Dataset, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
