@@ -198,6 +198,16 @@ def test_32_bits_are_exact_or_refused(tmp_path: Path, dtype: Any) -> None:
     assert_right_or_refused(read_folder(tmp_path), [(stored, AFFINE)], Code.NOT_SUPPORTED)
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32])
+def test_32_bits_that_float32_cannot_hold_are_refused(tmp_path: Path, dtype: Any) -> None:
+    stored = make_voxels(SHAPE, high=2**24, dtype=dtype)
+    stored[1, 1, 1] = 2**24 + 1
+    write_series(tmp_path / "as stored", stored, modality="MR")
+    assert_refused(read_folder(tmp_path / "as stored"), Code.NOT_SUPPORTED)
+    write_series(tmp_path / "measured", stored, modality="MR", slope=0.5)
+    assert_all_right(read_folder(tmp_path / "measured"), [(stored * 0.5, AFFINE)], rtol=1e-7)
+
+
 def test_float_pixels_are_right_or_refused(tmp_path: Path) -> None:
     values = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
 

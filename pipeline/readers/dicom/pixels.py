@@ -20,6 +20,9 @@ WITH_UNIT = frozenset({"CT", "PT"})
 MOVED_EXACTLY = 2**24 - 2**16
 """Whole numbers that added to any 16-bit number give at most 2**24, up to which float32 holds every whole number."""
 
+SHORT_BITS = 16
+"""BitsAllocated up to which float32 holds every stored value."""
+
 FLOAT32_SAFE = 3e38
 """What is smaller in magnitude becomes no infinity in float32, whose largest value is 3.4e38."""
 
@@ -37,7 +40,8 @@ def rescale_into(
     Raises
     ------
     RejectedInput
-        BAD_VALUE; NOT_FINITE; NOT_SUPPORTED for MONOCHROME1 with values that have a unit.
+        BAD_VALUE; NOT_FINITE; NOT_SUPPORTED for MONOCHROME1 with values that have a unit, and for whole numbers that
+        float32 cannot hold.
     """
     inverted = layout.photometric == "MONOCHROME1"
     if inverted and modality in WITH_UNIT:
@@ -59,6 +63,16 @@ def rescale_into(
     if slope == 0:
         raise RejectedInput(Code.BAD_VALUE, "RescaleSlope is 0")
     linear(stored, slope or 1.0, intercept or 0.0, out)
+    if layout.bits_allocated > SHORT_BITS and (slope or 1.0) == 1.0 and (intercept or 0.0).is_integer():
+        _check_exact(out, stored, intercept or 0.0)
+
+
+def _check_exact(moved: NDArray[np.float32], stored: Pixels, intercept: float) -> None:
+    """Refuse whole numbers that were rounded: those of 32 bits that are measured are scaled, and rounded anyway."""
+    if (moved.astype(np.float64) - intercept != stored).any():
+        raise RejectedInput(
+            Code.NOT_SUPPORTED, "the pixels are whole numbers that need more than the 24 bits of float32"
+        )
 
 
 def linear(
