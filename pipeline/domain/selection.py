@@ -14,7 +14,7 @@ NO_AGENT = frozenset({"", "NONE", "NO", "N", "WITHOUT", "NO CONTRAST"})
 """What stands in ContrastBolusAgent where none was given."""
 
 
-SOME_FRAMES = "in some frames"
+SOME_FRAMES = "unspecified: in some frames"
 """What stands as the contrast agent of an image that was given one between its first frame and its last."""
 
 

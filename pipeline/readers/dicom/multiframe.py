@@ -52,7 +52,7 @@ ATTRIBUTES: Mapping[str, tuple[tuple[str, str], ...]] = {
 """Attributes of a series that frames keep."""
 
 USAGE = "ContrastBolusUsageSequence"
-UNNAMED_AGENT = "an agent without a name"
+UNNAMED_AGENT = "unnamed"
 
 
 def frame_slices(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> tuple[Slice, ...]:
