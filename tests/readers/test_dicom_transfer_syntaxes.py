@@ -275,3 +275,22 @@ def test_compression_that_the_transfer_syntax_denies(tmp_path: Path, written: Fo
     reading = read_folder(tmp_path)
     assert_refused(reading, Code.BAD_HEADER)
     assert words in reading.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (Form(JPEGLSLossless, 12), JPEG2000Lossless),
+        (Form(JPEGLossless, 12, sof3), HTJ2K),
+        (Form(JPEG2000Lossless, 12, j2k), JPEGLSLossless),
+        (Form(HTJ2KLossless, 12, htj2k), JPEGLosslessSV1),
+    ],
+    ids=lambda value: value.keyword if isinstance(value, UID) else value.syntax.keyword,
+)
+def test_a_stream_of_another_kind_than_the_transfer_syntax_says(tmp_path: Path, written: Form, said: UID) -> None:
+    write(tmp_path, voxels_of(written), written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER)
+    assert said.name in reading.messages[0]

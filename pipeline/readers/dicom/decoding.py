@@ -9,11 +9,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000TransferSyntaxes, RLELossless
 
 from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
-from pipeline.readers.dicom.codestream import describe, is_ended
+from pipeline.readers.dicom.codestream import J2K_START, JPEG_START, Codestream, describe, is_ended
 from pipeline.readers.dicom.content import PARSE_ERRORS
 from pipeline.readers.dicom.decoders import DCT, DECODERS, WITH_END, Pixels
 from pipeline.readers.dicom.fragments import streams_of
@@ -38,7 +38,8 @@ def stored_frames(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) 
     Raises
     ------
     RejectedInput
-        NO_CODEC, NOT_SUPPORTED, CORRUPT, TRUNCATED, or BAD_PIXELS where what is decoded contradicts the header.
+        NO_CODEC, NOT_SUPPORTED, CORRUPT, TRUNCATED, BAD_HEADER, or BAD_PIXELS where what is decoded contradicts the
+        header.
     """
     try:
         _check_length(image, layout)
@@ -148,16 +149,7 @@ def _streams(image: ImageFile, layout: PixelFormat) -> list[bytes]:
 def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) -> Iterator[Pixels]:
     streams = _streams(image, layout)
     for frame in frames:
-        if image.syntax in WITH_END and not is_ended(streams[frame]):
-            raise RejectedInput(Code.TRUNCATED, "the compressed pixels end early")
-        stream = describe(streams[frame])
-        claimed = (layout.columns, layout.rows, layout.samples)
-        if (stream.columns, stream.rows, stream.components) != claimed:
-            found = f"{stream.columns} x {stream.rows} with {stream.components} samples"
-            message = (
-                f"the compressed pixels are {found}, the header says {claimed[0]} x {claimed[1]} with {claimed[2]}"
-            )
-            raise RejectedInput(Code.BAD_PIXELS, message)
+        stream = _described(streams[frame], image.syntax, layout)
         decoded = np.asarray(DECODERS[image.syntax](streams[frame]))
         if layout.is_colour and image.syntax in DCT:  # decoded above to see whether it is whole
             yield from _colour(image.dataset, layout, [frame])
@@ -167,6 +159,22 @@ def _compressed(image: ImageFile, layout: PixelFormat, frames: Sequence[int]) ->
             yield _rgb(decoded, layout, transformed=stream.transformed)
         else:
             yield _agreeing(decoded, layout, stream.precision, stream.signed)
+
+
+def _described(stream: bytes, syntax: UID, layout: PixelFormat) -> Codestream:
+    """Read what a stream says of itself, and refuse it where the file says otherwise."""
+    if syntax in WITH_END and not is_ended(stream):
+        raise RejectedInput(Code.TRUNCATED, "the compressed pixels end early")
+    other, name = (JPEG_START, "JPEG") if syntax in JPEG2000TransferSyntaxes else (J2K_START, "JPEG 2000")
+    if stream.startswith(other):
+        raise RejectedInput(Code.BAD_HEADER, f"the pixels are {name}, TransferSyntaxUID says {syntax.name}")
+    found = describe(stream)
+    claimed = (layout.columns, layout.rows, layout.samples)
+    if (found.columns, found.rows, found.components) != claimed:
+        told = f"{found.columns} x {found.rows} with {found.components} samples"
+        message = f"the compressed pixels are {told}, the header says {claimed[0]} x {claimed[1]} with {claimed[2]}"
+        raise RejectedInput(Code.BAD_PIXELS, message)
+    return found
 
 
 def _check_shape(decoded: Pixels, layout: PixelFormat) -> None:
