@@ -12,8 +12,7 @@ from pipeline.cohort.outliers import Levels, levels_of
 from pipeline.cohort.previews import is_shown, preview
 from pipeline.cohort.thumbnails import packed
 from pipeline.domain.geometry import Geometry, Plane, Unit
-from pipeline.domain.series import PICTURE, PROJECTION, Series, SourceFile
-from pipeline.domain.volume import Volume
+from pipeline.domain.series import Series, SourceFile
 from pipeline.readers.loading import load
 from pipeline.readers.options import ReadOptions
 from pipeline.readers.reading import read
@@ -89,7 +88,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checking:
         shape=volume.geometry.shape,
         spacing=volume.geometry.spacing,
         unit=volume.geometry.unit,
-        plane=_plane(volume),
+        plane=volume.plane,
         channels=volume.channels,
         voxels=voxels_digest(volume),
         notes=(*volume.notes, *checks),
@@ -100,11 +99,6 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checking:
         levels=levels_of(volume),
         digests=digests,
     )
-
-
-def _plane(volume: Volume) -> Plane:
-    """Plane of the slices; none of an image that cuts through nothing: a projection, a photograph, a screen."""
-    return Plane.NONE if volume.is_2d and volume.modality in PROJECTION | PICTURE else volume.geometry.plane
 
 
 def digests_in(summaries: Iterable[SeriesSummary | None]) -> dict[str, str]:
