@@ -133,7 +133,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.BAD_HEADER: Explanation("The header contradicts itself or the file.", "Export the file again."),
     Code.BAD_PIXELS: Explanation(
-        "The decoded pixels contradict the header (size, depth, number of frames).", "Export the file again."
+        "The decoded pixels contradict the header (size, depth, colours, number of frames).", "Export the file again."
     ),
     Code.MOSAIC: Explanation(
         "A mosaic: many slices tiled into one image (Siemens, UIH).", "Export as enhanced multi-frame or NIfTI."

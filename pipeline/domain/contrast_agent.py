@@ -19,6 +19,9 @@ NOTHING = re.compile(r"[-_./\s]*|n|na|n/a|0+([.,]0+)?\s*(ml|cc)?|false", re.IGNO
 """Whole values that name none."""
 
 NOT_KNOWN = frozenset({"unknown", "unk", "unspecified"})
+SOME_FRAMES = "unspecified: in some frames"
+"""What stands as the agent of an image that was given one between its first frame and its last."""
+
 BOWEL = frozenset({"oral", "orally", "po", "peroral", "rectal", "rectally", "enema", "enteral"})
 """An agent that was given so shows in no vessel or organ."""
 

@@ -49,8 +49,9 @@ class SeriesRules(Settings):
     )
     contrast: Literal["with", "without"] | None = Field(
         default=None,
-        description="Whether ContrastBolusAgent names an agent. DICOM asks for it where one was given: a header that "
-        "lacks it, or says NONE, native, no IV contrast and the like, is without; an unclear one (oral, ?) is neither.",
+        description="Whether ContrastBolusAgent (of enhanced objects, ContrastBolusAgentSequence) names an agent. "
+        "DICOM asks for it where one was given: a header that lacks it, or says NONE, native, no IV contrast and the "
+        "like, is without; an unclear one (oral, ?, an agent in some of the frames) is neither.",
     )
     image_type: tuple[str, ...] = Field(
         default=(), description="Values that ImageType must hold, all of them: [ORIGINAL, PRIMARY]."

@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.geometry import Geometry
+from pipeline.domain.geometry import Geometry, Plane
+from pipeline.domain.series import PICTURE, PROJECTION
 from pipeline.domain.terms import IN_SUV
 
 
@@ -65,6 +66,12 @@ class Volume:
     def is_2d(self) -> bool:
         """Whether this is a single image (k = 1)."""
         return self.geometry.shape[2] == 1
+
+    @property
+    def plane(self) -> Plane:
+        """Anatomical plane of the slices; none of an image that cuts through nothing: a projection, a photograph."""
+        cuts_nothing = self.is_2d and self.modality in PROJECTION | PICTURE
+        return Plane.NONE if cuts_nothing else self.geometry.plane
 
     def valid_voxels(self) -> NDArray[np.float32]:
         """Voxels that enter statistics, of all channels, flat."""

@@ -131,7 +131,7 @@ def _facts(volume: Volume, stored: NDArray[Any]) -> dict[str, object]:
         "spacing": geometry.spacing,
         "unit": geometry.unit,
         "affine": geometry.affine,
-        "plane": geometry.plane,
+        "plane": volume.plane,
         "stored_as": str(stored.dtype),
         "minimum": float(volume.voxels.min()),
         "maximum": float(volume.voxels.max()),

@@ -146,3 +146,62 @@ def test_high_throughput_jpeg_2000_colour(tmp_path: Path, photometric: str, tran
     stream = imagecodecs.htj2k_encode(rows, reversible=True, rgb=transform)
     write_encapsulated(tmp_path / "a.dcm", rgb, bytes(stream), HTJ2KLossless, photometric)
     assert_colour(tmp_path, rgb, 0)
+
+
+def jpeg_2000(rgb: Voxels, *, transform: bool) -> bytes:
+    rows = np.ascontiguousarray(rgb.transpose(1, 0, 2))
+    return bytes(imagecodecs.jpeg2k_encode(rows, reversible=True, level=0, mct=transform, codecformat="j2k"))
+
+
+@pytest.mark.parametrize("photometric", ["YBR_RCT", "YBR_ICT", "RGB"])
+def test_jpeg_2000_that_carries_its_transform_is_rgb(tmp_path: Path, photometric: str) -> None:
+    """RGB over a transform is what many writers leave; decoders undo the transform whatever the label says."""
+    rgb = make_voxels((64, 48, 3), high=256, dtype=np.uint8)
+    write_encapsulated(tmp_path / "a.dcm", rgb, jpeg_2000(rgb, transform=True), JPEG2000Lossless, photometric)
+    assert_colour(tmp_path, rgb, 0)
+
+
+def test_jpeg_2000_in_ybr_full_carries_no_transform(tmp_path: Path) -> None:
+    rgb = smooth_rgb()
+    write_encapsulated(tmp_path / "a.dcm", rgb, jpeg_2000(to_ybr(rgb), transform=False), JPEG2000Lossless, "YBR_FULL")
+    assert_colour(tmp_path, rgb, 2)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "transform"),
+    [
+        ("YBR_FULL", True),
+        ("YBR_FULL_422", True),
+        ("YBR_FULL_422", False),
+        ("YBR_RCT", False),
+        ("YBR_ICT", False),
+    ],
+)
+@pytest.mark.parametrize("turn", [lambda rgb: rgb, to_ybr], ids=["holds RGB", "holds YBR"])
+def test_jpeg_2000_under_a_label_that_its_transform_excludes(
+    tmp_path: Path, photometric: str, transform: bool, turn: Callable[[Voxels], Voxels]
+) -> None:
+    """PS3.5 8.2.4: archives that transcode leave the label of before, over either kind of colours."""
+    rgb = smooth_rgb()
+    stream = jpeg_2000(turn(rgb), transform=transform)
+    write_encapsulated(tmp_path / "a.dcm", rgb, stream, JPEG2000Lossless, photometric)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_PIXELS)
+    assert photometric in reading.messages[0]
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_RCT"])
+def test_jpeg_ls_under_a_label_that_it_cannot_have(tmp_path: Path, photometric: str) -> None:
+    """Its samples are all there, and it knows no transform."""
+    rgb = smooth_rgb()
+    stream = imagecodecs.jpegls_encode(np.ascontiguousarray(rgb.transpose(1, 0, 2)))
+    write_encapsulated(tmp_path / "a.dcm", rgb, bytes(stream), JPEGLSLossless, photometric)
+    assert_refused(read_folder(tmp_path), Code.BAD_PIXELS)
+
+
+@pytest.mark.parametrize(("photometric", "turn"), [("RGB", lambda rgb: rgb), ("YBR_FULL", to_ybr)])
+def test_jpeg_ls_colour(tmp_path: Path, photometric: str, turn: Callable[[Voxels], Voxels]) -> None:
+    rgb = smooth_rgb()
+    stream = imagecodecs.jpegls_encode(np.ascontiguousarray(turn(rgb).transpose(1, 0, 2)))
+    write_encapsulated(tmp_path / "a.dcm", rgb, bytes(stream), JPEGLSLossless, photometric)
+    assert_colour(tmp_path, rgb, 0 if photometric == "RGB" else 2)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from phantoms.dicom_series import (
     Orientation,
     Vector,
     expected_affine,
+    make_items,
     make_voxels,
     write_series,
 )
@@ -28,6 +29,10 @@ from phantoms.readings import (
 from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
+from pipeline.domain.selection import Range, SeriesRules
+from pipeline.domain.series import Series
+from pipeline.readers.discovery import discover
+from pipeline.readers.options import ReadOptions
 
 SHAPE = (6, 5, 7)
 POSITION: Vector = (-31.25, 12.5, -80.75)
@@ -209,3 +214,76 @@ def write_clip(path: Path, clip: np.ndarray[Any, Any], *, regions: bool) -> None
             dataset.SequenceOfUltrasoundRegions = ultrasound_region(0.05, 0.04)
 
     write_radiograph(path, clip[:, :, 0], modality="US", spacing=None, edit=cine)
+
+
+def tell_of_frames(dataset: Dataset) -> None:
+    """A reconstruction of thick slices whose distance is half their thickness, with an agent."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    shared.CTReconstructionSequence = make_items(ConvolutionKernel="B30f")
+    shared.PixelMeasuresSequence[0].SliceThickness = "5"
+    dataset.ContrastBolusAgentSequence = make_items(
+        CodeValue="C-B0322", CodingSchemeDesignator="SRT", CodeMeaning="Iohexol", ContrastBolusAgentNumber=1
+    )
+
+
+def administered(*said: str, shared: str = "") -> Callable[[Dataset], None]:
+    """What the frames, in turn, and all of them say of the agent; an empty word leaves it out."""
+
+    def usage(answer: str) -> Any:
+        return make_items(ContrastBolusAgentNumber=1, ContrastBolusAgentAdministered=answer)
+
+    def edit(dataset: Dataset) -> None:
+        tell_of_frames(dataset)
+        if shared:
+            dataset.SharedFunctionalGroupsSequence[0].ContrastBolusUsageSequence = usage(shared)
+        for group, answer in zip(dataset.PerFrameFunctionalGroupsSequence, said, strict=bool(said)):
+            if answer:
+                group.ContrastBolusUsageSequence = usage(answer)
+
+    return edit
+
+
+def series_of(folder: Path, edit: Callable[[Dataset], None], modality: str = "CT", **same: Any) -> Series:
+    write_enhanced(
+        folder / "a.dcm", frames_of(make_voxels(SHAPE), **same), spacing=SPACING, modality=modality, edit=edit
+    )
+    ((series, _),) = read_folder(folder).volumes
+    return series
+
+
+def test_enhanced_objects_pass_the_rules_that_their_slices_would(tmp_path: Path) -> None:
+    series = series_of(tmp_path / "ct", tell_of_frames)
+    assert SeriesRules(kernel="B30f", contrast="with", slice_thickness=Range(min=4)).wants(series)
+    assert series.attributes["contrast"] == "Iohexol"
+    series = series_of(tmp_path / "mr", lambda dataset: None, "MR", echo_time=30.0)
+    assert SeriesRules(contrast="without", attributes={"echo": "30"}).wants(series)
+
+
+def test_kernels_of_which_frames_have_several_are_none_of_the_series(tmp_path: Path) -> None:
+    def edit(dataset: Dataset) -> None:
+        for k, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            group.CTReconstructionSequence = make_items(ReconstructionAlgorithm=f"A{k}", ConvolutionKernel=f"K{k % 2}")
+
+    write_enhanced(tmp_path / "a.dcm", frames_of(make_voxels(SHAPE)), spacing=SPACING, modality="CT", edit=edit)
+    found = discover(tmp_path, ReadOptions()).series
+    assert all(series.attributes.get("kernel") in (None, "K0", "K1") for series in found)
+
+
+@pytest.mark.parametrize(
+    ("edit", "known"),
+    [
+        pytest.param(administered(), "with", id="says nothing"),
+        pytest.param(administered(shared="YES"), "with", id="all"),
+        pytest.param(administered(*["YES"] * SHAPE[2]), "with", id="each"),
+        pytest.param(administered(*["NO"] * SHAPE[2]), "without", id="none yet"),
+        pytest.param(administered(shared="NO"), "without", id="none"),
+        pytest.param(administered(*["NO"] * 3, *["YES"] * 4), None, id="some"),
+        pytest.param(administered(*["NO"] * 3, *[""] * 4, shared="YES"), None, id="some, the others by all"),
+    ],
+)
+def test_the_agent_of_an_enhanced_object(
+    tmp_path: Path, edit: Callable[[Dataset], None], known: Literal["with", "without"] | None
+) -> None:
+    series = series_of(tmp_path, edit)
+    wanted = [rule for rule in ("with", "without") if SeriesRules(contrast=rule).wants(series)]
+    assert wanted == ([known] if known else [])

@@ -198,6 +198,16 @@ def test_32_bits_are_exact_or_refused(tmp_path: Path, dtype: Any) -> None:
     assert_right_or_refused(read_folder(tmp_path), [(stored, AFFINE)], Code.NOT_SUPPORTED)
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32])
+def test_32_bits_that_float32_cannot_hold_are_refused(tmp_path: Path, dtype: Any) -> None:
+    stored = make_voxels(SHAPE, high=2**24, dtype=dtype)
+    stored[1, 1, 1] = 2**24 + 1
+    write_series(tmp_path / "as stored", stored, modality="MR")
+    assert_refused(read_folder(tmp_path / "as stored"), Code.NOT_SUPPORTED)
+    write_series(tmp_path / "measured", stored, modality="MR", slope=0.5)
+    assert_all_right(read_folder(tmp_path / "measured"), [(stored * 0.5, AFFINE)], rtol=1e-7)
+
+
 def test_float_pixels_are_right_or_refused(tmp_path: Path) -> None:
     values = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
 
@@ -334,6 +344,43 @@ def test_padding_is_masked(tmp_path: Path, edit: Edit, low: int, high: int, synt
     np.testing.assert_array_equal(volume.valid, ~padding)
     np.testing.assert_array_equal(volume.voxels[0][~padding], (stored * 2.0 - 24)[~padding])
     np.testing.assert_allclose(volume.geometry.matrix, AFFINE, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "edit"),
+    [
+        pytest.param(np.uint16, 63536, padded(63536, vr="US"), id="unsigned"),
+        pytest.param(np.uint16, 63536, padded(-2000), id="unsigned, written with a sign"),
+        pytest.param(np.uint16, 63536, padded(63530, 63540, vr="US"), id="unsigned, a range"),
+        pytest.param(np.int16, -32768, padded(-32768), id="signed"),
+    ],
+)
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless], ids=lambda syntax: syntax.keyword
+)
+def test_padding_that_the_stored_bits_cannot_hold_is_masked(
+    tmp_path: Path, dtype: Any, fill: int, edit: Edit, syntax: UID
+) -> None:
+    """Cut to 12 bits, 63536 is 2096, which is bone; other rubbish above BitsStored is still cut off."""
+    stored = make_voxels(SHAPE, low=0, high=2000, dtype=dtype)
+    stored[3, 3, :] = 2096 if dtype is np.uint16 else 0
+    cells = stored.copy()
+    cells[1, 1, :] |= 1 << 13
+    cells[0] = fill
+    write_series(tmp_path, cells, intercept=-1024, bits_stored=12, edit=edit, transfer_syntax=syntax)
+    volume = read_folder(tmp_path).volume
+    assert volume.valid is not None
+    assert not volume.valid[0].any()
+    assert volume.valid[1:].all()
+    np.testing.assert_array_equal(volume.voxels[0][1:], stored[1:] - 1024.0)
+
+
+def test_padding_beyond_the_bits_that_no_pixel_holds(tmp_path: Path) -> None:
+    stored = make_voxels(SHAPE, high=4096)
+    write_series(tmp_path, stored, bits_stored=12, edit=padded(63536, vr="US"))
+    volume = read_folder(tmp_path).volume
+    assert_right(volume, (stored, AFFINE))
+    assert volume.valid is None
 
 
 def test_padding_is_masked_before_polarity_is_turned(tmp_path: Path) -> None:

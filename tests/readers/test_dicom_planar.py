@@ -64,6 +64,33 @@ def test_ultrasound_is_spaced_by_its_region(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.geometry.spacing[:2], (0.5, 0.4), atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("said", "notes"),
+    [
+        (["1", "1"], ("spacing is that of the ultrasound region: PixelSpacing is 1\\1 mm, the region 0.4\\0.5 mm",)),
+        (
+            ["0.5", "0.4"],
+            ("spacing is that of the ultrasound region: PixelSpacing is 0.5\\0.4 mm, the region 0.4\\0.5 mm",),
+        ),
+        (["0.4001", "0.5001"], ()),
+    ],
+)
+def test_the_region_of_ultrasound_goes_before_a_pixel_spacing(
+    tmp_path: Path, said: list[str], notes: tuple[str, ...]
+) -> None:
+    """Exports put 1 mm there; the standard has no PixelSpacing in ultrasound images, but the region."""
+
+    def both(dataset: Dataset) -> None:
+        dataset.SequenceOfUltrasoundRegions = ultrasound_region(0.05, 0.04)
+        dataset.PixelSpacing = said
+
+    image = make_voxels((6, 5, 1), high=255, dtype=np.uint8)
+    write_radiograph(tmp_path / "image.dcm", image[:, :, 0], modality="US", spacing=None, edit=both)
+    volume = read_folder(tmp_path).volume
+    np.testing.assert_allclose(volume.geometry.spacing[:2], (0.5, 0.4), atol=2e-4)
+    assert volume.notes == notes
+
+
 def test_views_of_one_mammography_series_are_images_of_their_own(tmp_path: Path) -> None:
     images = []
     for number, (side, view) in enumerate([("L", "CC"), ("R", "CC"), ("L", "MLO"), ("R", "MLO")]):

@@ -96,6 +96,18 @@ def over_midnight(dataset: Dataset) -> None:
     dataset.RadiopharmaceuticalInformationSequence = injection(RadiopharmaceuticalStartTime="232000")
 
 
+def in_utc(at: str, zone: str | None, time: str | None = None) -> Tell:
+    """An injection whose DT has an offset from UTC, of a scan at 10:00 by the clock of `zone`."""
+
+    def tell(dataset: Dataset) -> None:
+        told = injection(RadiopharmaceuticalStartDateTime=at, RadiopharmaceuticalStartTime=time)
+        dataset.RadiopharmaceuticalInformationSequence = told
+        if zone is not None:
+            dataset.TimezoneOffsetFromUTC = zone
+
+    return tell
+
+
 def after(hours: float) -> float:
     return WEIGHT * 1000 / (DOSE * HOUR**hours)
 
@@ -119,6 +131,14 @@ def after(hours: float) -> float:
         pytest.param(over_midnight, after(1), id="over midnight by the clock"),
         pytest.param(set_all(SeriesDate="20240201"), after(1), id="a series made later"),
         pytest.param(ge, after(0.75), id="GE, a series made later"),
+        pytest.param(in_utc("20240131070000.00+0000", "+0200"), after(1), id="in UTC, east of it"),
+        pytest.param(in_utc("20240131140000.00+0000", "-0500"), after(1), id="in UTC, west of it"),
+        pytest.param(in_utc("20240131040000-0530", "+0030"), after(0), id="in another zone"),
+        pytest.param(in_utc("20240131233000+1400", "+0000"), after(0.5), id="the day before, in UTC"),
+        pytest.param(in_utc("20240131090000+0200", "+0200"), after(1), id="in the zone of the scanner"),
+        pytest.param(in_utc("20240131090000", "+0200"), after(1), id="without an offset of its own"),
+        pytest.param(in_utc("20240131090000", "Europe"), after(1), id="no offset that a zone would move"),
+        pytest.param(in_utc("20240131090000+0200", None, "090000.0"), after(1), id="a TM tells that it is local"),
         pytest.param(set_all(SeriesTime="095500"), after(55 / 60), id="a series begun before its images"),
     ],
 )
@@ -161,6 +181,14 @@ def _units(tell: Tell) -> str:
         (inject(RadiopharmaceuticalStartTime="100500"), "later than the scan"),
         (inject(RadiopharmaceuticalStartDateTime="20240301090000"), "later than the scan"),
         (inject(RadiopharmaceuticalStartDateTime="20230131090000"), "half-lives"),
+        (inject(RadiopharmaceuticalStartDateTime="20240130090000"), "half-lives"),
+        (in_utc("20240131070000+0000", None), "TimezoneOffsetFromUTC"),
+        (in_utc("20240131070000+0000", None, "090000"), "TimezoneOffsetFromUTC"),
+        (in_utc("20240131070000+0000", "0200"), "malformed"),
+        (in_utc("20240131070000+0000", "-0000"), "malformed"),
+        (in_utc("20240131070000+0000", "+1500"), "malformed"),
+        (in_utc("20240131070000+00", "+0200"), "malformed"),
+        (in_utc("20240131083000+0000", "+0200"), "later than the scan"),
         (set_all(AcquisitionTime=None), "AcquisitionTime"),
         (philips(None, None), "Units"),
     ],

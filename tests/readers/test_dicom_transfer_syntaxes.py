@@ -20,7 +20,10 @@ from phantoms import jpeg_lossless
 from phantoms.dicom_series import Identity, expected_affine, make_image, save, slice_position, write_series
 from phantoms.readings import assert_all_right, assert_refused, read_folder
 from PIL import Image
+from pydicom import dcmread
 from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -106,12 +109,17 @@ def lossy_htj2k(rows: Rows) -> bytes:
     return bytes(imagecodecs.htj2k_encode(rows, level=0.001, reversible=False))
 
 
+IN_ITEMS = UID("1.2.840.10008.1.2.1.98")
+"""Encapsulated Uncompressed Explicit VR Little Endian."""
+
 FORMS = [
     Form(ImplicitVRLittleEndian, 12),
     Form(ExplicitVRLittleEndian, 12),
     Form(ExplicitVRBigEndian, 12),
     Form(DeflatedExplicitVRLittleEndian, 12),
     Form(RLELossless, 12),
+    Form(IN_ITEMS, 8, lambda rows: rows.tobytes()),
+    Form(IN_ITEMS, 12, lambda rows: rows.tobytes()),
     Form(JPEGBaseline8Bit, 8, jpeg, pillow, error=24),
     Form(JPEGExtended12Bit, 8, jpeg, pillow, error=24),
     Form(JPEGExtended12Bit, 12, jpeg_12, error=400),
@@ -162,7 +170,7 @@ def write_stream(path: Path, stored: Rows, k: int, form: Form, stream: bytes) ->
     dataset.save_as(path, enforce_file_format=True)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.syntax.keyword} {form.bits} bits")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.syntax.keyword or form.syntax} {form.bits} bits")
 def test_every_transfer_syntax_is_read_out_of_the_box(tmp_path: Path, form: Form) -> None:
     stored = voxels_of(form)
     streams = write(tmp_path, stored, form)
@@ -175,7 +183,9 @@ def test_every_transfer_syntax_is_read_out_of_the_box(tmp_path: Path, form: Form
 
 @pytest.mark.parametrize("kept", [0.5, 0.97])
 @pytest.mark.parametrize(
-    "form", [form for form in FORMS if form.encode], ids=lambda form: f"{form.syntax.keyword} {form.bits} bits"
+    "form",
+    [form for form in FORMS if form.encode],
+    ids=lambda form: f"{form.syntax.keyword or form.syntax} {form.bits} bits",
 )
 def test_a_stream_that_is_cut_off_is_refused(tmp_path: Path, form: Form, kept: float) -> None:
     """In a file that is whole. Several decoders fill up with grey, and say nothing."""
@@ -196,3 +206,91 @@ def test_depth_and_sign_of_high_throughput_jpeg_2000(tmp_path: Path, dtype: type
     form = Form(HTJ2KLossless, 8 * stored.itemsize, htj2k)
     write(tmp_path, stored, form)
     assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def mislabel(path: Path, syntax: UID) -> None:
+    """Give a file a transfer syntax that its data set does not have."""
+    content = path.read_bytes()
+    dataset = dcmread(path)
+    start = content.index(b"\x08\x00", 144 + int.from_bytes(content[140:144], "little"))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    head = DicomBytesIO()
+    head.is_little_endian, head.is_implicit_VR = True, False
+    write_file_meta_info(head, dataset.file_meta)
+    path.write_bytes(bytes(128) + b"DICM" + head.getvalue() + content[start:])
+
+
+NATIVE = [
+    Form(ImplicitVRLittleEndian, 12),
+    Form(ExplicitVRLittleEndian, 12),
+]
+
+
+@pytest.mark.parametrize(("written", "said"), [NATIVE, NATIVE[::-1]], ids=["implicit", "explicit"])
+def test_value_representations_that_the_transfer_syntax_denies(tmp_path: Path, written: Form, said: Form) -> None:
+    """What pydicom and SimpleITK read: whether elements have them, their bytes tell."""
+    stored = voxels_of(written)
+    write(tmp_path, stored, written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said.syntax)
+    assert_all_right(read_folder(tmp_path), [(stored, AFFINE)])
+
+
+def test_a_mislabelled_file_that_is_cut_off(tmp_path: Path) -> None:
+    written, said = NATIVE
+    write(tmp_path, voxels_of(written), written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said.syntax)
+        path.write_bytes(path.read_bytes()[:-2])
+    assert_refused(read_folder(tmp_path), Code.TRUNCATED)
+
+
+@pytest.mark.parametrize(
+    ("written", "said", "words"),
+    [
+        (
+            Form(ExplicitVRLittleEndian, 12),
+            RLELossless,
+            "is uncompressed, TransferSyntaxUID says that it is compressed",
+        ),
+        (
+            Form(RLELossless, 12),
+            ExplicitVRLittleEndian,
+            "is compressed, TransferSyntaxUID says that it is uncompressed",
+        ),
+        (
+            Form(RLELossless, 12),
+            ImplicitVRLittleEndian,
+            "is compressed, TransferSyntaxUID says that it is uncompressed",
+        ),
+        (Form(JPEG2000Lossless, 12, j2k), ExplicitVRLittleEndian, "TransferSyntaxUID"),
+    ],
+    ids=["unpacked", "packed", "packed, said to be implicit", "a stream that ends early as native pixels"],
+)
+def test_compression_that_the_transfer_syntax_denies(tmp_path: Path, written: Form, said: UID, words: str) -> None:
+    """Copying the file again helps nobody."""
+    write(tmp_path, voxels_of(written), written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER)
+    assert words in reading.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (Form(JPEGLSLossless, 12), JPEG2000Lossless),
+        (Form(JPEGLossless, 12, sof3), HTJ2K),
+        (Form(JPEG2000Lossless, 12, j2k), JPEGLSLossless),
+        (Form(HTJ2KLossless, 12, htj2k), JPEGLosslessSV1),
+    ],
+    ids=lambda value: value.keyword if isinstance(value, UID) else value.syntax.keyword,
+)
+def test_a_stream_of_another_kind_than_the_transfer_syntax_says(tmp_path: Path, written: Form, said: UID) -> None:
+    write(tmp_path, voxels_of(written), written)
+    for path in tmp_path.iterdir():
+        mislabel(path, said)
+    reading = read_folder(tmp_path)
+    assert_refused(reading, Code.BAD_HEADER)
+    assert said.name in reading.messages[0]

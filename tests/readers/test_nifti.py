@@ -58,6 +58,31 @@ def test_every_number_type_in_both_byte_orders(dtype: str, order: str) -> None:
     assert (volume.modality, volume.notes) == ("CT", ())
 
 
+@pytest.mark.parametrize("dtype", ["i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("large", [2**24 + 1, 2**31 - 1, 2**53 + 1])
+def test_whole_numbers_that_float32_cannot_hold_are_refused(dtype: str, large: int) -> None:
+    known = voxels((4, 3, 2), dtype)
+    known[1, 1, 1] = min(large, np.iinfo(dtype).max)
+    assert code_of(nifti(known)) == "NOT_SUPPORTED"
+
+
+@pytest.mark.parametrize(("dtype", "large"), [("i4", -(2**31)), ("u4", 2**24), ("i8", 2**40), ("f8", 1e9 + 0.25)])
+def test_large_numbers_that_float32_holds_or_that_are_measured(dtype: str, large: float) -> None:
+    known = voxels((4, 3, 2), dtype)
+    known[1, 1, 1] = large
+    volume = read_bytes(nifti(known))
+    np.testing.assert_array_equal(volume.voxels[0], known.astype(np.float32))
+    assert volume.notes == ()
+
+
+def test_large_whole_numbers_in_float64_are_rounded_with_a_note() -> None:
+    known = voxels((4, 3, 2), "f8")
+    known[1, 1, 1] = 2**24 + 1
+    volume = read_bytes(nifti(known))
+    assert volume.voxels[0, 1, 1, 1] == 2**24
+    assert len(volume.notes) == 1 and "16777216" in volume.notes[0]
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("pack", [bytes, zipped])
 def test_nifti_2(order: str, pack: object) -> None:

@@ -14,6 +14,9 @@ JPEG_START = b"\xff\xd8"
 FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
 """Start-of-frame markers: baseline, extended, progressive, lossless, JPEG-LS."""
 
+CODING_STYLE, START_OF_TILE = 0xFF52, 0xFF90
+"""Segments of JPEG 2000: how the image is coded; the end of the main header (T.800 A.2)."""
+
 STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 """Markers without a length."""
 
@@ -26,13 +29,20 @@ PADDING = b"\0\xff"
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Size and depth of the samples."""
+    """Size and depth of the samples.
+
+    Attributes
+    ----------
+    transformed : bool
+        Whether the stream carries a transform of its colours (JPEG 2000 alone does), which decoding undoes: to RGB.
+    """
 
     columns: int
     rows: int
     components: int
     precision: int
     signed: bool
+    transformed: bool = False
 
 
 def describe(stream: bytes) -> Codestream:
@@ -80,7 +90,27 @@ def _jpeg_2000(stream: bytes) -> Codestream | None:
     if len(depths) != 1:
         return None
     depth = depths.pop()
-    return Codestream(right - left, bottom - top, components, (depth & 0x7F) + 1, signed=bool(depth & 0x80))
+    transformed = _is_transformed(stream, start + 2) if components > 1 else False
+    if transformed is None:
+        return None
+    return Codestream(
+        right - left, bottom - top, components, (depth & 0x7F) + 1, bool(depth & 0x80), transformed=transformed
+    )
+
+
+def _is_transformed(stream: bytes, position: int) -> bool | None:
+    """Whether the coding style of the main header (COD, T.800 A.6.1) has the multiple component transform.
+
+    None where the main header, of which the first segment begins at `position`, has no coding style, which it must.
+    """
+    while position + 4 <= len(stream):
+        marker, length = struct.unpack_from(">HH", stream, position)
+        if marker == CODING_STYLE:
+            return bool(stream[position + 8])
+        if marker == START_OF_TILE:
+            return None
+        position += 2 + length
+    return None
 
 
 def is_ended(stream: bytes) -> bool:

@@ -19,7 +19,7 @@ from pipeline.domain.codes import Code
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.deflate import check_inflated_size, deflated_start, inflate
 from pipeline.readers.dicom.elements import plain_header
-from pipeline.readers.dicom.layout import EXPLICIT_VRS, MAGIC_OFFSET, PIXEL_GROUP, PIXEL_TAGS, known_vr
+from pipeline.readers.dicom.layout import EXPLICIT_VRS, ITEM_BYTES, MAGIC_OFFSET, PIXEL_GROUP, PIXEL_TAGS, known_vr
 from pipeline.readers.reader import HeaderCutError
 
 # What a diagnosis rests on is judged in values.py. pydicom's warnings quote header values, which may name the patient.
@@ -29,6 +29,14 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 HEADER_BYTES = 64 * 1024**2
 """What a deflated header may inflate to, beside its pixels."""
+
+PIXEL_VRS = frozenset({b"OB", b"OW", b"UN"})
+"""Value representations that pixel data has (PS3.5 8.2), or was left with."""
+
+UNDEFINED_LENGTH = b"\xff\xff\xff\xff"
+"""Length of pixel data that stands in fragments (PS3.5 A.4)."""
+
+NOT_AS_SAID = "{}, TransferSyntaxUID says that it is {}: whoever converted one of the two forgot the other"
 
 FILLING_TAGS = frozenset({0x00000000, 0xFFFCFFFC})
 """What may fill up a file behind its pixel data: zeros, and Data Set Trailing Padding (PS3.10 7.2)."""
@@ -109,7 +117,7 @@ def read_whole(content: bytes, max_bytes: int) -> Dataset:
 
 
 def check_pixel_bytes(content: bytes, size: int, offset: int, syntax: UID, expected: int) -> None:
-    """Refuse a file whose pixel data is absent or ends before it should.
+    """Refuse a file whose pixel data is absent or ends before it should, or is not encoded as the file says.
 
     Parameters
     ----------
@@ -121,23 +129,40 @@ def check_pixel_bytes(content: bytes, size: int, offset: int, syntax: UID, expec
     Raises
     ------
     RejectedInput
-        TRUNCATED, CORRUPT, or TOO_LARGE where it inflates to more than it says.
+        TRUNCATED, CORRUPT, BAD_HEADER, or TOO_LARGE where it inflates to more than it says.
     HeaderCutError
         A beginning does not tell.
     """
-    start = offset + (8 if syntax == ImplicitVRLittleEndian else 12)
     deflated = deflated_start(content)
+    start = offset + (12 if deflated is not None or _is_explicit(content, offset, syntax) else 8)
     if deflated is not None:
         check_inflated_size(content, deflated, start + expected, HEADER_BYTES)
-    elif offset + 4 > size:
+        return
+    if offset + 4 > size:
         raise RejectedInput(Code.TRUNCATED, "the file ends before its pixel data")
-    elif syntax.is_encapsulated:
+    if len(content) < min(start + 4, size):
+        raise HeaderCutError
+    length, first = content[start - 4 : start], content[start : start + 4]
+    if syntax.is_encapsulated and length != UNDEFINED_LENGTH and len(first) == len(ITEM_BYTES) and first != ITEM_BYTES:
+        raise RejectedInput(Code.BAD_HEADER, f"the pixel data is {NOT_AS_SAID.format('uncompressed', 'compressed')}")
+    if not syntax.is_encapsulated and length == UNDEFINED_LENGTH:
+        raise RejectedInput(Code.BAD_HEADER, f"the pixel data is {NOT_AS_SAID.format('compressed', 'uncompressed')}")
+    if syntax.is_encapsulated:
         if len(content) < size:
             raise HeaderCutError
         _check_fragments(content, start)
     elif size - start < expected:
         have = max(0, size - start)
         raise RejectedInput(Code.TRUNCATED, f"the pixel data has {have} bytes instead of {expected}")
+
+
+def _is_explicit(content: bytes, offset: int, syntax: UID) -> bool:
+    """Whether the element at `offset` has a value representation, whatever the file says of its transfer syntax.
+
+    Those of pixel data begin with an odd byte, a length that stands in their place with an even one.
+    """
+    code = content[offset + 4 : offset + 6]
+    return code in PIXEL_VRS or (code in EXPLICIT_VRS and syntax != ImplicitVRLittleEndian)
 
 
 def _check_fragments(body: bytes, position: int) -> None:

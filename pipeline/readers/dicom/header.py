@@ -15,7 +15,7 @@ from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import read_header
 from pipeline.readers.dicom.converted import lift_shared
 from pipeline.readers.dicom.kinds import Kind, contradiction_of, kind_of
-from pipeline.readers.dicom.multiframe import frame_slices
+from pipeline.readers.dicom.multiframe import frame_attributes, frame_slices
 from pipeline.readers.dicom.orientation import check_place
 from pipeline.readers.dicom.pixel_format import PixelFormat, check_pixels_present, pixel_format
 from pipeline.readers.dicom.slices import Slice, slice_of
@@ -26,6 +26,14 @@ from pipeline.readers.reader import HeaderCutError
 
 UNKNOWN_AGE = "000Y"
 """What some exports write where they removed the age; a newborn's is given in days."""
+
+LONGEST_LIFE = 115
+"""Years: so few have lived longer that an age beyond is a dummy's (00010101, 11111111, 18000101; 999Y)."""
+
+DUMMY_BIRTHS = frozenset({"18991230", "18991231", "19000000", "19000101"})
+"""What systems write for a birth date that is not known, the days from which spreadsheets and databases count among
+them. A centenarian may have been born on one: one age that is lost, against 90 for everybody. Other dummies, such as
+19700101, are birth dates of many who are alive, and count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,18 +213,25 @@ def attributes_of(dataset: Dataset) -> dict[str, str]:
         "burned_in": burned_in_risk(dataset),
         CONTRADICTION: contradiction_of(dataset),
     }
+    found |= {name: value for name, value in frame_attributes(dataset).items() if value}
     return {name: value for name, value in found.items() if value}
 
 
 def age_of(dataset: Dataset) -> str:
-    """Age in whole years, from PatientAge (AS, PS3.5 6.2) or the dates of birth and study; 90 stands for older too."""
+    """Age in whole years, from PatientAge (AS, PS3.5 6.2) or the dates of birth and study; 90 stands for older too.
+
+    Empty where neither tells it, or what stands there is a dummy.
+    """
     age = text(dataset, "PatientAge").upper()
     if len(age) == 4 and age[:3].isdecimal() and age[3] in "DWMY" and age != UNKNOWN_AGE:
         years = int(int(age[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[3]])
-        return str(min(years, POOLED_AGE))
+        if years <= LONGEST_LIFE:
+            return str(min(years, POOLED_AGE))
     born, seen = text(dataset, "PatientBirthDate"), text(dataset, "StudyDate")
     if len(born) == len(seen) == 8 and born.isdecimal() and seen.isdecimal() and born <= seen:
-        return str(min((int(seen) - int(born)) // 10_000, POOLED_AGE))
+        years = (int(seen) - int(born)) // 10_000
+        if years <= LONGEST_LIFE and born not in DUMMY_BIRTHS:
+            return str(min(years, POOLED_AGE))
     return ""
 
 

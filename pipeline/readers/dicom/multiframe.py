@@ -1,13 +1,15 @@
 """Slices of an enhanced multi-frame image: each frame with its functional groups (PS3.3 C.7.6.16)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pydicom.dataset import Dataset
 
 from pipeline.domain.codes import Code
+from pipeline.domain.contrast_agent import SOME_FRAMES
 from pipeline.domain.series import SourceFile
 from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.converted import FOR_EACH
+from pipeline.readers.dicom.elements import is_present
 from pipeline.readers.dicom.pixel_format import PixelFormat
 from pipeline.readers.dicom.slices import (
     MEANING,
@@ -51,6 +53,16 @@ KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 """Where a frame keeps what a single-frame image keeps at the top."""
 
+ATTRIBUTES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "slice_thickness": (("PixelMeasuresSequence", "SliceThickness"),),
+    "kernel": KEYS["ConvolutionKernel"],
+    "echo": KEYS["EchoTime"],
+}
+"""Attributes of a series that frames keep."""
+
+USAGE = "ContrastBolusUsageSequence"
+UNNAMED_AGENT = "unnamed"
+
 
 def frame_slices(file: SourceFile, dataset: Dataset, layout: PixelFormat) -> tuple[Slice, ...]:
     """Slices of all frames, in stored order.
@@ -77,6 +89,37 @@ def groups_of(frame: Dataset, shared: Dataset) -> Group:
         return item(frame, keyword) or item(shared, keyword) or Dataset()
 
     return group
+
+
+def frame_attributes(dataset: Dataset) -> dict[str, str]:
+    """Attributes of a series on which all frames agree (PS3.3 C.7.6.16); of an image without functional groups, none.
+
+    The contrast agent is that of ContrastBolusAgentSequence (PS3.3 C.7.6.4b), unless the frames say that it was not
+    administered yet; where it was in some of them, :data:`pipeline.domain.contrast_agent.SOME_FRAMES`.
+    """
+    if not is_present(dataset, "SharedFunctionalGroupsSequence"):
+        return {}
+    shared = item(dataset, "SharedFunctionalGroupsSequence") or Dataset()
+    frames = items(dataset, "PerFrameFunctionalGroupsSequence") or [Dataset()]
+    groups = [groups_of(frame, shared) for frame in frames]
+    told = {name: {tidy(_first(group, places)) for group in groups} for name, places in ATTRIBUTES.items()}
+    found = {name: values.pop() for name, values in told.items() if len(values) == 1}
+    return found | {"contrast": _contrast(dataset, shared, frames)}
+
+
+def _contrast(dataset: Dataset, shared: Dataset, frames: Sequence[Dataset]) -> str:
+    agents = items(dataset, "ContrastBolusAgentSequence")
+    if not agents:
+        return ""
+    given = {_is_given(items(one, USAGE) or items(shared, USAGE)) for one in frames}
+    if len(given) > 1:
+        return SOME_FRAMES
+    return next(filter(None, (text(agent, "CodeMeaning") for agent in agents)), UNNAMED_AGENT) if True in given else ""
+
+
+def _is_given(usages: Sequence[Dataset]) -> bool:
+    """Whether a frame has an agent in it (PS3.3 C.7.6.16.2.12); one that says nothing has what the object speaks of."""
+    return not usages or any(text(usage, "ContrastBolusAgentAdministered") != "NO" for usage in usages)
 
 
 def _frame(file: SourceFile, dataset: Dataset, layout: PixelFormat, group: Group, index: int) -> Slice:

@@ -20,6 +20,9 @@ WITH_UNIT = frozenset({"CT", "PT"})
 MOVED_EXACTLY = 2**24 - 2**16
 """Whole numbers that added to any 16-bit number give at most 2**24, up to which float32 holds every whole number."""
 
+SHORT_BITS = 16
+"""BitsAllocated up to which float32 holds every stored value."""
+
 FLOAT32_SAFE = 3e38
 """What is smaller in magnitude becomes no infinity in float32, whose largest value is 3.4e38."""
 
@@ -37,7 +40,8 @@ def rescale_into(
     Raises
     ------
     RejectedInput
-        BAD_VALUE; NOT_FINITE; NOT_SUPPORTED for MONOCHROME1 with values that have a unit.
+        BAD_VALUE; NOT_FINITE; NOT_SUPPORTED for MONOCHROME1 with values that have a unit, and for whole numbers that
+        float32 cannot hold.
     """
     inverted = layout.photometric == "MONOCHROME1"
     if inverted and modality in WITH_UNIT:
@@ -59,6 +63,16 @@ def rescale_into(
     if slope == 0:
         raise RejectedInput(Code.BAD_VALUE, "RescaleSlope is 0")
     linear(stored, slope or 1.0, intercept or 0.0, out)
+    if layout.bits_allocated > SHORT_BITS and (slope or 1.0) == 1.0 and (intercept or 0.0).is_integer():
+        _check_exact(out, stored, intercept or 0.0)
+
+
+def _check_exact(moved: NDArray[np.float32], stored: Pixels, intercept: float) -> None:
+    """Refuse whole numbers that were rounded: those of 32 bits that are measured are scaled, and rounded anyway."""
+    if (moved.astype(np.float64) - intercept != stored).any():
+        raise RejectedInput(
+            Code.NOT_SUPPORTED, "the pixels are whole numbers that need more than the 24 bits of float32"
+        )
 
 
 def linear(
@@ -104,13 +118,38 @@ def padding_mask(stored: Pixels, dataset: Dataset, layout: PixelFormat) -> NDArr
     RejectedInput
         BAD_VALUE.
     """
+    found = padding_range(dataset, layout)
+    if found is None:
+        return None
+    low, high = found
+    mask = (stored >= low) & (stored <= high)
+    return mask if mask.any() else None
+
+
+def padding_range(dataset: Dataset, layout: PixelFormat) -> tuple[int, int] | None:
+    """Least and largest pixel value of padding; None where the header speaks of none.
+
+    Raises
+    ------
+    RejectedInput
+        BAD_VALUE.
+    """
     value = _pixel_value(dataset, "PixelPaddingValue", layout)
     if value is None:
         return None
     limit = _pixel_value(dataset, "PixelPaddingRangeLimit", layout)
     low, high = sorted((value, value if limit is None else limit))
-    mask = (stored >= low) & (stored <= high)
-    return mask if mask.any() else None
+    return low, high
+
+
+def padding_beyond_bits(dataset: Dataset, layout: PixelFormat) -> tuple[int, int] | None:
+    """Range of padding that BitsStored cannot hold: only whole cells show it. None where there is none of that kind."""
+    if layout.bits_stored == layout.bits_allocated:
+        return None
+    found = padding_range(dataset, layout)
+    low = -(1 << (layout.bits_stored - 1)) if layout.signed else 0
+    high = (1 << (layout.bits_stored - layout.signed)) - 1
+    return found if found is not None and (found[0] < low or found[1] > high) else None
 
 
 def _pixel_value(dataset: Dataset, keyword: str, layout: PixelFormat) -> int | None:

@@ -14,6 +14,9 @@ from pipeline.readers.dicom.values import integer, items, number, numbers, text
 CENTIMETRES = 3
 """PhysicalUnitsXDirection of a spatial ultrasound region (PS3.3 C.8.5.5.1.15)."""
 
+CALIBRATION_TOLERANCE = 0.01
+"""Part by which PixelSpacing and the region of an ultrasound image may differ and say the same: one is rounded."""
+
 DETECTOR_NOTE = "spacing is that of the detector (ImagerPixelSpacing), not corrected for magnification"
 REGION_NOTE = "spacing is that of the ultrasound region"
 NO_SCALE_NOTE = "the image has no scale: the unit is the pixel"
@@ -42,8 +45,9 @@ def polarity_notes(dataset: Dataset, layout: PixelFormat) -> tuple[str, ...]:
 def planar_geometry(dataset: Dataset, layout: PixelFormat) -> tuple[Geometry, tuple[str, ...]]:
     """Affine of a 2D image, with k = 1 and the origin in its first pixel, and notes for a reviewer.
 
-    PixelSpacing is taken where it is present, else ImagerPixelSpacing of projection images (PS3.3 10.7.1.1), else the
-    deltas of the one spatial region of an ultrasound image (PS3.3 C.8.5.5). Where none is, the unit is the pixel.
+    PixelSpacing is taken where it is present, else ImagerPixelSpacing of projection images (PS3.3 10.7.1.1). Ultrasound
+    is calibrated by the deltas of its one spatial region (PS3.3 C.8.5.5), which go before a PixelSpacing that says
+    otherwise: its images have no such attribute in the standard. Where none is, the unit is the pixel.
 
     Raises
     ------
@@ -58,13 +62,17 @@ def planar_geometry(dataset: Dataset, layout: PixelFormat) -> tuple[Geometry, tu
 
 
 def _spacing(dataset: Dataset) -> tuple[Vector | None, tuple[str, ...]]:
-    if (spacing := pixel_spacing(dataset)) is not None:
+    spacing, modality = pixel_spacing(dataset), text(dataset, "Modality")
+    if modality == "US" and (region := _region_spacing(dataset)) is not None:
+        if spacing is None:
+            return region, (REGION_NOTE,)
+        if not np.allclose(spacing, region, rtol=CALIBRATION_TOLERANCE, atol=0.0):
+            said = f"PixelSpacing is {spacing[0]:g}\\{spacing[1]:g} mm, the region {region[0]:g}\\{region[1]:g} mm"
+            return region, (f"{REGION_NOTE}: {said}",)
+    if spacing is not None:
         return spacing, ()
-    modality = text(dataset, "Modality")
     if modality in PROJECTION and (spacing := pixel_spacing(dataset, "ImagerPixelSpacing")) is not None:
         return spacing, (DETECTOR_NOTE,)
-    if modality == "US" and (spacing := _region_spacing(dataset)) is not None:
-        return spacing, (REGION_NOTE,)
     return None, (NO_SCALE_NOTE, *_oblong_notes(dataset))
 
 

@@ -4,6 +4,7 @@ The vendor-neutral formula of the Quantitative Imaging Biomarkers Alliance (QIBA
 corrected for attenuation and decay, over the dose that was left at the time the decay was corrected to, over weight.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -33,7 +34,17 @@ LIGHTEST_KG, HEAVIEST_KG = 0.005, 700.0
 LEAST_BQ, MOST_BQ = 1e4, 1e12
 """What can be meant: beyond them the weight is in grams, or the dose in MBq."""
 
-MOST_HALF_LIVES = 20
+MOST_HALF_LIVES = 10
+"""After ten half-lives a thousandth of the dose is left, too little for an image. In half-lives, not hours: zirconium
+89 is scanned after a week, which is two of them, and copper 64 after three days, six. Where a day is more than ten (13
+of fluorine 18, 21 of gallium 68), the limit finds a date of the injection that is a day off."""
+
+OFFSET = re.compile(r"([+-])(\d\d)([0-5]\d)", re.ASCII)
+"""Offset from UTC, &ZZXX: of a DT (PS3.5 6.2), and of TimezoneOffsetFromUTC (PS3.3 C.12.1)."""
+
+EAST, WEST = timedelta(hours=14), timedelta(hours=-12)
+"""Furthest offsets that PS3.5 6.2 allows."""
+
 LONGEST_NIGHT = timedelta(hours=12)
 """An injection that the clock alone puts after the scan was the evening before, not nearly a day before."""
 
@@ -52,6 +63,7 @@ class Uptake:
     injected: str = ""
     injected_at: str = ""
     injections: int = 0
+    zone: str = ""
     philips_suv: float = 0.0
     philips_activity: float = 0.0
     series_at: str = field(default="", compare=False)
@@ -80,6 +92,7 @@ def uptake_of(dataset: Dataset) -> Uptake:
         injected=text(injection, "RadiopharmaceuticalStartDateTime"),
         injected_at=text(injection, "RadiopharmaceuticalStartTime"),
         injections=len(injections),
+        zone=text(dataset, "TimezoneOffsetFromUTC"),
         philips_suv=_private_number(dataset, PHILIPS_SUV),
         philips_activity=_private_number(dataset, PHILIPS_ACTIVITY),
         series_at=text(dataset, "SeriesDate") + text(dataset, "SeriesTime"),
@@ -144,20 +157,20 @@ def _per_dose(one: Uptake, images: list[Uptake]) -> float:
 
 def _scanned(images: list[Uptake]) -> datetime:
     """When the scan began: what decay was corrected to. The series, unless that was made later from the images."""
-    acquired = [when for one in images if (when := _when(one.acquired_at))]
+    acquired = [when for one in images if (when := _when(one.acquired_at, one))]
     if len(acquired) < len(images):
         raise _refuse("AcquisitionDate or AcquisitionTime is missing")
-    series = [when for one in images if (when := _when(one.series_at))]
+    series = [when for one in images if (when := _when(one.series_at, one))]
     if len(series) == len(images) and min(series) <= min(acquired):
         return min(series)
-    scans = [when for one in images if (when := _when(one.ge_scan_at))]
+    scans = [when for one in images if (when := _when(one.ge_scan_at, one))]
     return min(scans) if scans else min(acquired)
 
 
 def _decay_seconds(one: Uptake, scanned: datetime) -> float:
-    if injected := _when(one.injected):
+    if injected := _when(one.injected, one):
         waited = scanned - injected
-    elif injected := _when(f"{scanned:%Y%m%d}{one.injected_at}" if one.injected_at else ""):
+    elif injected := _when(f"{scanned:%Y%m%d}{one.injected_at}" if one.injected_at else "", one):
         waited = scanned - injected
         if waited < timedelta(0) and waited + timedelta(days=1) <= LONGEST_NIGHT:
             waited += timedelta(days=1)
@@ -168,9 +181,52 @@ def _decay_seconds(one: Uptake, scanned: datetime) -> float:
     return waited.total_seconds()
 
 
-def _when(stamp: str) -> datetime | None:
-    """Time of a DT, or of DA and TM joined (PS3.5 6.2), by the clock of the scanner; None where it is not whole."""
-    digits, _, fraction = stamp.split("+")[0].split("-")[0].replace(":", "").partition(".")
+def _when(stamp: str, one: Uptake) -> datetime | None:
+    """Time of a DT, or of DA and TM joined (PS3.5 6.2), by the clock of the scanner; None where it is not whole.
+
+    A DT may bear an offset from UTC. All that bear none are by the clock that TimezoneOffsetFromUTC tells of.
+    """
+    clock, own = _parted(stamp)
+    whole = _clock_time(clock)
+    if whole is None or not own:
+        return whole
+    return whole - _offset(own) + _zone(one)
+
+
+def _zone(one: Uptake) -> timedelta:
+    """Offset from UTC of the scanner's clock.
+
+    Where TimezoneOffsetFromUTC is missing, that of the injection's DT, if its TM tells the same time of day: a TM bears
+    no offset, so that it is by the scanner's clock.
+    """
+    if one.zone:
+        return _offset(one.zone)
+    clock, own = _parted(one.injected)
+    told = _clock_time(clock)
+    if own and told is not None and told == _clock_time(clock[:8] + one.injected_at):
+        return _offset(own)
+    raise _refuse(
+        "a time has an offset from UTC, and TimezoneOffsetFromUTC, which tells that of the others, is missing"
+    )
+
+
+def _offset(written: str) -> timedelta:
+    found = OFFSET.fullmatch(written)
+    sign = -1 if written.startswith("-") else 1
+    offset = sign * timedelta(hours=int(found[2]), minutes=int(found[3])) if found else None
+    if offset is None or written == "-0000" or not WEST <= offset <= EAST:
+        raise _refuse("an offset from UTC, of a time or in TimezoneOffsetFromUTC, is malformed")
+    return offset
+
+
+def _parted(stamp: str) -> tuple[str, str]:
+    """Part a time from its offset from UTC, which may be empty."""
+    at = next((place for place, sign in enumerate(stamp) if sign in "+-"), len(stamp))
+    return stamp[:at], stamp[at:].strip()
+
+
+def _clock_time(clock: str) -> datetime | None:
+    digits, _, fraction = clock.replace(":", "").partition(".")
     if len(digits) != len("YYYYMMDDhhmmss") or not digits.isdecimal():
         return None
     try:

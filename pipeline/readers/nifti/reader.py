@@ -18,6 +18,14 @@ from pipeline.readers.single_file import Inspected, assemble, constant_note, mod
 
 OPAQUE = 255
 
+LONG = frozenset({"i4", "u4", "i8", "u8", "f8"})
+"""Types of numbers that hold whole numbers which float32 does not."""
+
+EVERY_WHOLE_NUMBER = 2**24
+"""Up to here float32 holds every whole number."""
+
+ROUNDED = f"whole numbers beyond {EVERY_WHOLE_NUMBER}, of which float32 keeps seven digits"
+
 
 class NiftiReader:
     """NIfTI-1 and -2, one volume a file, voxels in the order in which they are stored."""
@@ -73,7 +81,30 @@ def _voxels(data: bytes | bytearray, header: NiftiHeader) -> tuple[NDArray[np.fl
     bad = voxels.size - int(np.count_nonzero(np.isfinite(voxels)))
     if bad:
         raise RejectedInput(Code.NOT_FINITE, f"{bad} of {voxels.size} voxels are NaN or infinite")
-    return voxels, notes
+    is_scaled = (header.slope, header.intercept) != (1.0, 0.0)
+    return voxels, notes if is_scaled else (*notes, *_rounding_notes(stored, voxels))
+
+
+def _rounding_notes(stored: NDArray[np.generic], voxels: NDArray[np.float32]) -> tuple[str, ...]:
+    """Note where whole numbers are too large for float32, which rounds them; fractions are rounded anyway.
+
+    Raises
+    ------
+    RejectedInput
+        NOT_SUPPORTED where the file stores whole numbers, which it means.
+    """
+    if stored.dtype.str[1:] not in LONG or max(voxels.max(), -voxels.min()) < EVERY_WHOLE_NUMBER:
+        return ()
+    is_exact = is_whole = True
+    for k in range(stored.shape[3]):
+        long = stored[..., k].astype(np.longdouble)  # holds every int64
+        is_exact = is_exact and bool((long == voxels[..., k]).all())
+        is_whole = is_whole and bool((long == np.rint(long)).all())
+    if is_exact or not is_whole:
+        return ()
+    if stored.dtype.kind in "iu":
+        raise RejectedInput(Code.NOT_SUPPORTED, f"its voxels are {ROUNDED}: write them as floating point, or smaller")
+    return (f"voxels are {ROUNDED}",)
 
 
 def _scaled(stored: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.float32]:
