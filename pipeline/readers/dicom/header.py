@@ -119,7 +119,7 @@ def header_of(
 def judgement_of(
     file: SourceFile, dataset: Dataset, options: ReadOptions, pixels: tuple[bytes, int, int] | None = None
 ) -> Judgement:
-    """Judge whether a parsed header describes an image that can be read.
+    """Judge whether a parsed header describes an image that can be read; what a converter left unassigned is lifted.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ KINDS = frozenset({"EchoTime", "EchoNumbers", "DiffusionBValue", "ConvolutionKer
 OF_A_PHASE = (*sorted(KINDS), "ImageType", "InversionTime", "ComplexImageComponent")
 """Keys of which a phase of the heart has one value: where its slices differ, they were ranked wrong."""
 
-UTC_OFFSET = re.compile(r"(?<=[\d.])[+-]\d{4}$")
+UTC_OFFSET = re.compile(r"(?<=[\d.])[+-][\d:]+$")
 """Of a DT (PS3.5 6.2); a negative number has its sign in front."""
 
 Classes = dict[tuple[str, ...], list[int]]
