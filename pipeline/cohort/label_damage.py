@@ -35,7 +35,8 @@ MEANING = {
     Damage.BLANKS: "blanks that do not show, before or after the id; a scan has it without them",
     Damage.DECIMAL: "a scan has this id without '.0'; format the column as text",
     Damage.CASE: "a scan has this id in capitals or small letters",
-    Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says",
+    Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says; columns may have been "
+    "sorted apart",
     Damage.AMBIGUOUS: "the row belongs to several studies or sides",
 }
 

@@ -193,7 +193,8 @@ class _Join:
     def _check_patients(self, levels: Sequence[str]) -> None:
         """Doubt rows that name a scan of another patient than they say.
 
-        Where all of them do, the column holds names of another kind (a study's own numbers, say).
+        Where all of them do, and none names a patient of the scans, the column holds names of another kind (a study's
+        own numbers, say).
         """
         column = self.ids.get("patient", "")
         pairs = [
@@ -204,7 +205,7 @@ class _Join:
             if target.unit_key and target.patient
         ]
         wrong = [(number, row, target) for number, row, target in pairs if row.cells[column] != target.patient]
-        if len(wrong) == len(pairs) > 1 and not any(self._almost(row, column, target) for _, row, target in wrong):
+        if len(wrong) == len(pairs) > 1 and not any(self._is_of_scans(row, column) for _, row, _ in wrong):
             self.notes.append(
                 f"{self.table.name}: column {column} is nowhere the PatientID of the scans; the headers are followed."
             )
@@ -217,6 +218,11 @@ class _Join:
                 self._add(row, column, Damage.OTHER_PATIENT)
                 reason = f"line {row.line} of the label file names another patient than the header"
                 self.claims[target.unit_key].append((-1, number, reason))
+
+    def _is_of_scans(self, row: LabelRow, column: str) -> bool:
+        """Whether the patient that a row names is one of the scans, or almost: columns were sorted apart, say."""
+        known = self.targets.known("patient")
+        return row.cells[column] in known.exact or damage_of(row, column, known) is not None
 
     @staticmethod
     def _almost(row: LabelRow, column: str, target: Target) -> LabelProblem | None:
