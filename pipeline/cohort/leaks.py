@@ -1,7 +1,7 @@
 """The audit for leaks: a patient, or the same or nearly the same pixels, in two splits."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pipeline.cohort.near_copies import Image, Thumbnails, near_copies
@@ -12,10 +12,11 @@ from pipeline.errors import LeakError
 LISTED = 10
 """Longest list of leaks in a message."""
 
-Kind = Literal["patient", "pixels", "likeness"]
+Kind = Literal["patient", "person", "pixels", "likeness"]
 
 WORDS: dict[Kind, str] = {
     "patient": "one patient",
+    "person": "one patient, by name, birth date and nearly by id",
     "pixels": "the same pixels",
     "likeness": "nearly the same image",
 }
@@ -27,8 +28,8 @@ class Leak(Frozen):
     Attributes
     ----------
     kind : str
-        ``patient``: one patient stands in several splits; ``pixels``: one image stands in several splits, under several
-        patients; ``likeness``: images that are nearly the same do.
+        ``patient``: one patient stands in several splits; ``person``: one under several ids does; ``pixels``: one image
+        stands in several splits, under several patients; ``likeness``: images that are nearly the same do.
     cases : tuple of str
         All cases that share the patient or the image, by pseudonym; ``patients`` and ``splits`` are theirs, in order.
     """
@@ -46,11 +47,18 @@ class Leak(Frozen):
         return f"{WORDS[self.kind]}: {places}"
 
 
-def audit(cases: Iterable[Case], thumbnails: Thumbnails | None) -> tuple[Leak, ...]:
+def audit(
+    cases: Iterable[Case], thumbnails: Thumbnails | None, persons: Iterable[Collection[str]] = ()
+) -> tuple[Leak, ...]:
     """Find the leaks among cases, in an order that does not depend on theirs.
 
     Images are the same when their files are, or, where it was taken, when their decoded voxels are. They are nearly
     the same by :mod:`pipeline.cohort.near_copies`, which is not asked where no thumbnails were kept (None).
+
+    Parameters
+    ----------
+    persons : iterable of collections of str
+        Patients that are one person each: :func:`pipeline.cohort.near_ids.same_persons`.
     """
     cases = tuple(cases)
     patients: dict[str, list[Case]] = defaultdict(list)
@@ -60,6 +68,10 @@ def audit(cases: Iterable[Case], thumbnails: Thumbnails | None) -> tuple[Leak, .
         for image in {f"files {one.digest}" for one in case.series} | set(_voxels(case)):
             images[image].append(case)
     found = {_leak("patient", sharing) for sharing in patients.values() if _splits(sharing) > 1}
+    for names in persons:
+        sharing = [case for name in names for case in patients.get(name, ())]
+        if _splits(sharing) > 1:
+            found.add(_leak("person", sharing))
     for sharing in images.values():
         if _splits(sharing) > 1 and len({case.patient for case in sharing}) > 1:
             found.add(_leak("pixels", sharing))
@@ -68,7 +80,13 @@ def audit(cases: Iterable[Case], thumbnails: Thumbnails | None) -> tuple[Leak, .
     return tuple(sorted(found, key=lambda leak: (leak.kind, leak.cases)))
 
 
-def check(cases: Iterable[Case], thumbnails: Thumbnails | None, *, acknowledged: bool) -> int:
+def check(
+    cases: Iterable[Case],
+    thumbnails: Thumbnails | None,
+    *,
+    acknowledged: bool,
+    persons: Iterable[Collection[str]] = (),
+) -> int:
     """Return the number of leaks, which only an acknowledgement lets pass.
 
     Raises
@@ -76,7 +94,7 @@ def check(cases: Iterable[Case], thumbnails: Thumbnails | None, *, acknowledged:
     LeakError
         Naming patients and cases by pseudonym.
     """
-    leaks = audit(cases, thumbnails)
+    leaks = audit(cases, thumbnails, persons)
     if leaks and not acknowledged:
         more = [f"and {len(leaks) - LISTED} more"] if len(leaks) > LISTED else []
         listed = "\n".join(f"  - {line}" for line in [*map(str, leaks[:LISTED]), *more])

@@ -5,6 +5,7 @@ label file still counts as one, and the other way round. So cases are of one pat
 of others: what is in one group stays in one split.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,11 +29,14 @@ class Patient:
         PatientIDs of the headers of its cases.
     told : frozenset of str
         What the label file calls it.
+    persons : frozenset of str
+        See :attr:`pipeline.domain.series.Identity.person`.
     """
 
     name: str
     headers: frozenset[str]
     told: frozenset[str]
+    persons: frozenset[str] = frozenset()
 
     @property
     def ids(self) -> frozenset[str]:
@@ -54,6 +58,11 @@ class Patients:
 
     of: Mapping[str, Patient] = field(default_factory=dict)
     dummy: bool = False
+
+    def of_cases(self, cases: Iterable[Case], name: Name) -> dict[str, Patient]:
+        """Patients of these cases, by pseudonym; without those of cases that say no patient."""
+        found = {name(one.name): one for one in self.of.values()}
+        return {case.patient: found[case.patient] for case in cases if case.patient in found}
 
     def other_names(self, name: Name) -> dict[str, frozenset[str]]:
         """Pseudonym of each patient to those that its other ids would have: it may have had one of them before."""
@@ -79,36 +88,40 @@ def patients_of(candidates: Sequence[CaseCandidate], joined: Joined | None) -> P
     dummy = has_own and len(set(headers.values())) == 1 and len(set().union(*told.values())) > 1
     if dummy:
         headers = {}
-    ids = {key: ({headers.get(key, "")} | told.get(key, frozenset())) - {""} for key in (*headers, *told)}
-    whole = _tied(ids.values())
+    keys = [one.unit_key for one in candidates]
+    ids = {key: ({headers.get(key, "")} | told.get(key, frozenset())) - {""} for key in keys}
+    whole = tied(ids.values())
     in_headers, in_file = frozenset(headers.values()), frozenset().union(*told.values())
+    persons: dict[int, set[str]] = defaultdict(set)
+    for one in candidates:
+        if some := ids[one.unit_key]:
+            persons[id(whole[min(some)])].add(one.identity.person)
     patients: dict[int, Patient] = {}
     for group in whole.values():
         if id(group) not in patients:
             parts = frozenset(group & in_headers), frozenset(group & in_file)
             first, second = reversed(parts) if has_own else parts
-            patients[id(group)] = Patient(min(first or second), *parts)
+            patients[id(group)] = Patient(min(first or second), *parts, frozenset(persons[id(group)]) - {""})
     return Patients({key: patients[id(whole[min(some)])] for key, some in ids.items() if some}, dummy)
 
 
 def patient_notes(patients: Patients, cases: Sequence[Case], name: Name) -> tuple[str, ...]:
     """Say what a reader should know about who the patients of these cases are. No identifiers."""
-    present = {case.patient for case in cases}
-    found = {name(one.name): one for one in patients.of.values()}
-    known = [one for pseudonym, one in found.items() if pseudonym in present]
+    known = patients.of_cases(cases, name)
     notes = []
     if patients.dummy:
         notes.append("All scans have one PatientID, which tells no patients apart: those of the label file are taken.")
-    if several := sum(len(one.headers) > 1 for one in known):
+    if several := sum(len(one.headers) > 1 for one in known.values()):
         notes.append(f"{several} patients of the label file have several PatientIDs in the headers; each counts once.")
-    if shared := sum(len(one.told) > 1 for one in known):
+    if shared := sum(len(one.told) > 1 for one in known.values()):
         notes.append(f"{shared} patients of the headers have several names in the label file; each counts once.")
-    if nameless := sum(case.patient not in found for case in cases):
+    if nameless := sum(case.patient not in known for case in cases):
         notes.append(
             f"{nameless} cases have no patient id, neither in a header nor in the label file (labels.patient_column): "
             "each is counted as a patient of its own."
         )
-    if len(present) == 1 and len({case.study for case in cases}) > 1 and any(case.labels for case in cases):
+    is_labelled = any(case.labels for case in cases)
+    if is_labelled and len({case.patient for case in cases}) == 1 < len({case.study for case in cases}):
         notes.append(
             "All cases have one patient id. If an export was anonymised so, give the patients in a column of the label "
             "file (labels.patient_column), or export the scans with ids that tell them apart."
@@ -116,7 +129,7 @@ def patient_notes(patients: Patients, cases: Sequence[Case], name: Name) -> tupl
     return tuple(notes)
 
 
-def _tied(groups: Iterable[Collection[str]]) -> dict[str, set[str]]:
+def tied(groups: Iterable[Collection[str]]) -> dict[str, set[str]]:
     """Unite the sets that share a member; return each member's set."""
     found: dict[str, set[str]] = {}
     for members in groups:

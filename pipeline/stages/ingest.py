@@ -25,6 +25,7 @@ from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
 from pipeline.cohort.near_copies import Thumbnails
+from pipeline.cohort.near_ids import Group, near_ids, near_notes, same_persons
 from pipeline.cohort.patients import Patients, patient_notes, patients_of
 from pipeline.cohort.previews import PreviewSettings
 from pipeline.cohort.pseudonyms import Pseudonyms
@@ -185,10 +186,12 @@ def ingest(config: Config) -> Outcome:
     if not cases:
         _stop_without_cases(config, ended, sheet, labelled.joined)
     pseudonyms.save_map()  # first, so that a leak that is named by pseudonym can be looked up
-    said = patient_notes(labelled.patients, cases, pseudonyms.patient)
+    who = labelled.patients.of_cases(cases, pseudonyms.patient)
+    persons = same_persons(who)
+    said = (*patient_notes(labelled.patients, cases, pseudonyms.patient), *near_notes(near_ids(who), persons))
     others = labelled.patients.other_names(pseudonyms.patient)
     try:
-        manifest, notes = _manifest(config, cases, sheet, old, others, builder.thumbnails)
+        manifest, notes = _manifest(config, cases, sheet, old, others, builder.thumbnails, persons)
     except (LabelFileError, LeakError) as error:
         table = save_refusals(config.out, ended, labelled.joined)
         told = (*sheet.notes, *said) if sheet else said
@@ -320,6 +323,7 @@ def _manifest(
     old: Manifest | None,
     other_names: OtherNames,
     thumbnails: Thumbnails,
+    persons: Sequence[Group],
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Deal the patients to splits and audit the result; return it with what a reader should know."""
     if sheet is None:
@@ -327,7 +331,7 @@ def _manifest(
     findings = tuple(one.finding for one in sheet.findings)
     kept, notes = settled_by(old, cases, other_names) if old else ({}, ())
     dealt, warnings = assign_splits(cases, findings, config.split, kept)
-    leaks = check(dealt, thumbnails, acknowledged=config.acknowledge_leaks)
+    leaks = check(dealt, thumbnails, acknowledged=config.acknowledge_leaks, persons=persons)
     manifest = Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks, select=config.select)
     return manifest, (*notes, *warnings)
 

@@ -197,3 +197,28 @@ def test_one_patient_id_for_all_scans_is_named_as_the_cause(tmp_path: Path) -> N
     outcome = run(tmp_path)
     assert "6 cases of 6 patients." in outcome.lines[0]
     assert any("tells no patients apart" in line for line in outcome.lines)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_an_id_that_is_written_in_two_ways_is_told(tmp_path: Path, is_same: bool) -> None:
+    for n in range(12):
+        identity = {"patient_id": f"{'00' if n % 2 else ''}{100 + n // 2}", "study_uid": f"1.2.3.{n}"}
+        name = f"Canary^{n // 2 if is_same else n}"
+        write_patient(tmp_path / "scans" / str(n), n + 1, patient_name=name, **identity)
+    columns = {"StudyInstanceUID": [f"1.2.3.{n}" for n in range(12)], "lesion": yes_no(12)}
+    write_labels(tmp_path / "labels.csv", columns | {"split": ["train", "test"] * 6})
+    if is_same:
+        with pytest.raises(
+            LeakError, match=r"(?s)they are one and counted as several.*6 leaks between splits"
+        ) as raised:
+            run(tmp_path, labels={"split_column": "split"})
+        assert "Canary" not in str(raised.value) and "00105" not in str(raised.value)
+        run(tmp_path, labels={"split_column": "split"}, acknowledge_leaks=True)
+        assert manifest_of(tmp_path).acknowledged_leaks == 6
+    else:
+        lines = run(tmp_path, labels={"split_column": "split"}).lines
+        assert any(line.startswith("12 patients have ids that differ by capitals") for line in lines)
+        assert "12 patients have ids" in (tmp_path / "out" / "cohort.html").read_text()
+    write_labels(tmp_path / "labels.csv", {"PatientID": [str(100 + n // 2) for n in range(12)], **columns})
+    lines = run(tmp_path, split={"train": 0.5, "validation": 0.25, "test": 0.25}).lines
+    assert "12 cases of 6 patients." in lines[0] and not any("ids that differ" in line for line in lines)
