@@ -5,6 +5,7 @@ column; the cell itself stands only in the table of label problems, which may ca
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Damage(StrEnum):
     BLANKS = "BLANKS"
     DECIMAL = "DECIMAL"
     CASE = "CASE"
+    ACCENTS = "ACCENTS"
     OTHER_PATIENT = "OTHER_PATIENT"
     AMBIGUOUS = "AMBIGUOUS"
 
@@ -35,6 +37,7 @@ MEANING = {
     Damage.BLANKS: "blanks that do not show, before or after the id; a scan has it without them",
     Damage.DECIMAL: "a scan has this id without '.0'; format the column as text",
     Damage.CASE: "a scan has this id in capitals or small letters",
+    Damage.ACCENTS: "a scan has this id with its accents coded in another way (Unicode NFC and NFD look alike)",
     Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says; columns may have been "
     "sorted apart",
     Damage.AMBIGUOUS: "the row belongs to several studies or sides",
@@ -68,8 +71,10 @@ class KnownIds:
         self.exact = frozenset(ids)
         self._without_zeros: dict[str, set[str]] = defaultdict(set)
         self._without_case: set[str] = set()
+        self._composed: set[str] = set()
         for one in self.exact:
-            self._without_case.add(one.casefold())
+            self._composed.add(unicodedata.normalize("NFC", one))
+            self._without_case.add(unicodedata.normalize("NFC", one).casefold())
             if one.isdigit():
                 self._without_zeros[one.lstrip("0")].add(one)
 
@@ -86,7 +91,10 @@ class KnownIds:
             return None
         if DECIMAL.match(text) and (text.split(".")[0] in self.exact or self.damage(text.split(".")[0])):
             return Damage.DECIMAL
-        return Damage.CASE if text.casefold() in self._without_case else None
+        composed = unicodedata.normalize("NFC", text)
+        if composed in self._composed:
+            return Damage.ACCENTS
+        return Damage.CASE if composed.casefold() in self._without_case else None
 
 
 def damage_of(row: LabelRow, column: str, known: KnownIds) -> LabelProblem | None:

@@ -216,6 +216,9 @@ def test_a_studys_row_is_about_each_of_its_series(tmp_path: Path) -> None:
         ("AB12", "AB12\u00a0", Damage.BLANKS),
         ("AB12", "\u200bAB12", Damage.BLANKS),
         ("AB12", "ab12", Damage.CASE),
+        ("M\u00fcller7", "Mu\u0308ller7", Damage.ACCENTS),
+        ("Mu\u0308ller7", "M\u00fcller7", Damage.ACCENTS),
+        ("M\u00fcller7", "mu\u0308ller7", Damage.CASE),
         ("AB12", "AB13", Damage.NO_SCAN),
     ],
 )
