@@ -34,6 +34,8 @@ class CaseBuilder:
         Pseudonym of each case built so far that has a preview to the JPEG.
     levels : dict of str to Levels
         Pseudonym of each series of them to its intensities.
+    slices : dict of str to bytes
+        Pseudonym of each series of them to the digests of its slices.
     thumbnails : Spool
         Thumbnails of the series read so far.
     """
@@ -42,6 +44,7 @@ class CaseBuilder:
         self._names, self._sheet, self._patients = pseudonyms, sheet, patients
         self.previews: dict[str, bytes] = {}
         self.levels: dict[str, Levels] = {}
+        self.slices: dict[str, bytes] = {}
         self.thumbnails = Spool()
         self._site = site_namer(pseudonyms.case, lambda raw: pseudonyms.remember(case=raw))
 
@@ -98,6 +101,7 @@ class CaseBuilder:
 
     def _series(self, candidate: CaseCandidate, series: Series, summary: SeriesSummary) -> CaseSeries:
         name = self._names.series(series.key)
+        self.slices[name] = summary.slices
         if summary.levels is not None:
             self.levels[name] = summary.levels
         return CaseSeries(

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,7 @@ from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
-from pipeline.cohort.near_copies import Thumbnails
-from pipeline.cohort.near_ids import Group, near_ids, near_notes, same_persons
+from pipeline.cohort.near_ids import near_ids, near_notes, same_persons
 from pipeline.cohort.patients import Patients, patient_notes, patients_of
 from pipeline.cohort.previews import PreviewSettings
 from pipeline.cohort.pseudonyms import Pseudonyms
@@ -191,7 +190,8 @@ def ingest(config: Config) -> Outcome:
     said = (*patient_notes(labelled.patients, cases, pseudonyms.patient), *near_notes(near_ids(who), persons))
     others = labelled.patients.other_names(pseudonyms.patient)
     try:
-        manifest, notes = _manifest(config, cases, sheet, old, others, builder.thumbnails, persons)
+        audited = partial(check, thumbnails=builder.thumbnails, persons=persons, slices=builder.slices)
+        manifest, notes = _manifest(config, cases, sheet, old, others, audited)
     except (LabelFileError, LeakError) as error:
         table = save_refusals(config.out, ended, labelled.joined)
         told = (*sheet.notes, *said) if sheet else said
@@ -322,8 +322,7 @@ def _manifest(
     sheet: LabelSheet | None,
     old: Manifest | None,
     other_names: OtherNames,
-    thumbnails: Thumbnails,
-    persons: Sequence[Group],
+    audited: Callable[..., int],
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Deal the patients to splits and audit the result; return it with what a reader should know."""
     if sheet is None:
@@ -331,7 +330,7 @@ def _manifest(
     findings = tuple(one.finding for one in sheet.findings)
     kept, notes = settled_by(old, cases, other_names) if old else ({}, ())
     dealt, warnings = assign_splits(cases, findings, config.split, kept)
-    leaks = check(dealt, thumbnails, acknowledged=config.acknowledge_leaks, persons=persons)
+    leaks = audited(dealt, acknowledged=config.acknowledge_leaks)
     manifest = Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks, select=config.select)
     return manifest, (*notes, *warnings)
 

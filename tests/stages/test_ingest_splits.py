@@ -85,6 +85,21 @@ def test_the_same_pixels_under_two_patients_in_two_splits_stop(nifti: Path) -> N
         run(nifti, modality="MR", labels={"split_column": "split"})
 
 
+def test_a_copy_that_is_a_slice_short_under_another_patient_stops(dicom: Path) -> None:
+    other = {"patient_id": "OTHER", "study_uid": "1.2.3", "series_uid": "1.2.3.1"}
+    for path in write_patient(dicom / "scans" / "copy", 1, **other)[:1]:
+        path.unlink()
+    ids = [*(f"PAT-{n:04d}" for n in range(1, COUNT + 1)), "OTHER"]
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 5
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1), "split": splits})
+    with pytest.raises(LeakError, match="1 leak between splits:\n  - most slices the same: ") as raised:
+        run(dicom, labels={"split_column": "split"})
+    names = Pseudonyms.open(None)
+    assert names.patient("OTHER") in str(raised.value) and names.patient("PAT-0001") in str(raised.value)
+    run(dicom, labels={"split_column": "split"}, acknowledge_leaks=True)
+    assert manifest_of(dicom).acknowledged_leaks == 1
+
+
 def test_extend_keeps_the_split_of_every_patient(dicom: Path) -> None:
     run(dicom)
     before = {case.patient: case.split for case in manifest_of(dicom).cases}
