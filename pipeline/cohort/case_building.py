@@ -8,6 +8,7 @@ from pipeline.cohort.describe import SeriesSummary
 from pipeline.cohort.digests import files_digest
 from pipeline.cohort.label_sheet import LabelSheet
 from pipeline.cohort.outliers import Levels
+from pipeline.cohort.patients import Patients
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.thumbnails import Spool
 from pipeline.cohort.units import CaseCandidate
@@ -24,6 +25,8 @@ class CaseBuilder:
     ----------
     sheet : LabelSheet or None
         None: an inventory, whose cases have no labels and no split.
+    patients : Patients
+        Of all cases that will be built.
 
     Attributes
     ----------
@@ -31,14 +34,17 @@ class CaseBuilder:
         Pseudonym of each case built so far that has a preview to the JPEG.
     levels : dict of str to Levels
         Pseudonym of each series of them to its intensities.
+    slices : dict of str to bytes
+        Pseudonym of each series of them to the digests of its slices.
     thumbnails : Spool
         Thumbnails of the series read so far.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms, sheet: LabelSheet | None) -> None:
-        self._names, self._sheet = pseudonyms, sheet
+    def __init__(self, pseudonyms: Pseudonyms, sheet: LabelSheet | None, patients: Patients) -> None:
+        self._names, self._sheet, self._patients = pseudonyms, sheet, patients
         self.previews: dict[str, bytes] = {}
         self.levels: dict[str, Levels] = {}
+        self.slices: dict[str, bytes] = {}
         self.thumbnails = Spool()
         self._site = site_namer(pseudonyms.case, lambda raw: pseudonyms.remember(case=raw))
 
@@ -62,10 +68,12 @@ class CaseBuilder:
         sheet = self._sheet if number is not None else None
         row = sheet.table.rows[number] if sheet and number is not None else None
         first = candidate.chosen[0].key
-        patient = candidate.identity.patient_id or (sheet.patient(row) if sheet and row else "")
-        patient = patient or candidate.identity.study_uid or first
         study = candidate.identity.study_uid or first
-        self._names.remember(patient=patient, study=study, case=candidate.unit_key)
+        known = self._patients.of.get(candidate.unit_key)
+        patient = known.name if known else study
+        for one in known.ids if known else (patient,):
+            self._names.remember(patient=one)
+        self._names.remember(study=study, case=candidate.unit_key)
         for series in candidate.chosen:
             self._names.remember(series=series.key)
         name = self._names.case(candidate.unit_key)
@@ -93,6 +101,7 @@ class CaseBuilder:
 
     def _series(self, candidate: CaseCandidate, series: Series, summary: SeriesSummary) -> CaseSeries:
         name = self._names.series(series.key)
+        self.slices[name] = summary.slices
         if summary.levels is not None:
             self.levels[name] = summary.levels
         return CaseSeries(

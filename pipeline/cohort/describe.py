@@ -10,6 +10,7 @@ from pipeline.cohort.digests import voxels_digest
 from pipeline.cohort.likeness import perceptual_hash, thumbnail
 from pipeline.cohort.outliers import Levels, levels_of
 from pipeline.cohort.previews import is_shown, preview
+from pipeline.cohort.slices import slice_digests
 from pipeline.cohort.thumbnails import packed
 from pipeline.domain.geometry import Geometry, Plane, Unit
 from pipeline.domain.series import Series, SourceFile
@@ -35,6 +36,8 @@ class SeriesSummary:
         Perceptual hash of the thumbnail.
     thumbnail : bytes
         See :mod:`pipeline.cohort.thumbnails`.
+    slices : bytes
+        See :func:`pipeline.cohort.slices.slice_digests`.
     geometry : Geometry or None
         Where the voxels lie; only what stacks series asks for it.
     preview : bytes
@@ -51,6 +54,7 @@ class SeriesSummary:
     notes: tuple[str, ...]
     likeness: str = ""
     thumbnail: bytes = b""
+    slices: bytes = b""
     geometry: Geometry | None = None
     preview: bytes = b""
     levels: Levels | None = None
@@ -94,6 +98,7 @@ def describe(series: Series, options: ReadOptions, shown: float = 0.0, checking:
         notes=(*volume.notes, *checks),
         likeness=perceptual_hash(small),
         thumbnail=packed(small),
+        slices=slice_digests(volume),
         geometry=volume.geometry,
         preview=preview(volume) if is_shown(series, shown) else b"",
         levels=levels_of(volume),

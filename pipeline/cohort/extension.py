@@ -1,7 +1,8 @@
 """An older manifest whose patients keep their split, under whatever name their images come back."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from pipeline.cohort.splits import Splits, kept_splits
 from pipeline.domain.case import Case, Split
@@ -14,11 +15,16 @@ LISTED = 10
 Seen = Mapping[str, frozenset[Split]]
 """Image of the older manifest to the splits of its patients: several only where a leak was acknowledged."""
 
+OtherNames = Mapping[str, Collection[str]]
+"""Patient to the names that it has under its other ids, one of which the older manifest may know."""
 
-def settled_by(old: Manifest, cases: Sequence[Case]) -> tuple[Splits, tuple[str, ...]]:
+
+def settled_by(
+    old: Manifest, cases: Sequence[Case], other_names: OtherNames = MappingProxyType({})
+) -> tuple[Splits, tuple[str, ...]]:
     """Return the splits that an older manifest has settled, and what a reader should know about it.
 
-    A patient that the older manifest does not know by name inherits the split of its images.
+    A patient that the older manifest does not know by name inherits the split of its other names, or of its images.
 
     Raises
     ------
@@ -30,13 +36,14 @@ def settled_by(old: Manifest, cases: Sequence[Case]) -> tuple[Splits, tuple[str,
     kept, seen = kept_splits(old), _seen(old)
     patients = {case.patient for case in cases}
     known = patients & kept.keys()
-    if not known and seen.keys() & {image for case in cases for image in _images(case)}:
+    renamed = {one for one in patients - known if not kept.keys().isdisjoint(other_names.get(one, ()))}
+    if not known and not renamed and seen.keys() & {image for case in cases for image in _images(case)}:
         raise ManifestError(
             "Scans of the older manifest have other pseudonyms here: it was made with another key, or all have moved.",
             "Give the key that it was made with: `key_file`, or $RESDX_KEY_FILE. Files without a header are known by "
             "their path, unless labels.patient_column names their patient.",
         )
-    inherited, torn = _inherited(kept, seen, cases)
+    inherited, torn = _inherited(kept, seen, cases, other_names)
     _stop(
         torn,
         "Patients have images of several splits of the older manifest",
@@ -49,8 +56,9 @@ def settled_by(old: Manifest, cases: Sequence[Case]) -> tuple[Splits, tuple[str,
         "Correct labels.split_column, or leave `extend` out and train anew.",
     )
     notes = [f"{len(known)} of {len(patients)} patients keep the split of the older manifest."]
-    if inherited:
-        notes.append(f"{len(inherited)} patients have another name than there, and keep the split of their images.")
+    for count, what in ((len(renamed), "other ids"), (len(inherited) - len(renamed), "images")):
+        if count:
+            notes.append(f"{count} patients have another name than there, and keep the split of their {what}.")
     return kept, tuple(notes)
 
 
@@ -63,14 +71,15 @@ def _seen(old: Manifest) -> Seen:
     return {image: frozenset(splits) for image, splits in found.items()}
 
 
-def _inherited(kept: Splits, seen: Seen, cases: Sequence[Case]) -> tuple[Splits, set[str]]:
-    """Return splits of patients that only their images make known, and the patients whose images leave none."""
+def _inherited(kept: Splits, seen: Seen, cases: Sequence[Case], other_names: OtherNames) -> tuple[Splits, set[str]]:
+    """Return splits of patients that only other names or images make known, and the patients that these leave none."""
     allowed: dict[str, frozenset[Split]] = {}
     for case in cases:
-        own = frozenset([kept[case.patient]]) if case.patient in kept else frozenset(Split)
-        for image in _images(case):
-            if image in seen:
-                allowed[case.patient] = allowed.get(case.patient, own) & seen[image]
+        patient = case.patient
+        own = frozenset([kept[patient]]) if patient in kept else frozenset(Split)
+        named = [frozenset([kept[one]]) for one in other_names.get(patient, ()) if one in kept]
+        for splits in (*named, *(seen[image] for image in _images(case) if image in seen)):
+            allowed[patient] = allowed.get(patient, own) & splits
     torn = {patient for patient, splits in allowed.items() if not splits}
     order = list(Split)
     renamed = {patient: splits for patient, splits in allowed.items() if splits and patient not in kept}

@@ -5,6 +5,7 @@ column; the cell itself stands only in the table of label problems, which may ca
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Damage(StrEnum):
     BLANKS = "BLANKS"
     DECIMAL = "DECIMAL"
     CASE = "CASE"
+    ACCENTS = "ACCENTS"
     OTHER_PATIENT = "OTHER_PATIENT"
     OTHER_SIDE = "OTHER_SIDE"
     FOLDER = "FOLDER"
@@ -37,7 +39,9 @@ MEANING = {
     Damage.BLANKS: "blanks that do not show, before or after the id; a scan has it without them",
     Damage.DECIMAL: "a scan has this id without '.0'; format the column as text",
     Damage.CASE: "a scan has this id in capitals or small letters",
-    Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says",
+    Damage.ACCENTS: "a scan has this id with its accents coded in another way (Unicode NFC and NFD look alike)",
+    Damage.OTHER_PATIENT: "the scan that the row names is of another patient than the row says; columns may have been "
+    "sorted apart",
     Damage.OTHER_SIDE: "the scans that the row names are of another side (laterality) than it says; of that side there "
     "is none, or it is among the rejections",
     Damage.FOLDER: "no scan has this patient id, and a folder has this name; where the row is about what lies in it, "
@@ -73,8 +77,10 @@ class KnownIds:
         self.exact = frozenset(ids)
         self._without_zeros: dict[str, set[str]] = defaultdict(set)
         self._without_case: set[str] = set()
+        self._composed: set[str] = set()
         for one in self.exact:
-            self._without_case.add(one.casefold())
+            self._composed.add(unicodedata.normalize("NFC", one))
+            self._without_case.add(unicodedata.normalize("NFC", one).casefold())
             if one.isdigit():
                 self._without_zeros[one.lstrip("0")].add(one)
 
@@ -91,7 +97,10 @@ class KnownIds:
             return None
         if DECIMAL.match(text) and (text.split(".")[0] in self.exact or self.damage(text.split(".")[0])):
             return Damage.DECIMAL
-        return Damage.CASE if text.casefold() in self._without_case else None
+        composed = unicodedata.normalize("NFC", text)
+        if composed in self._composed:
+            return Damage.ACCENTS
+        return Damage.CASE if composed.casefold() in self._without_case else None
 
 
 def damage_of(row: LabelRow, column: str, known: KnownIds) -> LabelProblem | None:

@@ -41,6 +41,10 @@ class Joined:
         In the order of the file.
     notes : tuple of str
         Without identifiers.
+    patients : dict of str to frozenset of str
+        Unit key of a case in `numbers` to what its rows call its patient. PHI.
+    has_own_numbers : bool
+        Whether the patient column is nowhere the PatientID of the scans: it holds a study's own numbers, say.
     """
 
     rows: dict[str, LabelRow]
@@ -49,6 +53,8 @@ class Joined:
     unmatched: int
     problems: tuple[LabelProblem, ...]
     notes: tuple[str, ...]
+    patients: dict[str, frozenset[str]]
+    has_own_numbers: bool
 
 
 def join_labels(
@@ -93,6 +99,7 @@ class _Join:
         self.columns = columns
         self.notes: list[str] = []
         self.problems: list[LabelProblem] = []
+        self.has_own_numbers = False
         self.days = row_days(table, columns.date, settings.date_format)
         self.sides = row_sides(table, columns.laterality, settings.unknown)
         self.ids = self._useful_ids()
@@ -106,6 +113,7 @@ class _Join:
         self._check_patients(levels)
         numbers: dict[str, int] = {}
         ambiguous: dict[str, str] = {}
+        patients: dict[str, frozenset[str]] = {}
         for key, claims in self.claims.items():
             best = min(specificity for specificity, _, _ in claims)
             chosen = [(row, reason) for specificity, row, reason in claims if specificity == best]
@@ -114,9 +122,11 @@ class _Join:
                 ambiguous[key] = reason
             else:
                 numbers[key] = chosen[0][0]
+                patients[key] = frozenset(self._patient(row) for row, _ in chosen) - {""}
         rows = {key: self.table.rows[number] for key, number in numbers.items()}
         problems = sorted(self.problems, key=lambda problem: (problem.line, problem.damage))
-        return Joined(rows, numbers, ambiguous, unmatched, tuple(problems), tuple(self.notes))
+        known = (tuple(problems), tuple(self.notes), patients, self.has_own_numbers)
+        return Joined(rows, numbers, ambiguous, unmatched, *known)
 
     def _useful_ids(self) -> dict[str, str]:
         """Leave out a column of paths that was found by its name only and matches nothing: it is about other files."""
@@ -202,7 +212,8 @@ class _Join:
     def _check_patients(self, levels: Sequence[str]) -> None:
         """Doubt rows that name a scan of another patient than they say.
 
-        Where all of them do, the column holds names of another kind (a study's own numbers, say).
+        Where all of them do, and none names a patient of the scans, the column holds names of another kind (a study's
+        own numbers, say).
         """
         column = self.ids.get("patient", "")
         pairs = [
@@ -213,9 +224,11 @@ class _Join:
             if target.unit_key and target.patient
         ]
         wrong = [(number, row, target) for number, row, target in pairs if row.cells[column] != target.patient]
-        if len(wrong) == len(pairs) > 1 and not any(self._almost(row, column, target) for _, row, target in wrong):
+        if len(wrong) == len(pairs) > 1 and not any(self._is_of_scans(row, column) for _, row, _ in wrong):
+            self.has_own_numbers = True
             self.notes.append(
-                f"{self.table.name}: column {column} is nowhere the PatientID of the scans; the headers are followed."
+                f"{self.table.name}: column {column} is nowhere the PatientID of the scans; it is taken for numbers of "
+                "another kind."
             )
             return
         for number, row, target in wrong:
@@ -227,9 +240,18 @@ class _Join:
                 reason = f"line {row.line} of the label file names another patient than the header"
                 self.claims[target.unit_key].append((-1, number, reason))
 
+    def _is_of_scans(self, row: LabelRow, column: str) -> bool:
+        """Whether the patient that a row names is one of the scans, or almost: columns were sorted apart, say."""
+        known = self.targets.known("patient")
+        return row.cells[column] in known.exact or damage_of(row, column, known) is not None
+
     @staticmethod
     def _almost(row: LabelRow, column: str, target: Target) -> LabelProblem | None:
         return damage_of(row, column, KnownIds([target.patient]))
+
+    def _patient(self, number: int) -> str:
+        column = self.ids.get("patient", "")
+        return self.table.rows[number].cells[column].strip() if column else ""
 
     def _add(self, row: LabelRow, column: str, damage: Damage) -> None:
         self.problems.append(LabelProblem(row.line, column, row.cells[column] if column else "", damage))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.cohort.covariates import check_ages, mapped
 from pipeline.cohort.label_columns import LabelColumns, find_columns
-from pipeline.cohort.label_file import LabelRow, LabelTable, load_labels, places
+from pipeline.cohort.label_file import LabelTable, load_labels, places
 from pipeline.cohort.label_join import Joined, join_labels
 from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sides import row_sides
@@ -47,11 +47,6 @@ class LabelSheet:
         """Labels of a row, as in :attr:`pipeline.domain.case.Case.labels`."""
         told = {one.finding.name: one.labels[number] for one in self.findings}
         return {name: label for name, label in told.items() if label is not None}
-
-    def patient(self, row: LabelRow) -> str:
-        """Patient that a row names, or an empty string."""
-        column = self.columns.ids.get("patient", "")
-        return row.cells[column].strip() if column else ""
 
     def join(self, candidates: Sequence[CaseCandidate], refused: Sequence[Series], root: Path) -> Joined:
         """Join rows to cases; see :func:`pipeline.cohort.label_join.join_labels`."""

@@ -1,10 +1,12 @@
 """The audit for leaks: a patient, or the same or nearly the same pixels, in two splits."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from pipeline.cohort.near_copies import Image, Thumbnails, near_copies
+from pipeline.cohort.slices import sharing
 from pipeline.domain.case import Case
 from pipeline.domain.frozen import Frozen
 from pipeline.errors import LeakError
@@ -12,11 +14,13 @@ from pipeline.errors import LeakError
 LISTED = 10
 """Longest list of leaks in a message."""
 
-Kind = Literal["patient", "pixels", "likeness"]
+Kind = Literal["patient", "person", "pixels", "slices", "likeness"]
 
 WORDS: dict[Kind, str] = {
     "patient": "one patient",
+    "person": "one patient, by name, birth date and nearly by id",
     "pixels": "the same pixels",
+    "slices": "most slices the same",
     "likeness": "nearly the same image",
 }
 
@@ -27,8 +31,9 @@ class Leak(Frozen):
     Attributes
     ----------
     kind : str
-        ``patient``: one patient stands in several splits; ``pixels``: one image stands in several splits, under several
-        patients; ``likeness``: images that are nearly the same do.
+        ``patient``: one patient stands in several splits; ``person``: one under several ids does; ``pixels``: one image
+        stands in several splits, under several patients; ``slices``: most slices of one do; ``likeness``: images that
+        are nearly the same do.
     cases : tuple of str
         All cases that share the patient or the image, by pseudonym; ``patients`` and ``splits`` are theirs, in order.
     """
@@ -46,11 +51,23 @@ class Leak(Frozen):
         return f"{WORDS[self.kind]}: {places}"
 
 
-def audit(cases: Iterable[Case], thumbnails: Thumbnails | None) -> tuple[Leak, ...]:
+def audit(
+    cases: Iterable[Case],
+    thumbnails: Thumbnails | None,
+    persons: Iterable[Collection[str]] = (),
+    slices: Mapping[str, bytes] = MappingProxyType({}),
+) -> tuple[Leak, ...]:
     """Find the leaks among cases, in an order that does not depend on theirs.
 
     Images are the same when their files are, or, where it was taken, when their decoded voxels are. They are nearly
     the same by :mod:`pipeline.cohort.near_copies`, which is not asked where no thumbnails were kept (None).
+
+    Parameters
+    ----------
+    persons : iterable of collections of str
+        Patients that are one person each: :func:`pipeline.cohort.near_ids.same_persons`.
+    slices : mapping of str to bytes
+        Pseudonym of a series to the digests of its slices; see :mod:`pipeline.cohort.slices`.
     """
     cases = tuple(cases)
     patients: dict[str, list[Case]] = defaultdict(list)
@@ -59,16 +76,28 @@ def audit(cases: Iterable[Case], thumbnails: Thumbnails | None) -> tuple[Leak, .
         patients[case.patient].append(case)
         for image in {f"files {one.digest}" for one in case.series} | set(_voxels(case)):
             images[image].append(case)
-    found = {_leak("patient", sharing) for sharing in patients.values() if _splits(sharing) > 1}
-    for sharing in images.values():
-        if _splits(sharing) > 1 and len({case.patient for case in sharing}) > 1:
-            found.add(_leak("pixels", sharing))
+    found = {_leak("patient", own) for own in patients.values() if _splits(own) > 1}
+    for names in persons:
+        own = [case for name in names for case in patients.get(name, ())]
+        if _splits(own) > 1:
+            found.add(_leak("person", own))
+    for alike in images.values():
+        if _splits(alike) > 1 and len({case.patient for case in alike}) > 1:
+            found.add(_leak("pixels", alike))
+    found |= {_leak("slices", pair) for pair in _sharing(cases, slices)}
     if thumbnails is not None:
         found |= {_leak("likeness", alike) for alike in _alike(cases, thumbnails)}
     return tuple(sorted(found, key=lambda leak: (leak.kind, leak.cases)))
 
 
-def check(cases: Iterable[Case], thumbnails: Thumbnails | None, *, acknowledged: bool) -> int:
+def check(
+    cases: Iterable[Case],
+    thumbnails: Thumbnails | None,
+    *,
+    acknowledged: bool,
+    persons: Iterable[Collection[str]] = (),
+    slices: Mapping[str, bytes] = MappingProxyType({}),
+) -> int:
     """Return the number of leaks, which only an acknowledgement lets pass.
 
     Raises
@@ -76,7 +105,7 @@ def check(cases: Iterable[Case], thumbnails: Thumbnails | None, *, acknowledged:
     LeakError
         Naming patients and cases by pseudonym.
     """
-    leaks = audit(cases, thumbnails)
+    leaks = audit(cases, thumbnails, persons, slices)
     if leaks and not acknowledged:
         more = [f"and {len(leaks) - LISTED} more"] if len(leaks) > LISTED else []
         listed = "\n".join(f"  - {line}" for line in [*map(str, leaks[:LISTED]), *more])
@@ -86,6 +115,15 @@ def check(cases: Iterable[Case], thumbnails: Thumbnails | None, *, acknowledged:
             "every report then carries the count.",
         )
     return len(leaks)
+
+
+def _sharing(cases: Sequence[Case], slices: Mapping[str, bytes]) -> Iterator[list[Case]]:
+    """Yield pairs of cases of two patients and splits that share most slices of an image, and not the whole image."""
+    found = [(case, one) for case in cases for one in case.series if slices.get(one.series)]
+    for i, j in sharing([slices[one.series] for _, one in found]):
+        (case, image), (other, second) = found[i], found[j]
+        if _splits([case, other]) > 1 and case.patient != other.patient and image.voxels != second.voxels:
+            yield [case, other]
 
 
 def _alike(cases: Sequence[Case], thumbnails: Thumbnails) -> Iterator[list[Case]]:

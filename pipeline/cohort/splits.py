@@ -127,7 +127,8 @@ def _scarce(
     splits = ", ".join(shares)
     remedy = "Add patients, set a fraction of `split` to 0, or give the splits yourself in labels.split_column."
     if is_new and len(classes) < len(shares):
-        raise LabelFileError(f"There are {len(classes)} patients for {len(shares)} splits ({splits}).", remedy)
+        there = "There is 1 patient" if len(classes) == 1 else f"There are {len(classes)} patients"
+        raise LabelFileError(f"{there} for {len(shares)} splits ({splits}).", remedy)
     if not findings:
         return ()
     finding = findings[0]

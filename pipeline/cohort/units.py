@@ -77,8 +77,7 @@ def cases_of(discovery: Discovery, selection: Selection = Selection()) -> Units:
     refusals: dict[str, SeriesRefusal] = {}
     groups: dict[str, list[Series]] = defaultdict(list)
     for series in discovery.series:
-        if series.identity.study_uid in contradictory:
-            message = "series of this study name different patients"
+        if message := contradictory.get(series.identity.study_uid, ""):
             refusals[series.key] = SeriesRefusal(series, Code.BAD_HEADER, message)
         elif series.modality and not known_modality(series.modality):
             message = "its modality is no defined term of an image"
@@ -106,11 +105,20 @@ def cases_of(discovery: Discovery, selection: Selection = Selection()) -> Units:
     return Units(tuple(candidates), ordered)
 
 
-def _studies_of_several_patients(series: Sequence[Series]) -> frozenset[str]:
+def _studies_of_several_patients(series: Sequence[Series]) -> dict[str, str]:
+    """StudyInstanceUID of each to what contradicts itself in it."""
     patients: dict[str, set[str]] = defaultdict(set)
     for one in series:
         patients[one.identity.study_uid].add(one.identity.patient_id)
-    return frozenset(study for study, found in patients.items() if study and len(found) > 1)
+    several, missing = (
+        "series of this study name different patients",
+        "PatientID is missing in some series of this study",
+    )
+    return {
+        study: several if len(found - {""}) > 1 else missing
+        for study, found in patients.items()
+        if study and len(found) > 1
+    }
 
 
 def _group_key(series: Series, selection: Selection) -> str:

@@ -61,6 +61,8 @@ class Identity:
     accession: str = ""
     study_date: str = ""
     """YYYYMMDD, or empty."""
+    person: str = ""
+    """Digest of name and birth date, which tells whether two ids are of one person; empty where either is missing."""
 
 
 @dataclass(frozen=True, slots=True)

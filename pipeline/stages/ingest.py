@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,14 @@ from pipeline.cohort.cross_check import lines as check_lines
 from pipeline.cohort.deidentified.settings import CopySettings
 from pipeline.cohort.describe import SeriesSummary, describe, digests_in
 from pipeline.cohort.digests import digested
-from pipeline.cohort.extension import settled_by
+from pipeline.cohort.extension import OtherNames, settled_by
 from pipeline.cohort.label_damage import summary
 from pipeline.cohort.label_join import Joined
 from pipeline.cohort.label_settings import LabelSettings
 from pipeline.cohort.label_sheet import LabelSheet, read_sheet
 from pipeline.cohort.leaks import check
-from pipeline.cohort.near_copies import Thumbnails
+from pipeline.cohort.near_ids import near_ids, near_notes, same_persons
+from pipeline.cohort.patients import Patients, patient_notes, patients_of
 from pipeline.cohort.previews import PreviewSettings
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.cohort.rehearsal import rehearse
@@ -112,11 +113,12 @@ class Config(DiscoverySettings):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Candidates with the position of their row (None in an inventory), and the series that are out."""
+    """Candidates with the position of their row (None in an inventory), their patients, and the series that are out."""
 
     candidates: tuple[tuple[CaseCandidate, int | None], ...]
     refused: tuple[RefusedSeries, ...]
     joined: Joined | None
+    patients: Patients
 
 
 def run(config: Config) -> Outcome:
@@ -172,7 +174,7 @@ def ingest(config: Config) -> Outcome:
     index = config.folder_index(pseudonyms)
     found = discover(config.scans, config.options, digests=False, index=index)
     labelled = _labelled(sheet.name_modalities(found) if sheet else found, sheet, config)
-    builder = CaseBuilder(pseudonyms, sheet)
+    builder = CaseBuilder(pseudonyms, sheet, labelled.patients)
     read = _summaries([one for candidate, _ in labelled.candidates for one in candidate.chosen], config, builder)
     cases, accepted, refused = _cases(labelled, read, builder)
     found = digested(found, digests_in(outcome.value for outcome in read.values()))
@@ -183,16 +185,21 @@ def ingest(config: Config) -> Outcome:
     if not cases:
         _stop_without_cases(config, ended, sheet, labelled.joined)
     pseudonyms.save_map()  # first, so that a leak that is named by pseudonym can be looked up
+    who = labelled.patients.of_cases(cases, pseudonyms.patient)
+    persons = same_persons(who)
+    said = (*patient_notes(labelled.patients, cases, pseudonyms.patient), *near_notes(near_ids(who), persons))
+    others = labelled.patients.other_names(pseudonyms.patient)
     try:
-        manifest, notes = _manifest(config, cases, sheet, old, builder.thumbnails)
+        audited = partial(check, thumbnails=builder.thumbnails, persons=persons, slices=builder.slices)
+        manifest, notes = _manifest(config, cases, sheet, old, others, audited)
     except (LabelFileError, LeakError) as error:
         table = save_refusals(config.out, ended, labelled.joined)
-        told = sheet.notes if sheet else ()
+        told = (*sheet.notes, *said) if sheet else said
         error.message = "\n".join([*told, f"{len(cases)} cases are left; not used: {reasons(ended)}.", error.message])
         error.remedy = f"{error.remedy} Every refusal with its file and reason: {table}"
         raise
     known = (builder.previews, builder.levels, _shortcuts(manifest))
-    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, notes, *known)
+    done = Ingested(manifest, ended, discovery, accepted, sheet, labelled.joined, (*said, *notes), *known)
     builder.thumbnails.save(config.out, [one.series for case in cases for one in case.series])
     save(config.out, done, pseudonyms.series, config.previews.count)
     copied = make_copy(
@@ -227,7 +234,8 @@ def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) ->
     units = cases_of(discovery, select)
     refused = [RefusedSeries(one.series, one.code, one.message, "select") for one in units.refusals]
     if sheet is None:
-        return Labelled(tuple((candidate, None) for candidate in units.candidates), tuple(refused), None)
+        each = tuple((candidate, None) for candidate in units.candidates)
+        return Labelled(each, tuple(refused), None, patients_of(units.candidates, None))
     rejected = [one.series for one in units.refusals if one.code not in SKIPS] + _refused_studies(discovery)
     joined = sheet.join(units.candidates, rejected, discovery.root)
     kept = []
@@ -239,7 +247,7 @@ def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) ->
         code = Code.AMBIGUOUS_LABEL if key in joined.ambiguous else Code.NO_LABEL
         message = joined.ambiguous.get(key, "no row of the label file belongs to it")
         refused += [RefusedSeries(series, code, message, "label") for series in candidate.chosen]
-    return Labelled(tuple(kept), tuple(refused), joined)
+    return Labelled(tuple(kept), tuple(refused), joined, patients_of([one for one, _ in kept], joined))
 
 
 def _refused_studies(discovery: Discovery) -> list[Series]:
@@ -309,15 +317,20 @@ def _refused(candidate: CaseCandidate, errors: Sequence[RejectedInput | None]) -
 
 
 def _manifest(
-    config: Config, cases: Sequence[Case], sheet: LabelSheet | None, old: Manifest | None, thumbnails: Thumbnails
+    config: Config,
+    cases: Sequence[Case],
+    sheet: LabelSheet | None,
+    old: Manifest | None,
+    other_names: OtherNames,
+    audited: Callable[..., int],
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Deal the patients to splits and audit the result; return it with what a reader should know."""
     if sheet is None:
         return Manifest(cases=tuple(cases)), ()
     findings = tuple(one.finding for one in sheet.findings)
-    kept, notes = settled_by(old, cases) if old else ({}, ())
+    kept, notes = settled_by(old, cases, other_names) if old else ({}, ())
     dealt, warnings = assign_splits(cases, findings, config.split, kept)
-    leaks = check(dealt, thumbnails, acknowledged=config.acknowledge_leaks)
+    leaks = audited(dealt, acknowledged=config.acknowledge_leaks)
     manifest = Manifest(findings=findings, cases=dealt, acknowledged_leaks=leaks, select=config.select)
     return manifest, (*notes, *warnings)
 

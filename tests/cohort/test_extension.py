@@ -77,3 +77,21 @@ def test_an_acknowledged_leak_of_the_older_manifest_stops_nobody() -> None:
 def test_nobody_known_by_name_is_another_key() -> None:
     with pytest.raises(ManifestError, match="another key"):
         settled_by(manifest(*OLD), [case("D1", "Q1", voxels="v1")])
+
+
+def test_a_patient_that_is_known_by_another_id_keeps_its_split() -> None:
+    cases = [case("D1", "Q1", voxels="new"), case("D3", "Q3"), case("D9", "Q9")]
+    kept, notes = settled_by(manifest(*OLD), cases, {"Q1": ["P1"], "Q3": ["P3", "P8"], "Q9": ["P9"]})
+    assert (kept["Q1"], kept["Q3"]) == (Split.TRAIN, Split.TEST) and "Q9" not in kept
+    assert notes[1:] == ("2 patients have another name than there, and keep the split of their other ids.",)
+
+
+def test_scans_whose_patients_are_all_renamed_are_of_the_same_key() -> None:
+    kept, _ = settled_by(manifest(*OLD), [case("C1", "Q1", voxels="v1")], {"Q1": ["P1"]})
+    assert kept["Q1"] is Split.TRAIN
+
+
+@pytest.mark.parametrize("patient", ["Q1", "P1"])
+def test_ids_of_two_splits_under_one_patient_stop(patient: str) -> None:
+    with pytest.raises(LeakError, match=f"several splits of the older manifest: {patient}"):
+        settled_by(manifest(*OLD), [KNOWN, case("D1", patient)], {patient: ["P1", "P3"]})

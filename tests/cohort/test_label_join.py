@@ -269,6 +269,9 @@ def test_a_studys_row_is_about_each_of_its_series(tmp_path: Path) -> None:
         ("AB12", "AB12\u00a0", Damage.BLANKS),
         ("AB12", "\u200bAB12", Damage.BLANKS),
         ("AB12", "ab12", Damage.CASE),
+        ("M\u00fcller7", "Mu\u0308ller7", Damage.ACCENTS),
+        ("Mu\u0308ller7", "M\u00fcller7", Damage.ACCENTS),
+        ("M\u00fcller7", "mu\u0308ller7", Damage.CASE),
         ("AB12", "AB13", Damage.NO_SCAN),
     ],
 )
@@ -297,6 +300,15 @@ def test_a_scan_of_another_patient_than_the_row_says_is_refused(tmp_path: Path) 
     joined = join(tmp_path, text, *cases)
     assert labels_of(joined) == {"1.2": "yes", "1.3": "no"}
     assert damages(joined) == [(4, Damage.OTHER_PATIENT)] and "another patient" in joined.ambiguous["1.4"]
+
+
+@pytest.mark.parametrize("written", ["{}", "00{}"])
+def test_columns_that_were_sorted_apart_contradict_every_scan(tmp_path: Path, written: str) -> None:
+    rows = "".join(f"{written.format((n + 1) % 6 + 1)},A{n},yes\n" for n in range(6))
+    cases = [case(str(n + 1), f"1.{n}", accession=f"A{n}") for n in range(6)]
+    joined = join(tmp_path, f"PatientID,AccessionNumber,lesion\n{rows}", *cases)
+    assert joined.rows == {} and set(joined.ambiguous) == {f"1.{n}" for n in range(6)}
+    assert damages(joined) == [(line, Damage.OTHER_PATIENT) for line in range(2, 8)] and joined.notes == ()
 
 
 def test_a_column_of_study_numbers_is_no_contradiction(tmp_path: Path) -> None:

@@ -218,6 +218,14 @@ def test_the_order_of_discovery_does_not_matter(dice: random.Random) -> None:
     assert set(refused(first)) == set(refused(second))
 
 
+@pytest.mark.parametrize(
+    ("other", "message"), [("OTHER", "name different patients"), ("", "PatientID is missing in some")]
+)
+def test_what_is_wrong_with_the_patients_of_a_study_is_said(other: str, message: str) -> None:
+    done = units(series("a"), series("b", patient=other))
+    assert all(message in one.message for one in done.refusals) and len(done.refusals) == 2
+
+
 def test_the_codes_are_explained_and_of_the_right_kind() -> None:
     assert Code.NOT_SELECTED in SKIPS and Code.AMBIGUOUS_SERIES not in SKIPS
     assert "`select`" in EXPLANATIONS[Code.AMBIGUOUS_SERIES].remedy

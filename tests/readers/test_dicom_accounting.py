@@ -315,3 +315,21 @@ def test_patients_that_alternate_in_one_series_are_refused(tmp_path: Path) -> No
 
     write_series(tmp_path, make_voxels(SHAPE), edit=edit)
     assert_refused(read_folder(tmp_path), Code.BAD_HEADER)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ({0: ""}, "PatientID is missing on some images of the series"),
+        ({0: "", 1: "PAT-9"}, "2 patients share one series of one study"),
+        ({1: "PAT-9"}, "2 patients share one series of one study"),
+    ],
+)
+def test_what_is_wrong_with_the_patients_of_a_series_is_said(tmp_path: Path, ids: dict[int, str], message: str) -> None:
+    def named(dataset: Dataset, k: int) -> None:
+        dataset.PatientID = ids.get(k, dataset.PatientID)
+
+    write_series(tmp_path, make_voxels((6, 5, 4)), edit=named)
+    refusals = discover(tmp_path, ReadOptions()).refusals
+    assert {refusal.code for refusal in refusals} == {Code.BAD_HEADER, Code.INCOMPLETE}
+    assert [refusal.message for refusal in refusals if refusal.code is Code.BAD_HEADER] == [message]

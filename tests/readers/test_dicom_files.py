@@ -292,6 +292,30 @@ def test_a_character_set_that_nobody_knows(tmp_path: Path, charset: str) -> None
     assert_all_right(read_folder(tmp_path), [TRUTH])
 
 
+@pytest.mark.parametrize(
+    ("name", "born", "same"),
+    [
+        ("Phantom^One", "19630101", True),
+        ("PHANTOM^ONE^^^", "19630101 ", True),
+        ("Phantom^Two", "19630101", False),
+        ("Phantom^One", "19640101", False),
+    ],
+)
+def test_a_person_is_known_by_name_and_birth_date(tmp_path: Path, name: str, born: str, same: bool) -> None:
+    write_series(tmp_path / "1", make_voxels(SHAPE), identity=Identity.numbered(1, patient_name="Phantom^One"))
+    other = Identity.numbered(2, patient_name=name, birth_date=born)
+    write_series(tmp_path / "2", make_voxels(SHAPE, seed=2), identity=other)
+    persons = {series.identity.person for series, _ in read_folder(tmp_path).volumes}
+    assert "" not in persons and (len(persons) == 1) is same
+
+
+@pytest.mark.parametrize("missing", [{"patient_name": ""}, {"birth_date": ""}, {"patient_name": "^"}])
+def test_a_person_without_name_or_birth_date_is_not_known(tmp_path: Path, missing: dict[str, str]) -> None:
+    write_series(tmp_path, make_voxels(SHAPE), identity=Identity.numbered(1, **missing))
+    ((series, _),) = read_folder(tmp_path).volumes
+    assert series.identity.person == ""
+
+
 def test_a_file_name_that_is_no_unicode(tmp_path: Path) -> None:
     for k, path in enumerate(write_series(tmp_path, make_voxels(SHAPE))):
         os.rename(os.fsencode(path), os.fsencode(tmp_path) + b"/\xff\xfe\xe9 " + str(k).encode())  # noqa: PTH104

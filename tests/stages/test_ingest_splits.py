@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from phantoms.exports import content_of, write_dicom_export, write_labels, write_nifti, yes_no
+from phantoms.exports import content_of, write_dicom_export, write_labels, write_nifti, write_patient, yes_no
 from phantoms.ingesting import COUNT, manifest_of, rows_of, run
 
 from pipeline.cohort.pseudonyms import Pseudonyms
@@ -85,6 +85,21 @@ def test_the_same_pixels_under_two_patients_in_two_splits_stop(nifti: Path) -> N
         run(nifti, modality="MR", labels={"split_column": "split"})
 
 
+def test_a_copy_that_is_a_slice_short_under_another_patient_stops(dicom: Path) -> None:
+    other = {"patient_id": "OTHER", "study_uid": "1.2.3", "series_uid": "1.2.3.1"}
+    for path in write_patient(dicom / "scans" / "copy", 1, **other)[:1]:
+        path.unlink()
+    ids = [*(f"PAT-{n:04d}" for n in range(1, COUNT + 1)), "OTHER"]
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 5
+    write_labels(dicom / "labels.csv", {"PatientID": ids, "lesion": yes_no(COUNT + 1), "split": splits})
+    with pytest.raises(LeakError, match="1 leak between splits:\n  - most slices the same: ") as raised:
+        run(dicom, labels={"split_column": "split"})
+    names = Pseudonyms.open(None)
+    assert names.patient("OTHER") in str(raised.value) and names.patient("PAT-0001") in str(raised.value)
+    run(dicom, labels={"split_column": "split"}, acknowledge_leaks=True)
+    assert manifest_of(dicom).acknowledged_leaks == 1
+
+
 def test_extend_keeps_the_split_of_every_patient(dicom: Path) -> None:
     run(dicom)
     before = {case.patient: case.split for case in manifest_of(dicom).cases}
@@ -142,3 +157,83 @@ def test_a_split_that_cannot_be_dealt_leaves_the_reasons(dicom: Path) -> None:
         run(dicom)
     assert "cohort.rejections.csv" in str(caught.value)
     assert (dicom / "out" / "cohort.rejections.csv").is_file() and not (dicom / "out" / "cohort.csv").exists()
+
+
+def write_anonymised_export(folder: Path, subjects: int, studies: int) -> dict[str, str]:
+    """Write studies each of which has a PatientID of its own; return each StudyInstanceUID with its subject."""
+    told = {f"1.2.3.{n}": f"S{n // studies}" for n in range(subjects * studies)}
+    for n, uid in enumerate(told):
+        write_patient(folder / "scans" / str(n), n + 1, patient_id=f"ANON{n}", study_uid=uid)
+    labels = ["yes" if (n // studies) % 2 else "no" for n in range(len(told))]
+    columns = {"subject": list(told.values()), "StudyInstanceUID": list(told), "lesion": labels}
+    write_labels(folder / "labels.csv", columns)
+    return told
+
+
+def test_a_subject_whose_studies_have_each_a_patient_id_stands_in_one_split(tmp_path: Path) -> None:
+    told, names = write_anonymised_export(tmp_path, subjects=8, studies=3), Pseudonyms.open(None)
+    outcome = run(tmp_path)
+    cases = manifest_of(tmp_path).cases
+    assert {case.study: case.patient for case in cases} == {
+        names.study(uid): names.patient(subject) for uid, subject in told.items()
+    }
+    assert len({(case.patient, case.split) for case in cases}) == 8
+    assert "24 cases of 8 patients." in outcome.lines[0]
+    assert any(line.startswith("8 patients of the label file have several PatientIDs") for line in outcome.lines)
+    shutil.copytree(tmp_path / "out", tmp_path / "old")
+    before = {case.patient: case.split for case in cases}
+    shutil.rmtree(tmp_path / "scans")
+    for n in range(8):
+        write_patient(tmp_path / "scans" / str(n), 50 + n, patient_id=f"ANON{50 + n}", study_uid=f"1.2.3.{50 + n}")
+    studies = [f"1.2.3.{50 + n}" for n in range(8)]
+    later = {"subject": [f"S{n}" for n in range(8)], "StudyInstanceUID": studies, "lesion": yes_no(8)}
+    write_labels(tmp_path / "labels.csv", later)
+    run(tmp_path, extend=str(tmp_path / "old" / "cohort.csv"))
+    assert {case.patient: case.split for case in manifest_of(tmp_path).cases} == before
+
+
+def test_a_subject_that_the_label_file_puts_into_two_splits_stops(tmp_path: Path) -> None:
+    write_anonymised_export(tmp_path, subjects=8, studies=3)
+    rows = list(csv.DictReader((tmp_path / "labels.csv").open()))
+    told = {name: [row[name] for row in rows] for name in rows[0]}
+    write_labels(tmp_path / "labels.csv", told | {"split": ["train", "validation", "test"] * 8})
+    with pytest.raises(LeakError, match="8 leaks between splits"):
+        run(tmp_path, labels={"split_column": "split"})
+
+
+def test_one_patient_id_for_all_scans_is_named_as_the_cause(tmp_path: Path) -> None:
+    for n in range(6):
+        write_patient(tmp_path / "scans" / str(n), n + 1, patient_id="ANONYMOUS", study_uid=f"1.2.3.{n}")
+    columns = {"StudyInstanceUID": [f"1.2.3.{n}" for n in range(6)], "lesion": yes_no(6)}
+    write_labels(tmp_path / "labels.csv", columns)
+    with pytest.raises(LabelFileError, match=r"(?s)All cases have one patient id.*There is 1 patient for 3 splits"):
+        run(tmp_path)
+    write_labels(tmp_path / "labels.csv", {"subject": [f"S{n}" for n in range(6)], **columns})
+    outcome = run(tmp_path)
+    assert "6 cases of 6 patients." in outcome.lines[0]
+    assert any("tells no patients apart" in line for line in outcome.lines)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_an_id_that_is_written_in_two_ways_is_told(tmp_path: Path, is_same: bool) -> None:
+    for n in range(12):
+        identity = {"patient_id": f"{'00' if n % 2 else ''}{100 + n // 2}", "study_uid": f"1.2.3.{n}"}
+        name = f"Canary^{n // 2 if is_same else n}"
+        write_patient(tmp_path / "scans" / str(n), n + 1, patient_name=name, **identity)
+    columns = {"StudyInstanceUID": [f"1.2.3.{n}" for n in range(12)], "lesion": yes_no(12)}
+    write_labels(tmp_path / "labels.csv", columns | {"split": ["train", "test"] * 6})
+    if is_same:
+        with pytest.raises(
+            LeakError, match=r"(?s)they are one and counted as several.*6 leaks between splits"
+        ) as raised:
+            run(tmp_path, labels={"split_column": "split"})
+        assert "Canary" not in str(raised.value) and "00105" not in str(raised.value)
+        run(tmp_path, labels={"split_column": "split"}, acknowledge_leaks=True)
+        assert manifest_of(tmp_path).acknowledged_leaks == 6
+    else:
+        lines = run(tmp_path, labels={"split_column": "split"}).lines
+        assert any(line.startswith("12 patients have ids that differ by capitals") for line in lines)
+        assert "12 patients have ids" in (tmp_path / "out" / "cohort.html").read_text()
+    write_labels(tmp_path / "labels.csv", {"PatientID": [str(100 + n // 2) for n in range(12)], **columns})
+    lines = run(tmp_path, split={"train": 0.5, "validation": 0.25, "test": 0.25}).lines
+    assert "12 cases of 6 patients." in lines[0] and not any("ids that differ" in line for line in lines)

@@ -75,7 +75,10 @@ def assemble(headers: Sequence[Header], options: ReadOptions) -> Assembled:
     for members in _by_series(headers):
         patients = {header.identity.patient_id for header in members}
         if len(patients) > 1:
-            fault = RejectedInput(Code.BAD_HEADER, f"{len(patients)} patients share one series of one study")
+            named = len(patients - {""})
+            shared = f"{named} patients share one series of one study"
+            message = shared if named > 1 else "PatientID is missing on some images of the series"
+            fault = RejectedInput(Code.BAD_HEADER, message)
             refusals += refuse_all([header.file for header in members], fault)
             continue
         if len({bool(header.identity.study_uid) for header in members}) > 1:

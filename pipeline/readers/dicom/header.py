@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pydicom.dataset import Dataset
 
@@ -14,6 +15,7 @@ from pipeline.errors import RejectedInput
 from pipeline.readers.dicom.burned_in import burned_in_risk
 from pipeline.readers.dicom.content import read_header
 from pipeline.readers.dicom.converted import lift_shared
+from pipeline.readers.dicom.elements import element_of, plain_value
 from pipeline.readers.dicom.kinds import Kind, contradiction_of, kind_of
 from pipeline.readers.dicom.multiframe import frame_attributes, frame_slices
 from pipeline.readers.dicom.orientation import check_place
@@ -188,7 +190,29 @@ def identity_of(dataset: Dataset) -> Identity:
         series_uid=text(dataset, "SeriesInstanceUID"),
         accession=text(dataset, "AccessionNumber"),
         study_date=text(dataset, "StudyDate").replace(".", ""),
+        person=person_of(dataset),
     )
+
+
+def person_of(dataset: Dataset) -> str:
+    """Digest of PatientName and PatientBirthDate, of their bytes: to decode a character set would take its time."""
+    name, born = (_bytes_of(dataset, keyword) for keyword in ("PatientName", "PatientBirthDate"))
+    return _person(name, born) if name and born else ""
+
+
+def _bytes_of(dataset: Dataset, keyword: str) -> bytes:
+    """Value as the file holds it, empty where it is absent; one that was decoded before, in UTF-8."""
+    plain = plain_value(dataset, keyword)
+    if plain is not None:
+        return plain[0]
+    value = getattr(element_of(dataset, keyword), "value", None)
+    return value if isinstance(value, bytes) else text(dataset, keyword).encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=1024)
+def _person(name: bytes, born: bytes) -> str:
+    parts = [part.strip(b"\0 ^=").upper() for part in (name, born)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest() if all(parts) else ""
 
 
 def attributes_of(dataset: Dataset) -> dict[str, str]:
