@@ -45,8 +45,8 @@ app = typer.Typer(
     help="From a folder of scans and a label file to a diagnostic model that reviewers trust.\n\n"
     "A first look:  resdx demo --out demo\n\n"
     "The way of an experiment:  ingest -> plan -> train -> evaluate -> predict",
-    epilog="Exit status: 0 all good, 3 done but some inputs were rejected, 1 failed, 2 usage, 130 interrupted, "
-    "143 stopped by SIGTERM.",
+    epilog="Exit status: 0 all good, 3 done but some inputs were rejected or scans and labels do not cover each other, "
+    "1 failed, 2 usage, 130 interrupted, 143 stopped by SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -60,7 +60,7 @@ Overrides = Annotated[
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with settings of this verb.")]
 Modality = Annotated[str | None, typer.Option(help="Modality of NIfTI files and pictures: CT, MR, US, OP, ...")]
-Scans = Annotated[Path, typer.Argument(help="Folder of scans; nothing is ever written in it.")]
+Scans = Annotated[Path, typer.Argument(help="Folder of scans, or a ZIP archive; nothing is ever written in it.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -173,7 +173,13 @@ def prepare(
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one: adrenal3d, breast2d, ...")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="YAML file of yours ({} alone takes everything from the plan), or the name of a shipped recipe of a "
+            "public benchmark: adrenal3d, breast2d, ..."
+        ),
+    ],
     overrides: Overrides = None,
     manifest: Annotated[Path | None, typer.Option(help="Manifest: the NAME.csv of `resdx ingest`.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; the same one again goes on with the run.")] = None,

@@ -61,6 +61,7 @@ def yes_no_findings(table: LabelTable, taken: frozenset[str], unknown: Sequence[
         There is none.
     """
     found: list[FindingColumn] = []
+    almost: dict[str, list[str]] = {}
     names = set(table.columns)
     for column in (name for name in table.columns if name not in taken):
         words = {word for word in _words(table, column, unknown) if word}
@@ -71,10 +72,19 @@ def yes_no_findings(table: LabelTable, taken: frozenset[str], unknown: Sequence[
             name = column if is_name else next(one for n in count(1) if (one := f"finding_{n}") not in names)
             names.add(name)
             found.append(FindingColumn(name=name, column=column, positive=yes[0], classes=(no[0], yes[0])))
+        elif yes and no and all(is_unknown(word) for word in words - {*yes, *no}):
+            almost[column] = sorted(words - {*yes, *no})
+    if not found and almost:
+        nothing = sorted({word for words in almost.values() for word in words})
+        shown = ", ".join(f"{column} holds {', '.join(map(repr, words))} besides" for column, words in almost.items())
+        raise LabelFileError(
+            f"No column of {table.name} holds nothing but yes and no; {shown}.",
+            f'Where that says that nothing is known, give "labels.unknown=[{", ".join(map(repr, nothing))}]".',
+        )
     if not found:
         raise LabelFileError(
             f"No column of {table.name} holds nothing but yes and no; it has {', '.join(table.columns)}.",
-            "Say what to learn: labels.findings=[{name: lesion, column: lesion, kind: binary, positive: 'yes'}]",
+            "Say what to learn: \"labels.findings=[{name: lesion, column: lesion, kind: binary, positive: 'yes'}]\"",
         )
     return tuple(found)
 

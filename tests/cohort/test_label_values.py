@@ -230,6 +230,17 @@ def test_columns_of_yes_and_no_are_found_where_none_is_named(tmp_path: Path) -> 
         yes_no_findings(table, frozenset({"id", "lesion"}))
 
 
+def test_a_column_that_is_yes_and_no_but_for_what_is_not_known_says_how_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,lesion,grade\n1,yes,NA\n2,no,high\n3,NA,low\n4,?,low\n")
+    table = load_labels(LabelSettings(file=path))
+    with pytest.raises(LabelFileError, match=r"lesion holds '\?', 'NA' besides") as raised:
+        yes_no_findings(table, frozenset({"id"}))
+    assert raised.value.remedy.endswith("""give "labels.unknown=['?', 'NA']".""")
+    (found,) = yes_no_findings(table, frozenset({"id"}), ["?", "NA"])
+    assert found.name == "lesion"
+
+
 def test_settings_are_written_and_read_back() -> None:
     class Holder(Settings):
         labels: LabelSettings
