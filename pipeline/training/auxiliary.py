@@ -7,16 +7,16 @@ know nothing of it.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.domain.case import Case
 from pipeline.errors import TrainingError
 from pipeline.training.auxiliary_settings import AuxiliarySettings
+from pipeline.training.spare_head import SpareHead
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 """As a spreadsheet in English writes it; nothing else that Python takes for one."""
@@ -83,10 +83,8 @@ def _number(text: str) -> float:
     return float(text) if NUMBER.fullmatch(text) else math.inf
 
 
-class Auxiliary(nn.Module):
-    """A linear head behind the pooled features, and what it is to say of each training case.
-
-    Its weights begin at zero: nothing is drawn at random for it.
+class Auxiliary(SpareHead):
+    """A head, and what it is to say of each training case.
 
     Parameters
     ----------
@@ -94,27 +92,11 @@ class Auxiliary(nn.Module):
         Of the backbone.
     measures : mapping of str to Tensor, shape (k,)
         By case; see :func:`measures_beside`.
-
-    Attributes
-    ----------
-    weight : float
-        Of the mean squared error, beside the loss of the findings.
     """
 
     def __init__(self, settings: AuxiliarySettings, features: int, measures: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.weight = settings.weight
-        self.head = nn.Linear(features, len(settings.covariates), device="meta").to_empty(device="cpu")
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        super().__init__(features, len(settings.covariates), settings.weight)
         self._measures = measures
-
-    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Arguments of a torch optimizer: the matrix decays, the biases do not."""
-        return [
-            {"params": [self.head.weight], "weight_decay": weight_decay},
-            {"params": [self.head.bias], "weight_decay": 0.0},
-        ]
 
     def known(self, case_ids: Sequence[str]) -> Tensor:
         """Count the measurements that are known of some cases, shape (1,)."""

@@ -6,7 +6,6 @@ tells it is no part of the classifier.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.domain.plan import Plan
 from pipeline.errors import TrainingError
 from pipeline.training.auxiliary_settings import AuxiliarySettings
+from pipeline.training.spare_head import SpareHead
 
 QUARTERS = 4
 
@@ -43,10 +43,8 @@ def quarters(seed: int, epoch: int, case: str) -> int:
     return hashlib.sha256(f"turn/{seed}/{epoch}/{case}".encode()).digest()[0] % QUARTERS
 
 
-class Turns(nn.Module):
-    """Turns images in the plane of their first two axes; a linear head behind the pooled features tells by how much.
-
-    Its weights begin at zero: nothing is drawn at random for it.
+class Turns(SpareHead):
+    """Turns images in the plane of their first two axes; a head tells by how much.
 
     Parameters
     ----------
@@ -54,27 +52,11 @@ class Turns(nn.Module):
         Of the backbone.
     seed : int
         What is drawn follows from (seed, epoch, case).
-
-    Attributes
-    ----------
-    weight : float
-        Of the cross entropy, beside the loss of the findings.
     """
 
     def __init__(self, settings: AuxiliarySettings, features: int, seed: int) -> None:
-        super().__init__()
-        self.weight = settings.turns
-        self.head = nn.Linear(features, QUARTERS, device="meta").to_empty(device="cpu")
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        super().__init__(features, QUARTERS, settings.turns)
         self._seed = seed
-
-    def groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Arguments of a torch optimizer: the matrix decays, the biases do not."""
-        return [
-            {"params": [self.head.weight], "weight_decay": weight_decay},
-            {"params": [self.head.bias], "weight_decay": 0.0},
-        ]
 
     def turned(self, images: Tensor, case_ids: Sequence[str], epoch: int) -> Tensor:
         """Turn each image from its first spatial axis to its second.
