@@ -36,7 +36,7 @@ from pipeline.stages.predict_page import PAGE
 from pipeline.stages.predict_pass import Batch, Passed, run_pass
 from pipeline.stages.predict_requests import LIMITS
 from pipeline.stages.predict_sharing import Retry
-from pipeline.stages.predict_tables import closing_lines
+from pipeline.stages.predict_tables import closing_lines, model_of_tables
 from pipeline.stages.predict_watch import WatchSettings, watch
 from pipeline.stages.stopping import stopping_on_sigterm
 from pipeline.stages.worker_settings import DiscoverySettings
@@ -58,9 +58,9 @@ class Config(OutputSettings, ExecutorSettings, DiscoverySettings):
         description="Folder of scans; nothing is ever written in it. A ZIP archive counts as a folder, here and below."
     )
     out: Path = Field(
-        description="Folder for predictions.csv, .jsonl, .parquet and .html, superseded.csv, rejections.csv, "
-        "retry.csv, summary.json, pictures/, heatmaps/, dicom/, and the ledger by which the same command goes on where "
-        "it stopped."
+        description="Folder for predictions.csv, .jsonl, .parquet and .html, superseded.csv, files.csv, "
+        "rejections.csv, retry.csv, summary.json, pictures/, heatmaps/, dicom/, and the ledger by which the same "
+        "command goes on where it stopped."
     )
     modality: str = Field(
         default="",
@@ -148,6 +148,7 @@ def run(config: Config) -> Outcome:
 def predict(config: Config, package: ModelPackage, ledger: Ledger) -> Outcome:
     """Predict with a loaded package, in a folder that is open; see :func:`run`."""
     batch = make_batch(config, package, ledger)
+    _say_whose_tables(config.out, package)
     if not config.watch.enabled:
         return _closing(config, run_pass(batch), batch)
     last = None
@@ -210,6 +211,19 @@ def chosen_engine(asked: EngineSettings, package: ModelPackage, ledger: Ledger) 
             ", ".join(others),
         )
     return engine
+
+
+def _say_whose_tables(out: Path, package: ModelPackage) -> None:
+    before = model_of_tables(out)
+    if before and before != package.digest:
+        log.warning(
+            "The tables in %s were made with another model (%.12s) and will be those of this one (%.12s). What it "
+            "predicted stays in the ledger: the same command with that model brings its tables back. An --out for "
+            "each model keeps both in sight.",
+            out,
+            before,
+            package.digest,
+        )
 
 
 def _closing(config: Config, passed: Passed, batch: Batch) -> Outcome:

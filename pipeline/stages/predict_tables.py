@@ -1,11 +1,12 @@
 """What a prediction leaves on disk and says at its end."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from pipeline import atomic
-from pipeline.cohort.accounting import Account, RefusedSeries, account, refusal_lines, rejections_text
+from pipeline.cohort.accounting import Account, RefusedSeries, account, files_text, refusal_lines, rejections_text
 from pipeline.domain.cells import csv_text, table_bytes
 from pipeline.domain.codes import SKIPS, Code
 from pipeline.domain.finding import Finding
@@ -24,7 +25,7 @@ from pipeline.writers.parquet import Config as ParquetConfig
 from pipeline.writers.predictions import columns
 
 WRITERS = (CsvConfig(), JsonlConfig(), ParquetConfig())
-REJECTIONS, RETRY, SUMMARY = "rejections.csv", "retry.csv", "summary.json"
+FILES, REJECTIONS, RETRY, SUMMARY = "files.csv", "rejections.csv", "retry.csv", "summary.json"
 SUPERSEDED = "superseded.csv"
 
 
@@ -118,10 +119,11 @@ def _refused(request: Request, refusal: CaseRefusal) -> Iterator[RefusedSeries]:
 
 
 def write_tables(out: Path, predictions: Sequence[Prediction], findings: Sequence[Finding], ended: Account) -> None:
-    """Write the predictions in every format, the rejections, and those worth another try as they stand."""
+    """Write predictions in every format, where each file ended, the rejections, and those worth another try."""
     for config in WRITERS:
         writer = config.build()
         writer.write(out / f"predictions{writer.suffix}", predictions, findings)
+    atomic.write_bytes(out / FILES, table_bytes(files_text(ended.files)))
     _write_rejections(out / REJECTIONS, ended.rejections)
     _write_rejections(out / RETRY, [one for one in ended.rejections if one.code in PASSING])
 
@@ -157,6 +159,15 @@ def write_earlier(
 
 def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
     atomic.write_bytes(path, table_bytes(rejections_text(rejections)))
+
+
+def model_of_tables(out: Path) -> str:
+    """Digest of the model that the tables of a folder were made with; empty where it holds none that can be read."""
+    try:
+        found = json.loads((out / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("model", "")) if isinstance(found, dict) else ""
 
 
 def decisions(finding: Finding, predictions: Sequence[Prediction]) -> dict[str, int]:
@@ -206,7 +217,7 @@ def closing_lines(
             counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())
             yield f"{name}: {counts}"
     if skipped := [f"{count} x {code}" for code, count in summary.codes.items() if Code(code) in SKIPS]:
-        yield f"Skipped: {', '.join(skipped)}"
+        yield f"Skipped: {', '.join(skipped)}; each file stands in {out / FILES}"
     yield from refusal_lines(ended, out / REJECTIONS)
     if again := sum(one.code in PASSING for one in ended.rejections):
         yield f"The same command tries {again} of them again: {out / RETRY}. `retry=true` tries all."

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.stages.predict import Config
 
 PREDICTIONS = {"predictions.csv", "predictions.jsonl", "predictions.parquet"}
-TABLES = PREDICTIONS | {"superseded.csv", "rejections.csv", "retry.csv", "summary.json"}
+TABLES = PREDICTIONS | {"superseded.csv", "files.csv", "rejections.csv", "retry.csv", "summary.json"}
 
 
 def write_scan(path: Path, seed: int = 0, shape: tuple[int, ...] = (14, 12, 9)) -> Path:

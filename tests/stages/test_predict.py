@@ -157,7 +157,7 @@ def test_what_arrives_later_is_added_and_only_it_is_read(model: Path, tmp_path: 
     ids=["engine", "modality", "model"],
 )
 def test_another_engine_modality_or_model_is_another_question(
-    model: Path, tmp_path: Path, calls: list[str], changes: dict[str, Any]
+    model: Path, tmp_path: Path, calls: list[str], changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, out = tmp_path / "scans", tmp_path / "out"
     write_scan(folder / "a.nii", 0)
@@ -172,6 +172,7 @@ def test_another_engine_modality_or_model_is_another_question(
     assert list(codes(out).values()) == ([refused] if refused else [])
     assert calls == ([] if refused else ["a.nii"])
     assert tables(out) != before
+    assert ("were made with another model" in caplog.text) == ("model" in changes)
     run(config(model, folder, out))
     assert tables(out) == before
 
@@ -217,12 +218,18 @@ def test_a_mixed_folder_loses_nothing_and_exits_with_3(model: Path, messy: Path,
         "text.nii": "BAD_HEADER",
     }
     assert codes(tmp_path / "out", "retry.csv") == {}
+    ended = {Path(row["path"]).name: row for row in rows(tmp_path / "out" / "files.csv")}
+    assert sorted(ended) == sorted(path.name for path in messy.rglob("*") if path.is_file())
+    assert (ended["Thumbs.db"]["disposition"], ended["Thumbs.db"]["code"]) == ("skipped", "NOT_AN_IMAGE")
+    predicted = {row["case"] for row in rows(tmp_path / "out" / "predictions.csv")}
+    assert {row["case"] for row in ended.values() if row["disposition"] == "used"} == predicted
     for row in rows(tmp_path / "out" / "rejections.csv"):
         assert row["message"]
         assert row["remedy"]
         assert Path(row["path"]).is_file()
     text = "\n".join(outcome.lines)
     assert "8 files: 3 used, 1 skipped, 4 rejected" in text
+    assert f"each file stands in {tmp_path / 'out' / 'files.csv'}" in text
     assert "2 x TRUNCATED" in text
     assert {path: path.read_bytes() for path in messy.rglob("*") if path.is_file()} == before
 
@@ -232,7 +239,7 @@ def test_no_name_of_a_patient_leaves_but_in_the_rejections(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     outcome = run(config(model, messy, tmp_path / "out"))
-    carriers = {"rejections.csv", "retry.csv"}
+    carriers = {"files.csv", "rejections.csv", "retry.csv"}
     for path in (tmp_path / "out").rglob("*"):
         assert CANARY not in path.name
         assert path.is_dir() or path.name in carriers or CANARY.encode() not in path.read_bytes(), path.name
