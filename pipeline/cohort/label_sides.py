@@ -17,6 +17,9 @@ SIDES = {word: side for side, words in WORDS.items() for word in words.split()}
 PAIRED = frozenset({"breast", "breasts", "eye", "eyes", "side", "brust", "auge", "seite", "sein", "œil", "mama", "ojo"})
 """What may stand beside such a word: ``right breast``."""
 
+LONG = 4
+"""Letters of a word that tells a side in any text; re, le, os and lt are other words, too."""
+
 UNPAIRED = frozenset({"u", "unpaired"})
 """DICOM's U: the part of the body has no sides."""
 
@@ -26,6 +29,12 @@ def side_of(text: str) -> str:
     words = re.split(r"[\s()_-]+", text.casefold().replace(".", ""))
     told = {SIDES.get(word, "") for word in words if word and word not in PAIRED}
     return told.pop() if len(told) == 1 else ""
+
+
+def names_side(text: str) -> bool:
+    """Whether a name has left or right in it, written out in one of the languages: ``effusion_left``, ``leftHip``."""
+    words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text))
+    return any(len(word) >= LONG and SIDES.get(word.casefold(), "B") != "B" for word in words)
 
 
 def side_in_headers(said: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ from pipeline.package.package import ModelPackage
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.stages import first_weights
 from pipeline.stages.members import asked_of_classes, train_members
+from pipeline.stages.mirrored_sides import mirrored_sides
 from pipeline.stages.outcome import Outcome
 from pipeline.stages.packaging import Trained, make_package
 from pipeline.stages.preparation import Read, check_manifest, decide_plan, fill_cache, save_rejections
@@ -181,6 +182,9 @@ def fit_network(
         if not len(labels[split]):
             raise TrainingError(f"No {split.value} case could be read.", "rejections.csv in the run folder says why.")
     check_turnable(config.training.auxiliary, plan, data.augmentation.flip_axes)
+    sides = mirrored_sides(findings, data.augmentation.flip_axes, config.tta_flips)
+    for line in sides:
+        log.warning("%s", line)
     measures = measures_beside(config.training.auxiliary, data.datasets[Split.TRAIN].cases)
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
@@ -229,7 +233,7 @@ def fit_network(
         beside=[InputSample(config.out / REVIEW, journal)] if config.tracking.sample_images else [],
         measures=measures,
     )
-    return fitted, (*tuned, *found, *learned_beside(training), precision.note)
+    return fitted, (*tuned, *found, *learned_beside(training), *sides, precision.note)
 
 
 def learned_beside(settings: TrainingSettings) -> tuple[str, ...]:
