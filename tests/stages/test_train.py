@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from phantoms.spheres import FINDINGS, make_manifest, read
 
 from pipeline.domain.case import Case, Split
 from pipeline.domain.encoding import encode_labels
+from pipeline.domain.finding import Finding
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.volume import Volume
 from pipeline.engines.torch import Config as TorchConfig
@@ -110,6 +112,19 @@ def test_a_network_that_learned_from_half_voxels_is_asked_with_them(tmp_path: Pa
         held = np.load(cache.path(case))
         assert held.dtype == np.float16
         np.testing.assert_array_equal(prepare(read(case), plan), held)
+
+
+def test_what_contradicts_a_finding_is_logged_and_stands_in_the_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(findings: Sequence[Finding], flip_axes: Sequence[int], tta_flips: Sequence[int]) -> tuple[str, ...]:
+        assert [finding.name for finding in findings] == ["lesion", "size"]
+        return (f"mirrored {flip_axes} {tta_flips}",)
+
+    monkeypatch.setattr(stage, "mirrored_sides", told)
+    train(make_config(tmp_path / "run", training={"epochs": 1}, tracking={"enabled": False}), MANIFEST, read)
+    assert "mirrored (0,) (0,)" in load_package(tmp_path / "run" / "package").card.notes
+    assert "mirrored (0,) (0,)" in [line.message for line in caplog.records if line.levelname == "WARNING"]
 
 
 def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
