@@ -1,6 +1,8 @@
 """``resdx plan``: measures the training split and decides how scans become inputs, each decision with its reason."""
 
-from collections.abc import Callable
+import json
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import Field
@@ -57,7 +59,20 @@ def decide(config: Config, manifest: Manifest, read: Callable[[Case], Volume]) -
     out = config.out or config.manifest.with_suffix(".plan")
     atomic.write_text(out / FINGERPRINT_FILE, fingerprint.model_dump_json(indent=2) + "\n")
     atomic.write_text(out / PLAN_FILE, plan.model_dump_json(indent=2) + "\n")
-    return Outcome(lines=(*_describe(fingerprint, plan), f"Written: {out / FINGERPRINT_FILE}, {out / PLAN_FILE}"))
+    written = f"Written: {out / FINGERPRINT_FILE}, {out / PLAN_FILE}"
+    return Outcome(lines=(*_describe(fingerprint, plan), written, *_next(config)))
+
+
+def _next(config: Config) -> Iterator[str]:
+    """Say how to train by this plan: `resdx train` measures for itself, and knows no override that it is not given."""
+    given = {"plan": config.plan, "read": config.read}
+    values = {name: settings.model_dump(mode="json", exclude_unset=True) for name, settings in given.items()}
+    words = [f"{name}.{key}={json.dumps(value)}" for name, found in values.items() for key, value in found.items()]
+    folders = ["--manifest", str(config.manifest), "--out", str(config.manifest.with_name("run"))]
+    yield f"Next: {shlex.join(['resdx', 'train', 'CONFIG.yaml', *folders, *words])}"
+    yield "CONFIG.yaml is yours and may hold {} alone" + (
+        "; the settings behind it are those of this plan, which training makes anew." if words else "."
+    )
 
 
 def _describe(fingerprint: Fingerprint, plan: Plan) -> list[str]:

@@ -1,6 +1,7 @@
 """The plan and prepare commands on a small cohort: what they write is what training uses."""
 
 import csv
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.domain.volume import Volume
 from pipeline.errors import EXIT_OK, EXIT_SOME_REJECTED, PlanError, RejectedInput
 from pipeline.preprocessing.cache import PreparedCache
 from pipeline.preprocessing.transforms import prepare as prepare_volume
-from pipeline.stages import plan, prepare
+from pipeline.stages import plan, prepare, train
 
 MANIFEST = make_manifest()
 
@@ -70,6 +71,20 @@ def test_plan_prints_every_decision_with_its_reason_and_marks_overrides(tmp_path
         (line,) = [line for line in lines if line.split()[0] == decision.name]
         assert decision.value in line and decision.reason in line
         assert line.endswith("[overridden]") == (decision.name == "batch_size")
+
+
+def test_plan_says_how_to_train_by_it(tmp_path: Path) -> None:
+    given: dict[str, object] = {"plan": {"size": [12, 12, 12], "intensity": {"kind": "window", "low": -20, "high": 80}}}
+    config = plan.Config.from_mapping(
+        {"manifest": str(tmp_path / "my cohort.csv"), **given, "read": {"modality": "MR"}}
+    )
+    (line,) = [line for line in plan.decide(config, MANIFEST, read).lines if line.startswith("Next: ")]
+    command, verb, _, *words = shlex.split(line.removeprefix("Next: "))
+    assert (command, verb) == ("resdx", "train")
+    overrides = [word for word in words if word.startswith(("plan.", "read."))]
+    assert words[: len(words) - len(overrides)] == ["--manifest", str(config.manifest), "--out", str(tmp_path / "run")]
+    training = train.Config.load(None, ["manifest=M", "out=O", *overrides])
+    assert (training.plan, training.read) == (config.plan, config.read)
 
 
 def test_same_manifest_same_bytes(tmp_path: Path) -> None:
