@@ -34,4 +34,6 @@ def _shown(score: Score) -> str:
         return score.note
     if score.low is None or score.high is None:
         return f"{score.value:.3f}  ({score.note})"
+    if score.low == score.high:
+        return f"{score.value:.3f}  ({score.cases} cases, {score.patients} patients; {score.note})"
     return f"{score.value:.3f}  ({score.low:.3f} to {score.high:.3f}; {score.cases} cases, {score.patients} patients)"

@@ -100,3 +100,11 @@ def test_score_lines_hold_every_score_with_its_interval() -> None:
     auroc = next(score for score in report().findings[0].scores if score.metric == "auroc")
     line = next(line for line in lines if line.startswith("lesion") and "AUROC" in line)
     assert f"{auroc.value:.3f}  ({auroc.low:.3f} to {auroc.high:.3f}; 40 cases, 20 patients)" in line
+
+
+def test_an_interval_without_width_is_not_printed_as_one() -> None:
+    told = report()
+    perfect = told.findings[0].scores[0].model_copy(update={"low": 1.0, "high": 1.0, "value": 1.0, "note": "why"})
+    finding = told.findings[0].model_copy(update={"scores": (perfect,)})
+    (line,) = score_lines(told.model_copy(update={"findings": (finding,)}))
+    assert line.endswith("1.000  (40 cases, 20 patients; why)")
