@@ -39,8 +39,8 @@ COVARIATES = ("vendor", "sex", "site")
 """Covariates whose counts stand in the card."""
 
 VALIDATION_LIMIT = (
-    "The scores on validation are optimistic: the best epoch, the temperature and the operating point were chosen "
-    "there. Judge the model by `resdx evaluate` on the test split or on scans from elsewhere."
+    "The scores on validation are optimistic: the temperature, the operating point and, unless the last was kept, the "
+    "epoch were chosen there. Judge the model by `resdx evaluate` on the test split or on scans from elsewhere."
 )
 
 

@@ -261,7 +261,7 @@ def pack(
 ) -> ModelPackage:
     """Make the package of the best epoch; what is said of its training stands in its card."""
     notes = (
-        f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, chosen by {fitted.monitor} on validation.",
+        f"{fitted.choice}.",
         *trained_how,
         *first_weights.notes(config.out),
         *fitted.warnings,
@@ -300,7 +300,8 @@ def describe(config: Config, experiment: Experiment, fitted: Fitted, package: Mo
     """Yield the closing lines."""
     best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
     ended = "stopped early after" if fitted.stopped_early else "after"
-    yield f"Best epoch {fitted.best_epoch}, {ended} {len(fitted.history)} epochs: {best}."
+    kept = "Last" if fitted.monitor == "last" else "Best"
+    yield f"{kept} epoch {fitted.best_epoch}, {ended} {len(fitted.history)} epochs: {best}."
     yield from fitted.warnings
     yield from about_overfitting(config, experiment, fitted)
     for entry in package.calibration:

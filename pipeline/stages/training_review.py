@@ -115,8 +115,8 @@ def description(fitted: Fitted, package: ModelPackage, notes: Sequence[str]) -> 
         Warnings and what was said of the gap between training and validation.
     """
     best = ", ".join(f"{name} {fitted.best[name]:.4f}" for name in ("val/auroc", "val/loss") if name in fitted.best)
-    chosen = f"Best of {len(fitted.history)} epochs: {fitted.best_epoch}, by {fitted.monitor} ({best})."
-    return score_table(package, [f"Modality {package.card.data.modality}. {chosen}"], notes)
+    chosen = f"Modality {package.card.data.modality}. {fitted.choice} ({best})."
+    return score_table(package, [chosen], notes)
 
 
 def score_table(

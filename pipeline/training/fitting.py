@@ -61,9 +61,9 @@ class Fitted(Frozen):
     Attributes
     ----------
     monitor : str
-        ``auroc`` or ``loss``: what chose the best epoch.
+        ``auroc`` or ``loss``: what chose the best epoch; ``last``: none was chosen.
     best_epoch : int
-        Counted from 1.
+        That of the model, counted from 1.
     history : tuple of dict
         One an epoch; see :attr:`pipeline.training.callbacks.Recorder.history`.
     stopped_early : bool
@@ -81,6 +81,13 @@ class Fitted(Frozen):
     def best(self) -> dict[str, float]:
         """What the best epoch measured."""
         return self.history[self.best_epoch - 1]
+
+    @property
+    def choice(self) -> str:
+        """How the epoch of the model came to be it, in words."""
+        if self.monitor == "last":
+            return f"Last of {len(self.history)} epochs, none chosen on validation"
+        return f"Best of {len(self.history)} epochs: {self.best_epoch}, chosen by {self.monitor} on validation"
 
 
 def fit(
@@ -208,7 +215,7 @@ def _fit(job: Job, parts: Parts) -> Fitted | None:
     recorder = Recorder(journal)
     watch = DepthWatch(settings, job.folder / WATCHED, journal)
     watching = [module.stopping, Thawing(tuning, job.classifier), *_watching(settings, watch, job.data, job.seed)]
-    best = KeepBest(checkpoints)
+    best = KeepBest(checkpoints, settings.epochs if settings.monitor == "last" else 0)
     trainer = make_trainer(settings, precision, checkpoints, recorder, [*watching, *job.beside, best])
     check_joined(trainer)
     # the first process alone repairs; the others load after it, when all have met
@@ -251,7 +258,7 @@ def _watching(
 
 
 def choose_monitor(settings: TrainingSettings, classifier: Classifier, validation: NDArray[np.int64]) -> bool:
-    """Whether AUROC chooses the best epoch.
+    """Whether AUROC scores an epoch, and chooses the best one unless the last is kept.
 
     Raises
     ------
@@ -263,7 +270,7 @@ def choose_monitor(settings: TrainingSettings, classifier: Classifier, validatio
     if settings.monitor == "auroc":
         check_auroc(classifier.findings, validation, AUROC_ASKED)
     possible = has_auroc(classifier.findings, validation)
-    if not possible:
+    if not possible and settings.monitor != "last":
         log.warning("AUROC is not defined on this validation split; the best epoch is chosen by its loss.")
     return possible
 
@@ -283,7 +290,7 @@ def _summarise(
             "Look at the validation split; train with plan.precision=32 or a lower training.learning_rate.",
         )
     return Fitted(
-        monitor="auroc" if by_auroc else "loss",
+        monitor="last" if settings.monitor == "last" else "auroc" if by_auroc else "loss",
         best_epoch=best.epoch,
         history=tuple(recorder.history),
         stopped_early=len(recorder.history) < settings.epochs,

@@ -26,9 +26,16 @@ IN_VALIDATION = "in validation"
 class KeepBest(Checkpoint):
     """Keeps the epoch of the highest score in ``best.ckpt``. A score that is not finite is never the best.
 
+    Where the last epoch is asked for, it is kept whatever its score, and no other.
+
     Where a run goes on from a state before the epoch that ``best.ckpt`` holds (it was killed between the two saves, or
     its last checkpoint was damaged), the best epoch of that state is put back, so that what was not resumed from leaves
     no trace.
+
+    Parameters
+    ----------
+    last : int
+        Number of the last epoch, where that is to be kept; 0: the best.
 
     Attributes
     ----------
@@ -39,7 +46,8 @@ class KeepBest(Checkpoint):
         Best epochs that were lost, for the card of the model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, last: int = 0) -> None:
+        self._last = last
         self.score, self.epoch = -math.inf, 0
         self.told: list[str] = []
         self._folder = folder
@@ -56,10 +64,10 @@ class KeepBest(Checkpoint):
             self.score, self.epoch = -math.inf, 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save an epoch that is better than all before it."""
-        score = float(trainer.callback_metrics[SCORE])
-        if math.isfinite(score) and score > self.score:
-            self.score, self.epoch = score, trainer.current_epoch + 1
+        """Save an epoch that is better than all before it, or the last."""
+        score, epoch = float(trainer.callback_metrics[SCORE]), trainer.current_epoch + 1
+        if math.isfinite(score) and (epoch == self._last if self._last else score > self.score):
+            self.score, self.epoch = score, epoch
             trainer.save_checkpoint(self._folder / BEST)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:

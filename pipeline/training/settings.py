@@ -75,10 +75,12 @@ class TrainingSettings(Settings):
         lt=1,
         description="Average the weights over steps, e.g. 0.99; validation and package use the average. 0: off.",
     )
-    monitor: Literal["auto", "auroc", "loss"] = Field(
+    monitor: Literal["auto", "auroc", "loss", "last"] = Field(
         default="auto",
         description="What chooses the best epoch on validation. auto: AUROC where validation has both classes, else "
-        "the loss. Equal AUROC: the lower loss.",
+        "the loss. Equal AUROC: the lower loss. last: nothing; the last epoch is kept. On fewer than some hundred "
+        "validation cases the best AUROC of many epochs is often an early one's by chance, and with a rate that falls "
+        "to its end the last is as good or better.",
     )
     early_stopping: NonNegativeInt = Field(
         default=0, description="Stop after this many epochs without a better one; 0 trains all epochs."
@@ -114,6 +116,12 @@ class TrainingSettings(Settings):
     def _compiles_alone(self) -> Self:
         if self.compile != "off" and (self.devices != 1 or self.num_nodes != 1):
             raise ValueError("compile: auto needs devices: 1 and num_nodes: 1; it was not proven with several")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_last_epoch(self) -> Self:
+        if self.monitor == "last" and self.early_stopping:
+            raise ValueError("monitor: last keeps the last of all epochs; leave early_stopping out, or choose by score")
         return self
 
     @model_validator(mode="after")

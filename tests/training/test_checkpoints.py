@@ -86,6 +86,29 @@ def assert_equal(one: Path, other: Path) -> None:
                 assert same(ours[key], theirs[key]), (name, key)
 
 
+def test_the_last_epoch_is_that_of_an_uninterrupted_run(cache: Path, tmp_path: Path) -> None:
+    settings = {"epochs": 3, "monitor": "last"}
+    expected = train(tmp_path / "whole", cache, **settings)
+    killed_in_epoch(tmp_path / "killed", cache, 2, settings)
+    assert not (tmp_path / "killed" / "checkpoints" / "best.ckpt").exists()
+    assert train(tmp_path / "killed", cache, **settings) == expected
+    assert_equal(tmp_path / "killed" / "checkpoints", tmp_path / "whole" / "checkpoints")
+
+
+def killed_in_epoch(folder: Path, cache: Path, epoch: int, settings: dict[str, Any]) -> None:
+    original = KeepBest.on_train_epoch_end
+
+    def killed(self: KeepBest, trainer: Any, module: Any) -> None:
+        original(self, trainer, module)
+        if trainer.current_epoch + 1 == epoch:
+            raise OSError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeepBest, "on_train_epoch_end", killed)
+        with pytest.raises(OSError, match="killed"):
+            train(folder, cache, **settings)
+
+
 def test_both_damaged_says_what_to_do(ended: Path, cache: Path) -> None:
     flip(ended / "last.ckpt")
     cut(ended / "last.previous.ckpt")

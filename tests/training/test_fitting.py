@@ -11,6 +11,7 @@ import pytest
 import torch
 from phantoms.spheres import FINDINGS, make_data, make_manifest
 from phantoms.trainings import same
+from pydantic import ValidationError
 
 from pipeline.domain.case import Split
 from pipeline.domain.encoding import encode_labels
@@ -184,6 +185,23 @@ def test_early_stopping_ends_a_run_that_no_longer_gains(cache: Path, tmp_path: P
     assert len(fitted.history) == fitted.best_epoch + 1
     losses = [entry["val/loss"] for entry in fitted.history]
     assert losses[fitted.best_epoch - 1] == min(losses)
+
+
+def test_the_last_epoch_is_kept_where_none_is_to_be_chosen(cache: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 4, "learning_rate": 0.01, "ema_decay": 0.9}
+    chosen = run(tmp_path / "best", cache, monitor="auroc", **settings)
+    assert chosen.best_epoch < 4, "the last epoch would be the best one anyway"
+    fitted = run(tmp_path / "last", cache, monitor="last", **settings)
+    assert fitted.history[-1]["val/loss"] == chosen.history[-1]["val/loss"] == fitted.best["val/loss"]
+    assert (fitted.monitor, fitted.best_epoch) == ("last", 4)
+    kept, state = (load_checkpoint(tmp_path / "last" / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
+    assert kept["epoch"] + 1 == 4
+    assert all(torch.equal(kept["state_dict"][name], value) for name, value in state["state_dict"].items())
+
+
+def test_the_last_epoch_of_a_run_that_stops_early_is_nobodys_wish() -> None:
+    with pytest.raises(ValidationError, match="leave early_stopping out"):
+        TrainingSettings(monitor="last", early_stopping=3)
 
 
 def test_two_runs_of_one_seed_are_equal(cache: Path, tmp_path: Path) -> None:

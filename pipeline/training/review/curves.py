@@ -17,7 +17,7 @@ Entry = Mapping[str, float]
 
 
 def save_curves(path: Path, history: Sequence[Entry], best_epoch: int) -> Path:
-    """Draw what each epoch measured; a dotted line marks the best one.
+    """Draw what each epoch measured; a dotted line marks that of the model.
 
     Parameters
     ----------
@@ -38,7 +38,9 @@ def save_curves(path: Path, history: Sequence[Entry], best_epoch: int) -> Path:
     dress(rate, "Learning rate", "Epoch")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (loss, auroc, rate):
-        axes.axvline(best_epoch, color="#777777", linewidth=0.8, linestyle=":", label=f"best epoch ({best_epoch})")
+        axes.axvline(
+            best_epoch, color="#777777", linewidth=0.8, linestyle=":", label=f"epoch of the model ({best_epoch})"
+        )
         axes.legend(fontsize=7.5, frameon=False)
     return save_figure(figure, path)
 
