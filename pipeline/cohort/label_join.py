@@ -45,6 +45,8 @@ class Joined:
         Unit key of a case in `numbers` to what its rows call its patient. PHI.
     has_own_numbers : bool
         Whether the patient column is nowhere the PatientID of the scans: it holds a study's own numbers, say.
+    passed_over : dict of str to str
+        Unit key to the row of its patient that is about another study, in words.
     """
 
     rows: dict[str, LabelRow]
@@ -55,6 +57,7 @@ class Joined:
     notes: tuple[str, ...]
     patients: dict[str, frozenset[str]]
     has_own_numbers: bool
+    passed_over: dict[str, str]
 
 
 def join_labels(
@@ -105,6 +108,7 @@ class _Join:
         self.ids = self._useful_ids()
         self.claims: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         """Unit key to (specificity, row, reason why it is ambiguous) of each row that names it."""
+        self.passed_over: dict[str, str] = {}
 
     def run(self) -> Joined:
         levels = [self._level(row) for row in self.table.rows]
@@ -125,7 +129,7 @@ class _Join:
                 patients[key] = frozenset(self._patient(row) for row, _ in chosen) - {""}
         rows = {key: self.table.rows[number] for key, number in numbers.items()}
         problems = sorted(self.problems, key=lambda problem: (problem.line, problem.damage))
-        known = (tuple(problems), tuple(self.notes), patients, self.has_own_numbers)
+        known = (tuple(problems), tuple(self.notes), patients, self.has_own_numbers, self.passed_over)
         return Joined(rows, numbers, ambiguous, unmatched, *known)
 
     def _useful_ids(self) -> dict[str, str]:
@@ -175,12 +179,14 @@ class _Join:
         named = self.targets.find(level, self.targets.key(level, row.cells[column]))
         found = of_side = [one for one in named if not self.sides[number] or one.side in ("", self.sides[number])]
         if level == "patient" and self.settings.date_rule:
-            found = pick_by_date(found, self.settings.date_rule, self.days[number])
+            found = pick_by_date(of_side, self.settings.date_rule, self.days[number])
+            if found:
+                self._pass_over(row, [target for target in of_side if target not in found])
         if not any(target.unit_key for target in found):
             if not suspicion:
                 self._add(row, column, Damage.SCAN_REFUSED if found else self._why_none(row, level, of_side, named))
             return False
-        reason = self._ambiguity(row, found)
+        reason = self._ambiguity(row, found, of_each=level == "patient" and self.settings.date_rule == "every")
         if reason:
             self._add(row, column, Damage.AMBIGUOUS)
         for target in found:
@@ -188,14 +194,19 @@ class _Join:
                 self.claims[target.unit_key].append((list(self.ids).index(level), number, reason))
         return True
 
+    def _pass_over(self, row: LabelRow, others: Sequence[Target]) -> None:
+        rule = self.settings.date_rule
+        why = f"line {row.line} of the label file is about another study of this patient (labels.date_rule: {rule})"
+        self.passed_over |= {target.unit_key: why for target in others}
+
     def _why_none(self, row: LabelRow, level: str, of_side: Sequence[Target], named: Sequence[Target]) -> Damage:
         if any(target.unit_key for target in named):
             return Damage.NO_SCAN if of_side else Damage.OTHER_SIDE
         folder = self.targets.key("path", row.cells[self.ids[level]])
         return Damage.FOLDER if level == "patient" and self.targets.find("path", folder) else Damage.NO_SCAN
 
-    def _ambiguity(self, row: LabelRow, found: Sequence[Target]) -> str:
-        studies = {target.study for target in found}
+    def _ambiguity(self, row: LabelRow, found: Sequence[Target], *, of_each: bool) -> str:
+        studies = set() if of_each else {target.study for target in found}
         if len(studies) > 1 and not any(target.has_study for target in found):
             return f"line {row.line} of the label file belongs to {len(studies)} files, each a study of its own"
         if len(studies) > 1:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.config import Settings
 from pipeline.domain.finding import CodedConcept, FindingKind
 
-DateRule = Literal["", "first", "last", "nearest", "same_day"]
+DateRule = Literal["", "first", "last", "nearest", "same_day", "every"]
 
 
 def _word(value: Any) -> Any:
@@ -115,7 +115,8 @@ class LabelSettings(Settings):
     date_rule: DateRule = Field(
         default="",
         description="Which study of a patient a row is about, where it names none: first, last; by `date_column` "
-        "nearest, same_day. Default: none is chosen, the cases are AMBIGUOUS_LABEL.",
+        "nearest, same_day; every, where what it says holds at each visit. Default: none is chosen, the cases are "
+        "AMBIGUOUS_LABEL.",
     )
     delimiter: str = Field(default="", max_length=1, description="Default: whichever of ; , and tab the header shows.")
     encoding: str = Field(

@@ -112,7 +112,9 @@ def paths_of(relative: str) -> list[str]:
 
 
 def pick_by_date(found: Sequence[Target], rule: DateRule, day: date | None) -> list[Target]:
-    """Of a patient's targets those of the study that the rule chooses; all of them where it cannot."""
+    """Of a patient's targets those of the study that the rule chooses; all of them for every, and where it cannot."""
+    if rule == "every":
+        return list(found)
     days = {target.study: target.day for target in found}
     if rule == "same_day":
         return [target for target in found if day is not None and target.day == day]

@@ -245,7 +245,8 @@ def _labelled(discovery: Discovery, sheet: LabelSheet | None, config: Config) ->
             kept.append((candidate, joined.numbers[key]))
             continue
         code = Code.AMBIGUOUS_LABEL if key in joined.ambiguous else Code.NO_LABEL
-        message = joined.ambiguous.get(key, "no row of the label file belongs to it")
+        why = joined.passed_over.get(key, "no row of the label file belongs to it")
+        message = joined.ambiguous.get(key, why)
         refused += [RefusedSeries(series, code, message, "label") for series in candidate.chosen]
     return Labelled(tuple(kept), tuple(refused), joined, patients_of([one for one, _ in kept], joined))
 

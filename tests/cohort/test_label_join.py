@@ -143,6 +143,7 @@ def test_a_refused_study_makes_its_patients_row_ambiguous_too(tmp_path: Path) ->
     [
         ("first", "", {"1.1"}),
         ("last", "", {"1.3"}),
+        ("every", "", {"1.1", "1.2", "1.3"}),
         ("nearest", "2024-02-20", {"1.2"}),
         ("nearest", "20.03.2024", {"1.3"}),
         ("same_day", "20240301", {"1.2"}),
@@ -153,6 +154,17 @@ def test_date_rules(tmp_path: Path, rule: str, day: str, chosen: set[str]) -> No
     cases = [case("1", f"1.{n}", date=date) for n, date in enumerate(("20240101", "20240301", "20240401"), start=1)]
     joined = join(tmp_path, f"PatientID,seen,lesion\n1,{day},yes\n", *cases, date_rule=rule, date_column="seen")
     assert set(joined.rows) == chosen and joined.ambiguous == {}
+    passed_over = {"1.1", "1.2", "1.3"} - chosen if chosen else set()
+    assert set(joined.passed_over) == passed_over
+    assert all("line 2 of the label file is about another study" in why for why in joined.passed_over.values())
+
+
+def test_a_row_for_every_study_still_names_its_side_and_says_one_thing(tmp_path: Path) -> None:
+    sides = [case("1", "1.1", side="L"), case("1", "1.1", side="R"), case("1", "1.2", side="L")]
+    joined = join(tmp_path, "PatientID,lesion\n1,yes\n", *sides, date_rule="every")
+    assert "which side" in next(iter(joined.ambiguous.values())) and not joined.rows
+    with pytest.raises(LabelFileError, match="the same id with different labels"):
+        join(tmp_path, "PatientID,lesion\n1,yes\n1,no\n", case("1", "1.1"), case("1", "1.2"), date_rule="every")
 
 
 def test_a_date_rule_that_cannot_decide_leaves_the_cases_ambiguous(tmp_path: Path) -> None:
