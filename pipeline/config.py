@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,9 @@ from pipeline.credentials import redacted
 from pipeline.errors import ConfigError
 
 PACKAGE = "pipeline"
+
+MANY = 2
+"""Keys that an unknown one may stand for; more would be a guess."""
 
 DEFINES_CONFIG = re.compile(r"^class Config\(|^from pipeline\.\S+ import .*\bConfig\b", re.MULTILINE)
 """What the source of a part shows: it defines ``Config``, or its package takes it from a module of its own."""
@@ -73,15 +77,21 @@ class Settings(BaseModel):
         problems += [problem for text in overrides if (problem := _apply_override(data, text))]
         if problems:
             raise ConfigError(source, problems)
-        return cls.from_mapping(data, source)
+        given = [*(values or {}), *(text.partition("=")[0] for text in overrides)] if path else []
+        return cls._validated(data, source, given)
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any], source: str = "configuration") -> Self:
         """Validate a mapping; see :meth:`load`."""
+        return cls._validated(data, source, ())
+
+    @classmethod
+    def _validated(cls, data: Mapping[str, Any], source: str, given: Sequence[str]) -> Self:
+        """Validate; mistakes in the keys that were `given` beside the file are told as such."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(source, [_describe(problem) for problem in error.errors()]) from error
+            raise ConfigError(source, [_describe(problem, cls, given) for problem in error.errors()]) from error
 
 
 class Part(Settings):
@@ -207,17 +217,43 @@ def _set(data: dict[str, Any], key: str, value: object) -> str:
     return ""
 
 
-def _describe(problem: Any) -> str:
+def _describe(problem: Any, settings: type[BaseModel], given: Sequence[str]) -> str:
     """Turn one pydantic error into ``dotted.key: what was expected, what was given``."""
     location = [str(step) for step in problem["loc"]]
+    beside = " (of the command line)" if any(_leads_to(location, key.split(".")) for key in given) else ""
+    return f"{_mistake(problem, location, settings)}{beside}"
+
+
+def _leads_to(location: Sequence[str], key: Sequence[str]) -> bool:
+    """Whether a key sets what stands at a location, in which the kind of a part is a step of its own."""
+    steps = iter(location)
+    return all(step in steps for step in key)
+
+
+def _mistake(problem: Any, location: Sequence[str], settings: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
-        return f"{'.'.join(location)}: unknown key"
+        return f"{'.'.join(location)}: unknown key{_meant(location, settings)}"
     if problem["type"] == "missing":
         return f"{'.'.join(location)}: is required"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
     shown = f", got {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{'.'.join(location) or 'whole file'}: {message}{shown}"
+
+
+def _meant(location: Sequence[str], settings: type[BaseModel]) -> str:
+    """Name the keys that an unknown one may stand for: one of its name elsewhere, else one that is spelled alike."""
+    known = list(_dotted(yaml.safe_load(explain(settings))))
+    elsewhere = [key for key in known if key.rpartition(".")[2] == location[-1]]
+    alike = elsewhere or get_close_matches(".".join(location), known, n=2, cutoff=0.8)
+    return f"; did you mean {' or '.join(alike)}?" if 0 < len(alike) <= MANY else ""
+
+
+def _dotted(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        yield f"{above}{name}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{above}{name}.")
 
 
 def to_yaml(settings: BaseModel) -> str:

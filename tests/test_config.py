@@ -42,6 +42,25 @@ def test_every_mistake_is_listed_by_dotted_key(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
+def test_an_unknown_key_names_what_it_may_stand_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "name: a\nsteps: 3\ninner: {raet: 1, speed: 3}\n")
+    assert {one for one in caught.value.problems if "unknown" in one} == {
+        "steps: unknown key; did you mean inner.steps?",
+        "inner.raet: unknown key; did you mean inner.rate?",
+        "inner.speed: unknown key",
+    }
+
+
+def test_a_mistake_of_the_command_line_is_told_from_one_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "name: a\ninner: {rate: -1}\n", "inner.steps=many", "backbone.depth=deep")
+    rate, steps, depth = caught.value.problems
+    assert rate.startswith("inner.rate: ") and "command line" not in rate
+    assert steps.startswith("inner.steps: ") and steps.endswith(" (of the command line)")
+    assert depth.startswith("backbone.resnet.depth: ") and depth.endswith(" (of the command line)")
+
+
 def test_a_part_without_kind_is_the_default_one_where_there_is_one(tmp_path: Path) -> None:
     assert load(tmp_path, "name: a\nbackbone: {depth: 34}\n").backbone.kind == "resnet"
     assert load(tmp_path, "name: a\nbackbone: {kind: slices, axis: 1}\n").backbone.kind == "slices"
