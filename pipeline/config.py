@@ -236,6 +236,8 @@ def _mistake(problem: Any, location: Sequence[str], settings: type[BaseModel]) -
     if problem["type"] == "missing":
         return f"{'.'.join(location)}: is required"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "tuple_type":
+        message = "should be a list, such as [a, b]"
     given = problem.get("input")
     shown = f", got {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{'.'.join(location) or 'whole file'}: {message}{shown}"

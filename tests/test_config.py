@@ -52,6 +52,14 @@ def test_an_unknown_key_names_what_it_may_stand_for(tmp_path: Path) -> None:
     }
 
 
+def test_a_word_where_a_list_belongs_is_told_how_lists_are_written(tmp_path: Path) -> None:
+    class Words(Settings):
+        unknown: tuple[str, ...] = ()
+
+    with pytest.raises(ConfigError, match=r"unknown: should be a list, such as \[a, b\], got 'NA'"):
+        Words.load(None, ["unknown=NA"])
+
+
 def test_a_mistake_of_the_command_line_is_told_from_one_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "name: a\ninner: {rate: -1}\n", "inner.steps=many", "backbone.depth=deep")

@@ -1,5 +1,6 @@
 """``resdx ui``: MLflow's pages on the store that the runs were tracked to."""
 
+import logging
 from pathlib import Path
 
 from pydantic import Field
@@ -9,6 +10,8 @@ from pipeline.errors import EXIT_FAILED, TrackingError
 from pipeline.stages.outcome import Outcome
 from pipeline.tracking.server import HOST, serve
 from pipeline.tracking.settings import Store, default_store
+
+log = logging.getLogger("resdx")
 
 
 class Config(Settings):
@@ -29,7 +32,9 @@ def run(config: Config) -> Outcome:
     TrackingError
         If there is no store, or the URI is that of a server which has pages of its own.
     """
-    status = serve(locate_store(config.store), config.port)
+    store = locate_store(config.store)
+    log.info("MLflow answers at http://%s:%d soon, to this machine alone; Ctrl-C stops it.", HOST, config.port)
+    status = serve(store, config.port)
     if status:
         line = f"MLflow stopped with status {status}; is port {config.port} of {HOST} taken? Try --port."
         return Outcome(lines=(line,), exit_code=EXIT_FAILED)

@@ -98,7 +98,7 @@ def claim(folder: Path, settings: Settings, facts: Mapping[str, str], *, free: f
         if changed:
             lines = [f"  - {key}: was {before.get(key)!r}, is {wanted.get(key)!r}" for key in changed]
             raise UsageError(
-                "\n".join([f"{folder} holds a run with other settings:", *lines]),
+                "\n".join([f"{folder} holds a run with other settings:", *lines]) + ".",
                 "Give another `out`, or the settings of that run to go on with it.",
             )
     atomic.write_text(folder / CONFIG, to_yaml(settings))

@@ -141,9 +141,11 @@ def test_ui_takes_its_server_with_it_when_it_is_stopped(tmp_path: Path) -> None:
         pass
     port = free_port()
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "ui", str(tmp_path), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    said = tmp_path / "said.txt"
+    with said.open("w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process:
         wait_until_it_answers(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == EXIT_OK
+    assert f"http://{HOST}:{port} " in said.read_text()
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://{HOST}:{port}/health", timeout=5)
