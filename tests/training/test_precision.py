@@ -243,3 +243,12 @@ def test_layouts() -> None:
     assert choice.memory_format(3) is torch.channels_last_3d
     assert choice.memory_format(2) is torch.channels_last
     assert PrecisionChoice(reason="").memory_format(3) is torch.contiguous_format
+
+
+def test_what_rounding_does_is_told_as_such() -> None:
+    half = Trial(precision="bf16-mixed", layout="contiguous", seconds=0.25, loss_change=0.0004, gradient_error=0.121)
+    assert half.text == (
+        "bf16-mixed, contiguous: 0.250 s; the loss differs by 0.04%, the gradient of the worst weights by 12%, "
+        "which is rounding"
+    )
+    assert "rounding" not in Trial(precision="32", layout="contiguous", seconds=0.5).text
