@@ -25,6 +25,7 @@ from pipeline.networks.shortage import free_memory, is_out_of_memory
 from pipeline.training.auxiliary import Auxiliary
 from pipeline.training.callbacks import Recorder
 from pipeline.training.checkpoints import LAST, resumable
+from pipeline.training.few_cases import chosen_by_few, rarest_answer
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.keeping import IN_VALIDATION, KeepBest
@@ -68,7 +69,7 @@ class Fitted(Frozen):
         One an epoch; see :attr:`pipeline.training.callbacks.Recorder.history`.
     stopped_early : bool
     warnings : tuple of str
-        Of vanishing or exploding gradients, each naming its stage.
+        Of vanishing or exploding gradients, each naming its stage; of memory, lost epochs, and a choice by few cases.
     """
 
     monitor: str
@@ -154,7 +155,8 @@ def fit(
     first = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
 
     watchers = tuple(beside)
-    job = Job(classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, watchers, measures)
+    known = labels[Split.VALIDATION]
+    job = Job(classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, watchers, measures, known)
     most = None if settings.micro_batch == "auto" else settings.micro_batch
     while (fitted := _fit(job, Parts(checkpoints, most))) is None:
         free_memory()
@@ -177,6 +179,7 @@ class Job:
     by_auroc: bool
     beside: tuple[Callback, ...]
     measures: Mapping[str, Tensor] | None
+    validated: NDArray[np.int64]
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -237,7 +240,7 @@ def _fit(job: Job, parts: Parts) -> Fitted | None:
                     "Give the same command again: it goes on from the last checkpoint with fewer cases at once.",
                 ) from error
             return None
-    fitted = _summarise(recorder, job.by_auroc, settings, best, (*watch.warnings, *parts.told))
+    fitted = _summarise(job, recorder, best, (*watch.warnings, *parts.told))
     if parts.told:
         journal.tags({"resdx.memory": parts.told[0]})
     if trainer.is_global_zero:
@@ -281,18 +284,20 @@ def _of_another(checkpoints: Path) -> Path | None:
     return last if previous(last).is_file() or last.is_file() else None
 
 
-def _summarise(
-    recorder: Recorder, by_auroc: bool, settings: TrainingSettings, best: KeepBest, told: tuple[str, ...]
-) -> Fitted:
+def _summarise(job: Job, recorder: Recorder, best: KeepBest, told: tuple[str, ...]) -> Fitted:
+    settings, validated = job.settings, job.validated
     if not best.epoch:
         raise TrainingError(
             "No epoch has a finite score on validation, so none is the best.",
             "Look at the validation split; train with plan.precision=32 or a lower training.learning_rate.",
         )
+    monitor = "last" if settings.monitor == "last" else "auroc" if job.by_auroc else "loss"
+    rarest = rarest_answer(job.classifier.findings, validated)
+    few = chosen_by_few(recorder.history, best.epoch, len(validated), rarest) if monitor == "auroc" else ()
     return Fitted(
-        monitor="last" if settings.monitor == "last" else "auroc" if by_auroc else "loss",
+        monitor=monitor,
         best_epoch=best.epoch,
         history=tuple(recorder.history),
         stopped_early=len(recorder.history) < settings.epochs,
-        warnings=(*told, *best.told),
+        warnings=(*told, *best.told, *few),
     )
