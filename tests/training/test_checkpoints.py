@@ -95,10 +95,19 @@ def test_the_last_epoch_is_that_of_an_uninterrupted_run(cache: Path, tmp_path: P
     assert_equal(tmp_path / "killed" / "checkpoints", tmp_path / "whole" / "checkpoints")
 
 
-def killed_in_epoch(folder: Path, cache: Path, epoch: int, settings: dict[str, Any]) -> None:
+def killed_in_epoch(
+    folder: Path,
+    cache: Path,
+    epoch: int,
+    settings: dict[str, Any],
+    before: Callable[[KeepBest], None] = lambda one: None,
+) -> None:
+    """Die behind the save of the best epoch and before that of the last; `before` is called before both."""
     original = KeepBest.on_train_epoch_end
 
     def killed(self: KeepBest, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch + 1 == epoch:
+            before(self)
         original(self, trainer, module)
         if trainer.current_epoch + 1 == epoch:
             raise OSError("killed")
@@ -126,19 +135,11 @@ def test_the_last_state_of_a_run_that_had_stopped_early_does_not_go_on(cache: Pa
 
 def killed_between_the_saves_of_best_and_last(folder: Path, cache: Path, epoch: int) -> None:
     """Leave `best.ckpt` of an epoch that `last.ckpt` knows nothing of."""
-    original = KeepBest.on_train_epoch_end
 
-    def killed(self: KeepBest, trainer: Any, module: Any) -> None:
-        if trainer.current_epoch + 1 == epoch:
-            self.score = -1.0  # whatever this epoch scores, it is better
-        original(self, trainer, module)
-        if trainer.current_epoch + 1 == epoch:
-            raise OSError("killed")
+    def forget(keeper: KeepBest) -> None:
+        keeper.score = -1.0  # whatever this epoch scores, it is better
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KeepBest, "on_train_epoch_end", killed)
-        with pytest.raises(OSError, match="killed"):
-            train(folder, cache, **SETTINGS)
+    killed_in_epoch(folder, cache, epoch, SETTINGS, forget)
 
 
 def test_a_best_epoch_that_was_not_resumed_from_leaves_no_trace(
