@@ -35,7 +35,7 @@ from pipeline.errors import ConfigError
 
 PACKAGE = "pipeline"
 
-MANY = 2
+MOST_MEANT = 2
 """Keys that an unknown one may stand for; more would be a guess."""
 
 DEFINES_CONFIG = re.compile(r"^class Config\(|^from pipeline\.\S+ import .*\bConfig\b", re.MULTILINE)
@@ -63,8 +63,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def load(cls, path: Path | None, overrides: Sequence[str] = (), values: Mapping[str, object] | None = None) -> Self:
+    def load(
+        cls,
+        path: Path | None,
+        overrides: Sequence[str] = (),
+        values: Mapping[str, object] | None = None,
+        origin: str = "the command line",
+    ) -> Self:
         """Read a YAML file, set `values` by dotted key, apply ``a.b=c`` overrides and validate.
+
+        Parameters
+        ----------
+        origin : str
+            Where values and overrides come from, for messages.
 
         Raises
         ------
@@ -78,7 +89,7 @@ class Settings(BaseModel):
         if problems:
             raise ConfigError(source, problems)
         given = [*(values or {}), *(text.partition("=")[0] for text in overrides)] if path else []
-        return cls._validated(data, source, given)
+        return cls._validated(data, source, given, origin)
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any], source: str = "configuration") -> Self:
@@ -86,12 +97,12 @@ class Settings(BaseModel):
         return cls._validated(data, source, ())
 
     @classmethod
-    def _validated(cls, data: Mapping[str, Any], source: str, given: Sequence[str]) -> Self:
-        """Validate; mistakes in the keys that were `given` beside the file are told as such."""
+    def _validated(cls, data: Mapping[str, Any], source: str, given: Sequence[str], origin: str = "") -> Self:
+        """Validate; mistakes in the keys that were `given` beside the file are told with their origin."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(source, [_describe(problem, cls, given) for problem in error.errors()]) from error
+            raise ConfigError(source, [_describe(problem, cls, given, origin) for problem in error.errors()]) from error
 
 
 class Part(Settings):
@@ -199,7 +210,7 @@ def _apply_override(data: dict[str, Any], text: str) -> str:
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
-        return f"override {text!r}: the value is not valid YAML"
+        return f"override {key}=...: the value is not valid YAML"
     return _set(data, key, parsed)
 
 
@@ -217,17 +228,19 @@ def _set(data: dict[str, Any], key: str, value: object) -> str:
     return ""
 
 
-def _describe(problem: Any, settings: type[BaseModel], given: Sequence[str]) -> str:
+def _describe(problem: Any, settings: type[BaseModel], given: Sequence[str], origin: str) -> str:
     """Turn one pydantic error into ``dotted.key: what was expected, what was given``."""
     location = [str(step) for step in problem["loc"]]
-    beside = " (of the command line)" if any(_leads_to(location, key.split(".")) for key in given) else ""
+    beside = f" (of {origin})" if any(_leads_to(location, key.split(".")) for key in given) else ""
     return f"{_mistake(problem, location, settings)}{beside}"
 
 
 def _leads_to(location: Sequence[str], key: Sequence[str]) -> bool:
-    """Whether a key sets what stands at a location, in which the kind of a part is a step of its own."""
+    """Whether a key sets what stands at a location (there the kind of a part is a step of its own) or below it."""
+    if not location or location[0] != key[0]:
+        return False
     steps = iter(location)
-    return all(step in steps for step in key)
+    return all(step in steps for step in key) or list(key[: len(location)]) == list(location)
 
 
 def _mistake(problem: Any, location: Sequence[str], settings: type[BaseModel]) -> str:
@@ -238,24 +251,28 @@ def _mistake(problem: Any, location: Sequence[str], settings: type[BaseModel]) -
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "tuple_type":
         message = "should be a list, such as [a, b]"
-    given = problem.get("input")
+    given = redacted(problem.get("input"))
     shown = f", got {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
     return f"{'.'.join(location) or 'whole file'}: {message}{shown}"
 
 
 def _meant(location: Sequence[str], settings: type[BaseModel]) -> str:
-    """Name the keys that an unknown one may stand for: one of its name elsewhere, else one that is spelled alike."""
-    known = list(_dotted(yaml.safe_load(explain(settings))))
-    elsewhere = [key for key in known if key.rpartition(".")[2] == location[-1]]
-    alike = elsewhere or get_close_matches(".".join(location), known, n=2, cutoff=0.8)
-    return f"; did you mean {' or '.join(alike)}?" if 0 < len(alike) <= MANY else ""
+    """Name the keys that an unknown one may stand for: one beside it that is spelled alike, else its like elsewhere."""
+    known = list(_leaves(yaml.safe_load(explain(settings))))
+    sections = {step for *above, _ in known for step in above}
+    section = tuple(step for step in location[:-1] if step in sections)  # without kinds of parts
+    beside = [key[-1] for key in known if key[:-1] == section]
+    close = [(*location[:-1], name) for name in get_close_matches(location[-1], beside, n=MOST_MEANT)]
+    meant = [".".join(key) for key in close or known if close or key[-1] == location[-1]]
+    return f"; did you mean {' or '.join(meant)}?" if 0 < len(meant) <= MOST_MEANT else ""
 
 
-def _dotted(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, value in tree.items():
-        yield f"{above}{name}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{above}{name}.")
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*above, name))
+        else:
+            yield (*above, name)
 
 
 def to_yaml(settings: BaseModel) -> str:

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import pytest
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config import KindOf, Part, Settings, explain, parts, schema, to_yaml
 from pipeline.errors import ConfigError
@@ -50,6 +50,41 @@ def test_an_unknown_key_names_what_it_may_stand_for(tmp_path: Path) -> None:
         "inner.raet: unknown key; did you mean inner.rate?",
         "inner.speed: unknown key",
     }
+
+
+def test_a_key_of_the_same_name_elsewhere_is_not_blamed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "inner: {rate: 1, name: 3}\n", "name=a")
+    assert caught.value.problems == ("inner.name: unknown key; did you mean name?",)
+
+
+def test_what_a_section_contradicts_is_told_with_the_key_that_was_given(tmp_path: Path) -> None:
+    class Pair(Settings):
+        low: int = 0
+        high: int = 1
+
+        @model_validator(mode="after")
+        def _check(self) -> Self:
+            if self.low > self.high:
+                raise ValueError("low lies above high")
+            return self
+
+    class Whole(Settings):
+        pair: Pair = Pair()
+
+    (tmp_path / "a.yaml").write_text("pair: {low: 3, high: 4}\n")
+    with pytest.raises(ConfigError) as caught:
+        Whole.load(tmp_path / "a.yaml", ["pair.high=2"], origin="the search")
+    assert caught.value.problems == ("pair: low lies above high (of the search)",)
+
+
+def test_passwords_of_a_mistake_are_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "name: a\n", "inner=http://me:secret@host", "name=@http://me:secret@host")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "name: a\n", "inner=http://me:secret@host")
+    assert "host" in str(caught.value) and "secret" not in str(caught.value)
 
 
 def test_a_word_where_a_list_belongs_is_told_how_lists_are_written(tmp_path: Path) -> None:

@@ -158,9 +158,10 @@ class _Join:
         for (level, *_), numbers in groups.items():
             lines = [self.table.rows[number].line for number in numbers]
             if len({self.contents[number] for number in numbers}) > 1:
+                visits = "" if self.settings.date_rule else ", or give labels.date_rule"
                 raise LabelFileError(
                     f"{self.table.name}, column {self.ids[level]}, {places(lines)}: the same id with different labels.",
-                    "Correct them; if they are about different visits, name the study, or give labels.date_rule.",
+                    f"Correct them; if they are about different visits, name the study{visits}.",
                 )
             repeated += lines[1:]
         if repeated:
@@ -180,13 +181,13 @@ class _Join:
         found = of_side = [one for one in named if not self.sides[number] or one.side in ("", self.sides[number])]
         if level == "patient" and self.settings.date_rule:
             found = pick_by_date(of_side, self.settings.date_rule, self.days[number])
-            if found:
+            if found or self.settings.date_rule == "same_day":
                 self._pass_over(row, [target for target in of_side if target not in found])
         if not any(target.unit_key for target in found):
             if not suspicion:
                 self._add(row, column, Damage.SCAN_REFUSED if found else self._why_none(row, level, of_side, named))
             return False
-        reason = self._ambiguity(row, found, of_each=level == "patient" and self.settings.date_rule == "every")
+        reason = self._ambiguity(number, found, of_each=level == "patient" and self.settings.date_rule == "every")
         if reason:
             self._add(row, column, Damage.AMBIGUOUS)
         for target in found:
@@ -196,7 +197,8 @@ class _Join:
 
     def _pass_over(self, row: LabelRow, others: Sequence[Target]) -> None:
         rule = self.settings.date_rule
-        why = f"line {row.line} of the label file is about another study of this patient (labels.date_rule: {rule})"
+        what = "day" if rule == "same_day" else "study"
+        why = f"line {row.line} of the label file is about another {what} of this patient (labels.date_rule: {rule})"
         self.passed_over |= {target.unit_key: why for target in others}
 
     def _why_none(self, row: LabelRow, level: str, of_side: Sequence[Target], named: Sequence[Target]) -> Damage:
@@ -205,15 +207,19 @@ class _Join:
         folder = self.targets.key("path", row.cells[self.ids[level]])
         return Damage.FOLDER if level == "patient" and self.targets.find("path", folder) else Damage.NO_SCAN
 
-    def _ambiguity(self, row: LabelRow, found: Sequence[Target], *, of_each: bool) -> str:
-        studies = set() if of_each else {target.study for target in found}
-        if len(studies) > 1 and not any(target.has_study for target in found):
-            return f"line {row.line} of the label file belongs to {len(studies)} files, each a study of its own"
-        if len(studies) > 1:
-            return f"line {row.line} of the label file belongs to {len(studies)} studies"
-        if len({target.laterality for target in found}) > 1:
-            return f"line {row.line} of the label file does not say which side it is about (labels.laterality_column)"
-        return ""
+    def _ambiguity(self, number: int, found: Sequence[Target], *, of_each: bool) -> str:
+        line = f"line {self.table.rows[number].line} of the label file"
+        sides: dict[str, set[str]] = defaultdict(set)
+        for target in found:
+            sides[target.study].add(target.laterality)
+        if len(sides) > 1 and not of_each:
+            own = "" if any(target.has_study for target in found) else ", each a study of its own"
+            return f"{line} belongs to {len(sides)} {'files' if own else 'studies'}{own}"
+        if all(len(of_study) == 1 for of_study in sides.values()):
+            return ""
+        if self.sides[number]:
+            return f"{line} is about one side, and not every scan that it may mean says which it shows"
+        return f"{line} does not say which side it is about (labels.laterality_column)"
 
     def _disagreement(self, rows: Sequence[int]) -> str:
         if len({self.contents[number] for number in rows}) < 2:

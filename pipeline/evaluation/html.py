@@ -65,8 +65,10 @@ def number(value: float | None) -> str:
 
 
 def interval(score: Score) -> str:
-    """``0.812 to 0.931``, or a dash."""
-    return "–" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}"
+    """``0.812 to 0.931``, or a dash; an interval without width is none, and the score's note says so."""
+    if score.low is None or score.high is None or score.low == score.high:
+        return "–"
+    return f"{score.low:.3f} to {score.high:.3f}"
 
 
 def embed(path: Path) -> str:

@@ -68,10 +68,11 @@ def _next(config: Config) -> Iterator[str]:
     given = {"plan": config.plan, "read": config.read}
     values = {name: settings.model_dump(mode="json", exclude_unset=True) for name, settings in given.items()}
     words = [f"{name}.{key}={json.dumps(value)}" for name, found in values.items() for key, value in found.items()]
-    folders = ["--manifest", str(config.manifest), "--out", str(config.manifest.with_name("run"))]
+    folders = ["--manifest", str(config.manifest), "--out", "runs/a"]
     yield f"Next: {shlex.join(['resdx', 'train', 'CONFIG.yaml', *folders, *words])}"
-    yield "CONFIG.yaml is yours and may hold {} alone" + (
-        "; the settings behind it are those of this plan, which training makes anew." if words else "."
+    yield (
+        "CONFIG.yaml is yours and may hold {} alone. Training makes this plan anew, from the same cases and settings; "
+        "its batch size follows from the network that it trains."
     )
 
 

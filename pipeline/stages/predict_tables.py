@@ -217,7 +217,7 @@ def closing_lines(
             counts = ", ".join(f"{decision or 'none'} {count}" for decision, count in said.items())
             yield f"{name}: {counts}"
     if skipped := [f"{count} x {code}" for code, count in summary.codes.items() if Code(code) in SKIPS]:
-        yield f"Skipped: {', '.join(skipped)}; each file stands in {out / FILES}"
+        yield f"Skipped: {', '.join(skipped)}; each file stands in {out / FILES} (names paths: keep it inside)"
     yield from refusal_lines(ended, out / REJECTIONS)
     if again := sum(one.code in PASSING for one in ended.rejections):
         yield f"The same command tries {again} of them again: {out / RETRY}. `retry=true` tries all."

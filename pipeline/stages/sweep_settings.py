@@ -31,8 +31,8 @@ class Config(Settings):
     trials: PositiveInt = Field(default=30, description="Trainings in all, by all processes; more may be added later.")
     objective: Literal["auroc", "loss"] = Field(
         default="auroc",
-        description="What is searched for on validation, at the best epoch of a trial: the highest mean AUROC of the "
-        "findings, or the lowest loss. With folds or seeds in the base: its mean over the members.",
+        description="What is searched for on validation, at the epoch that a trial keeps: the highest mean AUROC of "
+        "the findings, or the lowest loss. With folds or seeds in the base: its mean over the members.",
     )
     seed: NonNegativeInt = Field(default=0, description="Of the sampler. That of the trainings is the base's.")
     startup_trials: PositiveInt = Field(default=10, description="Trials drawn at random before TPE learns from them.")

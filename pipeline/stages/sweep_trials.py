@@ -40,7 +40,7 @@ TRIALS = "trials"
 def config_of_trial(config: Config, values: Mapping[str, Any], out: Path) -> TrainConfig:
     """Build the settings of one training: the base, what the search sets for all, the values of the trial."""
     path = find_config("train", config.base)
-    return TrainConfig.load(path, (), config.over_base(values, out))
+    return TrainConfig.load(path, (), config.over_base(values, out), origin="the settings or the space of the search")
 
 
 def check_space(config: Config) -> None:
@@ -136,7 +136,7 @@ def train_trial(config: Config, trials: Trials, number: int, manifest: Manifest,
 
 
 def score_of(folder: Path, objective: str) -> float:
-    """Score of a trained run on validation, at its best epoch; of an ensemble the mean over its members.
+    """Score of a trained run on validation, at the epoch that it kept; of an ensemble the mean over its members.
 
     Raises
     ------

@@ -93,6 +93,8 @@ def run(config: Config) -> Outcome:
     with stopping_on_sigterm():
         if rank_of():
             return follow(config, manifest, reader.read)
+        for line in mirrored_sides(manifest.findings, config.data.augmentation, config.tta_flips):
+            log.warning("%s", line)
         with alone(config.out):
             return train(config, manifest, reader.read)
 
@@ -182,9 +184,6 @@ def fit_network(
         if not len(labels[split]):
             raise TrainingError(f"No {split.value} case could be read.", "rejections.csv in the run folder says why.")
     check_turnable(config.training.auxiliary, plan, data.augmentation.flip_axes)
-    sides = mirrored_sides(findings, data.augmentation.flip_axes, config.tta_flips)
-    for line in sides:
-        log.warning("%s", line)
     measures = measures_beside(config.training.auxiliary, data.datasets[Split.TRAIN].cases)
     torch.manual_seed(config.seed)
     classifier = build_classifier(experiment.network, findings, plan.ndim, plan.channels)
@@ -233,7 +232,7 @@ def fit_network(
         beside=[InputSample(config.out / REVIEW, journal)] if config.tracking.sample_images else [],
         measures=measures,
     )
-    return fitted, (*tuned, *found, *learned_beside(training), *sides, precision.note)
+    return fitted, (*tuned, *found, *learned_beside(training), precision.note)
 
 
 def learned_beside(settings: TrainingSettings) -> tuple[str, ...]:
@@ -264,6 +263,7 @@ def pack(
         f"{fitted.choice}.",
         *trained_how,
         *first_weights.notes(config.out),
+        *mirrored_sides(experiment.manifest.findings, config.data.augmentation, config.tta_flips),
         *fitted.warnings,
         *about_overfitting(config, experiment, fitted),
     )

@@ -148,5 +148,6 @@ def score_table(
 
 def _row(finding: str, score: Score) -> str:
     value = "not defined" if score.value is None else f"{score.value:.3f}"
-    interval = "" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}"
+    is_known = score.low is not None and score.high is not None and score.low < score.high
+    interval = f"{score.low:.3f} to {score.high:.3f}" if is_known else ""
     return f"| {finding} | {score.metric} | {value} | {interval} |"

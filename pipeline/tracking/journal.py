@@ -25,7 +25,7 @@ JOURNAL = "journal.jsonl"
 DESCRIPTION = "mlflow.note.content"
 """Tag that MLflow shows as the description of a run."""
 
-PRIVATE_ENDINGS = ("files.csv", "rejections.csv")
+PRIVATE_ENDINGS = ("files.csv", "rejections.csv", "retry.csv")
 """Tables that may carry identifiers and source paths: never recorded, so never sent anywhere."""
 
 

@@ -123,7 +123,7 @@ def find_best(folder: Path, epoch: int, score: float | None = None) -> Path | No
 
 
 def best_weights(folder: Path, epoch: int) -> dict[str, Tensor]:
-    """Weights of the best epoch, counted from 1; see :func:`weights`.
+    """Weights of the epoch that was kept, counted from 1; see :func:`weights`.
 
     Raises
     ------

@@ -25,7 +25,7 @@ from pipeline.networks.shortage import free_memory, is_out_of_memory
 from pipeline.training.auxiliary import Auxiliary
 from pipeline.training.callbacks import Recorder
 from pipeline.training.checkpoints import LAST, resumable
-from pipeline.training.few_cases import chosen_by_few, rarest_answer
+from pipeline.training.few_cases import chosen_by_few, error_of_mean
 from pipeline.training.finetuning.thawing import Thawing
 from pipeline.training.finetuning.tuning import Tuning
 from pipeline.training.keeping import IN_VALIDATION, KeepBest
@@ -80,7 +80,7 @@ class Fitted(Frozen):
 
     @property
     def best(self) -> dict[str, float]:
-        """What the best epoch measured."""
+        """What the epoch of the model measured."""
         return self.history[self.best_epoch - 1]
 
     @property
@@ -155,8 +155,10 @@ def fit(
     first = {name: tensor.cpu().clone() for name, tensor in classifier.state_dict().items()}
 
     watchers = tuple(beside)
-    known = labels[Split.VALIDATION]
-    job = Job(classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, watchers, measures, known)
+    validation = labels[Split.VALIDATION]
+    job = Job(
+        classifier, loss, data, settings, folder, precision, journal, seed, by_auroc, watchers, measures, validation
+    )
     most = None if settings.micro_batch == "auto" else settings.micro_batch
     while (fitted := _fit(job, Parts(checkpoints, most))) is None:
         free_memory()
@@ -179,7 +181,7 @@ class Job:
     by_auroc: bool
     beside: tuple[Callback, ...]
     measures: Mapping[str, Tensor] | None
-    validated: NDArray[np.int64]
+    validation_labels: NDArray[np.int64]
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -261,7 +263,7 @@ def _watching(
 
 
 def choose_monitor(settings: TrainingSettings, classifier: Classifier, validation: NDArray[np.int64]) -> bool:
-    """Whether AUROC scores an epoch, and chooses the best one unless the last is kept.
+    """Whether AUROC scores an epoch, else the loss does; the score chooses the best one unless the last is kept.
 
     Raises
     ------
@@ -285,19 +287,20 @@ def _of_another(checkpoints: Path) -> Path | None:
 
 
 def _summarise(job: Job, recorder: Recorder, best: KeepBest, told: tuple[str, ...]) -> Fitted:
-    settings, validated = job.settings, job.validated
     if not best.epoch:
         raise TrainingError(
             "No epoch has a finite score on validation, so none is the best.",
             "Look at the validation split; train with plan.precision=32 or a lower training.learning_rate.",
         )
-    monitor = "last" if settings.monitor == "last" else "auroc" if job.by_auroc else "loss"
-    rarest = rarest_answer(job.classifier.findings, validated)
-    few = chosen_by_few(recorder.history, best.epoch, len(validated), rarest) if monitor == "auroc" else ()
-    return Fitted(
-        monitor=monitor,
+    fitted = Fitted(
+        monitor="last" if job.settings.monitor == "last" else "auroc" if job.by_auroc else "loss",
         best_epoch=best.epoch,
         history=tuple(recorder.history),
-        stopped_early=len(recorder.history) < settings.epochs,
-        warnings=(*told, *best.told, *few),
+        stopped_early=len(recorder.history) < job.settings.epochs,
+        warnings=(*told, *best.told),
     )
+    if fitted.monitor != "auroc":
+        return fitted
+    error = error_of_mean(job.classifier.findings, job.validation_labels, fitted.best["val/auroc"])
+    few = chosen_by_few(fitted.history, fitted.best_epoch, error)
+    return fitted.model_copy(update={"warnings": (*fitted.warnings, *few)})

@@ -26,7 +26,7 @@ IN_VALIDATION = "in validation"
 class KeepBest(Checkpoint):
     """Keeps the epoch of the highest score in ``best.ckpt``. A score that is not finite is never the best.
 
-    Where the last epoch is asked for, it is kept whatever its score, and no other.
+    Where the last epoch is asked for, it is kept whatever its score, as long as that is finite, and no other.
 
     Where a run goes on from a state before the epoch that ``best.ckpt`` holds (it was killed between the two saves, or
     its last checkpoint was damaged), the best epoch of that state is put back, so that what was not resumed from leaves

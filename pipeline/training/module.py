@@ -328,8 +328,8 @@ class TrainingModule(pl.LightningModule):
         score = selection_score(loss, mean if self._by_auroc else None)
         if not math.isfinite(score):
             raise TrainingError(
-                f"Validation in epoch {self.current_epoch + 1}: the score that chooses the best epoch is {score:g} "
-                f"(loss {loss:g}), so it is never the best.",
+                f"Validation in epoch {self.current_epoch + 1}: the score of the epoch is {score:g} "
+                f"(loss {loss:g}), so its weights are not kept.",
                 "Look at the labels of the validation split; train with plan.precision=32 or a lower "
                 "training.learning_rate. Checkpoints hold the state before it.",
             )

@@ -78,9 +78,9 @@ class TrainingSettings(Settings):
     monitor: Literal["auto", "auroc", "loss", "last"] = Field(
         default="auto",
         description="What chooses the best epoch on validation. auto: AUROC where validation has both classes, else "
-        "the loss. Equal AUROC: the lower loss. last: nothing; the last epoch is kept. On fewer than some hundred "
-        "validation cases the best AUROC of many epochs is often an early one's by chance, and with a rate that falls "
-        "to its end the last is as good or better.",
+        "the loss. Equal AUROC: the lower loss. last: none is chosen, the last epoch is kept. On fewer than some "
+        "hundred validation cases the best AUROC of many epochs is often an early one's by chance, and with a rate "
+        "that falls to its end the last is often as good.",
     )
     early_stopping: NonNegativeInt = Field(
         default=0, description="Stop after this many epochs without a better one; 0 trains all epochs."
@@ -122,6 +122,8 @@ class TrainingSettings(Settings):
     def _has_a_last_epoch(self) -> Self:
         if self.monitor == "last" and self.early_stopping:
             raise ValueError("monitor: last keeps the last of all epochs; leave early_stopping out, or choose by score")
+        if self.monitor == "last" and self.schedule.kind == "plateau":
+            raise ValueError("monitor: last and schedule.kind: plateau exclude each other: validation steers a plateau")
         return self
 
     @model_validator(mode="after")

@@ -193,8 +193,9 @@ def looks_at(manifest: Path) -> int:
 ABOUT = (
     "`python tests/benchmarks/accuracy.py --out DIR`: configurations of configs/train with seeds 0, 1 and 2, on the "
     "official splits of MedMNIST v2; where a configuration has folds (both of breast2d, retina2d), training and "
-    "validation are dealt to them together, and what is held out of a fold validates it. Best epoch, temperature and "
-    "thresholds by validation alone. breast2d_finetuned begins with a network that was trained on MedNIST and its "
+    "validation are dealt to them together, and what is held out of a fold validates it. Temperature and "
+    "thresholds by validation alone, and the best epoch where a configuration does not keep the last "
+    "(breast2d_finetuned, retina2d). breast2d_finetuned begins with a network that was trained on MedNIST and its "
     "quarter turns (configs/ingest/mednist, configs/train/mednist2d), the others with random weights; "
     "adrenal3d_measured also learns the shape of its training masks. Test AUROC; of RetinaMNIST the mean over its "
     "five grades of one against the rest, as MedMNIST's evaluator has it. Published figures are those of Yang et al. "

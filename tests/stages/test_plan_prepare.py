@@ -82,7 +82,7 @@ def test_plan_says_how_to_train_by_it(tmp_path: Path) -> None:
     command, verb, _, *words = shlex.split(line.removeprefix("Next: "))
     assert (command, verb) == ("resdx", "train")
     overrides = [word for word in words if word.startswith(("plan.", "read."))]
-    assert words[: len(words) - len(overrides)] == ["--manifest", str(config.manifest), "--out", str(tmp_path / "run")]
+    assert words[: len(words) - len(overrides)] == ["--manifest", str(config.manifest), "--out", "runs/a"]
     training = train.Config.load(None, ["manifest=M", "out=O", *overrides])
     assert (training.plan, training.read) == (config.plan, config.read)
 

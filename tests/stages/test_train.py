@@ -13,6 +13,8 @@ import yaml
 from mlflow import MlflowClient
 from phantoms.spheres import FINDINGS, make_manifest, read
 
+from pipeline.cohort.case_reader import CaseReader
+from pipeline.data.settings import AugmentationChoice
 from pipeline.domain.case import Case, Split
 from pipeline.domain.encoding import encode_labels
 from pipeline.domain.finding import Finding
@@ -117,12 +119,17 @@ def test_a_network_that_learned_from_half_voxels_is_asked_with_them(tmp_path: Pa
 def test_what_contradicts_a_finding_is_logged_and_stands_in_the_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def told(findings: Sequence[Finding], flip_axes: Sequence[int], tta_flips: Sequence[int]) -> tuple[str, ...]:
+    def told(
+        findings: Sequence[Finding], augmentation: AugmentationChoice, tta_flips: Sequence[int]
+    ) -> tuple[str, ...]:
         assert [finding.name for finding in findings] == ["lesion", "size"]
-        return (f"mirrored {flip_axes} {tta_flips}",)
+        return (f"mirrored {augmentation.flip_axes} {tta_flips}",)
 
     monkeypatch.setattr(stage, "mirrored_sides", told)
-    train(make_config(tmp_path / "run", training={"epochs": 1}, tracking={"enabled": False}), MANIFEST, read)
+    monkeypatch.setattr(stage, "load_manifest", lambda path: MANIFEST)
+    monkeypatch.setattr(stage, "load_files", lambda path: {})
+    monkeypatch.setattr(CaseReader, "read", lambda self, case: read(case))
+    stage.run(make_config(tmp_path / "run", training={"epochs": 1}, tracking={"enabled": False}))
     assert "mirrored (0,) (0,)" in load_package(tmp_path / "run" / "package").card.notes
     assert "mirrored (0,) (0,)" in [line.message for line in caplog.records if line.levelname == "WARNING"]
 

@@ -90,7 +90,9 @@ def test_what_was_acknowledged_survives_kill_minus_nine(tmp_path: Path) -> None:
     assert len(steps) > acknowledged
 
 
-@pytest.mark.parametrize("name", ["cohort.files.csv", "rejections.csv", "cohort.rejections.csv"])
+@pytest.mark.parametrize(
+    "name", ["cohort.files.csv", "files.csv", "rejections.csv", "cohort.rejections.csv", "retry.csv"]
+)
 def test_tables_with_identifiers_are_never_recorded(tmp_path: Path, name: str) -> None:
     journal = FileJournal(tmp_path / "run")
     (tmp_path / "out").mkdir()

@@ -146,6 +146,6 @@ def test_ui_takes_its_server_with_it_when_it_is_stopped(tmp_path: Path) -> None:
         wait_until_it_answers(port)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == EXIT_OK
-    assert f"http://{HOST}:{port} " in said.read_text()
+    assert f"MLflow answers at http://{HOST}:{port} " in said.read_text()
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://{HOST}:{port}/health", timeout=5)

@@ -86,11 +86,12 @@ def assert_equal(one: Path, other: Path) -> None:
                 assert same(ours[key], theirs[key]), (name, key)
 
 
-def test_the_last_epoch_is_that_of_an_uninterrupted_run(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_the_last_epoch_is_that_of_an_uninterrupted_run(epoch: int, cache: Path, tmp_path: Path) -> None:
     settings = {"epochs": 3, "monitor": "last"}
     expected = train(tmp_path / "whole", cache, **settings)
-    killed_in_epoch(tmp_path / "killed", cache, 2, settings)
-    assert not (tmp_path / "killed" / "checkpoints" / "best.ckpt").exists()
+    killed_in_epoch(tmp_path / "killed", cache, epoch, settings)
+    assert (tmp_path / "killed" / "checkpoints" / "best.ckpt").exists() == (epoch == 3)
     assert train(tmp_path / "killed", cache, **settings) == expected
     assert_equal(tmp_path / "killed" / "checkpoints", tmp_path / "whole" / "checkpoints")
 

@@ -249,6 +249,7 @@ def test_what_rounding_does_is_told_as_such() -> None:
     half = Trial(precision="bf16-mixed", layout="contiguous", seconds=0.25, loss_change=0.0004, gradient_error=0.121)
     assert half.text == (
         "bf16-mixed, contiguous: 0.250 s; the loss differs by 0.04%, the gradient of the worst weights by 12%, "
-        "which is rounding"
+        "as rounding makes it"
     )
-    assert "rounding" not in Trial(precision="32", layout="contiguous", seconds=0.5).text
+    assert "rounding" not in Trial(precision="32", layout="channels_last", seconds=0.5, gradient_error=0.121).text
+    assert "rounding" not in half.model_copy(update={"gradient_error": 0.4}).text

@@ -11,8 +11,8 @@ Precision = Literal["32", "tf32", "bf16-mixed", "16-mixed"]
 
 Layout = Literal["contiguous", "channels_last"]
 
-SEEN = 0.01
-"""Share of a gradient's norm from which on its difference is explained: sound half precision makes 0.1 to 0.35."""
+ROUNDING = (0.01, 0.35)
+"""Difference of a gradient, as a share of its norm, that is told as what half precision usually makes of it."""
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -63,7 +63,8 @@ class Trial(Frozen):
     def verdict(self) -> str:
         """How far it may be trusted, in words."""
         loss, gradient = f"{self.loss_change:.2%}", f"{self.gradient_error:.0%}"
-        usual = ", which is rounding" if self.gradient_error >= SEEN else ""
+        is_usual = self.precision in HALF and ROUNDING[0] <= self.gradient_error <= ROUNDING[1]
+        usual = ", as rounding makes it" if is_usual else ""
         return self.problem or f"the loss differs by {loss}, the gradient of the worst weights by {gradient}{usual}"
 
     @property

@@ -101,7 +101,9 @@ def what_stood_against(
         _on("early stopping", training.early_stopping, " epochs"),
     ]
     still_open.append(f"a training.weight_decay above {training.weight_decay:g}")
-    if not training.early_stopping and training.monitor != "last":
+    if training.monitor == "last":
+        still_open.append("training.monitor=auto, which keeps the best epoch")
+    elif not training.early_stopping:
         still_open.append("training.early_stopping=10, which saves time only: the best epoch is kept anyway")
     return Against(tuple(done), tuple(still_open))
 
