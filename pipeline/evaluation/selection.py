@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pipeline.domain.case import Case, Split
 from pipeline.domain.finding import Finding
 from pipeline.domain.manifest import Manifest
+from pipeline.domain.plan import Plan
 from pipeline.errors import ManifestError
 
 
@@ -28,6 +29,23 @@ def check_findings(wanted: Sequence[Finding], present: Sequence[Finding]) -> Non
     if problems:
         message = f"The manifest does not fit the model: {'; '.join(problems)}."
         raise ManifestError(message, "Ingest with the same findings, classes and order of classes.")
+
+
+def check_channels(plan: Plan, manifest: Manifest) -> None:
+    """Refuse a manifest whose cases stack other channels than the model's, or the same ones in another order.
+
+    Raises
+    ------
+    ManifestError
+    """
+    ours, theirs = (
+        [channel.name for channel in select.channels] if select else [] for select in (plan.select, manifest.select)
+    )
+    if ours and theirs and ours != theirs:
+        raise ManifestError(
+            f"The manifest's cases have the channels {', '.join(theirs)}; the model was trained on {', '.join(ours)}.",
+            "Ingest with the select.channels of the training, in its order and with its names.",
+        )
 
 
 def cases_to_score(manifest: Manifest, split: str, findings: Sequence[Finding]) -> tuple[Case, ...]:

@@ -2,7 +2,8 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,7 +30,7 @@ from pipeline.evaluation.html import render
 from pipeline.evaluation.plots import save_plots
 from pipeline.evaluation.report import evaluate, make_bootstrap
 from pipeline.evaluation.samples import answers_of
-from pipeline.evaluation.selection import cases_to_score, check_findings
+from pipeline.evaluation.selection import cases_to_score, check_channels, check_findings
 from pipeline.evaluation.settings import EvaluationSettings
 from pipeline.evaluation.summary import flat_metrics, score_lines
 from pipeline.evaluation.table import evaluated_table, rejection_table
@@ -41,7 +42,7 @@ from pipeline.stages.outcome import Outcome
 from pipeline.stages.worker_settings import WorkerSettings
 from pipeline.tracking.journal import FileJournal, journal_path, read_journal
 from pipeline.tracking.locate import SCHEMES, resolve
-from pipeline.tracking.records import Ended
+from pipeline.tracking.records import Ended, Metrics
 from pipeline.tracking.replay import replay
 from pipeline.tracking.settings import Store, TrackingSettings, default_store, load_settings, save_settings
 
@@ -80,7 +81,7 @@ def run(config: Config) -> Outcome:
     Raises
     ------
     ManifestError
-        The manifest is damaged, does not hold the findings of the model, or has no case to score.
+        The manifest is damaged, does not hold the findings or the channels of the model, or has no case to score.
     EngineError
         The library of the engine is not installed.
     PackageError, TrackingError
@@ -91,6 +92,7 @@ def run(config: Config) -> Outcome:
         package = load_package(resolve(config.model, _store(config), _made(Path(scratch) / "model")))
         manifest = load_manifest(config.manifest)
         check_findings(package.findings, manifest.findings)
+        check_channels(package.plan, manifest)
         cases = cases_to_score(manifest, config.split, package.findings)
         config = config.model_copy(update={"engine": config.engine.resolve(package)})
         looks = count_looks(config, package, manifest, cases)
@@ -209,12 +211,13 @@ def _track(config: Config, package: ModelPackage, report: Report, files: Sequenc
     if place is None:
         return []
     folder, settings = place
-    where = f"external-{report.manifest[:8]}" if report.external else str(report.split)
+    where = f"external-{report.manifest[:8]}-{report.split}" if report.external else str(report.split)
+    measured = flat_metrics(report, where)
     ended = next((r for r in reversed(read_journal(folder)) if isinstance(r, Ended)), None) if _has(folder) else None
     journal = FileJournal(folder)
     try:
         journal.tags({f"resdx.evaluated.{where}": report.manifest})
-        journal.metrics(flat_metrics(report, where), step=0)
+        journal.metrics(measured, step=_step_of(measured, folder))
         for path in files:
             journal.artifact(path, f"evaluation/{where}")
         journal.end(ended.status if ended else "FINISHED")
@@ -226,6 +229,17 @@ def _track(config: Config, package: ModelPackage, report: Report, files: Sequenc
         log.warning("%s", error)
         return []
     return [f"Added to MLflow run {run_id}."]
+
+
+def _step_of(measured: Mapping[str, float], folder: Path) -> int:
+    """Take the step behind earlier evaluations that gave other scores: MLflow shows those of the last step."""
+    records = read_journal(folder) if _has(folder) else ()
+    earlier: dict[int, dict[str, float]] = defaultdict(dict)
+    for record in records:
+        if isinstance(record, Metrics) and not measured.keys().isdisjoint(record.values):
+            earlier[record.step] |= record.values
+    last = max(earlier, default=0)
+    return last if not earlier or measured.items() <= earlier[last].items() else last + 1
 
 
 def _tracked_place(config: Config, package: ModelPackage) -> tuple[Path, TrackingSettings] | None:

@@ -147,6 +147,7 @@ def follow(config: Config, manifest: Manifest, read: Read) -> Outcome:
 def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
     """Measure, plan and prepare; a run that goes on keeps the plan it began with."""
     fingerprint, plan = decide_plan(config.out, manifest, read, config.plan, config.network)
+    check_axes(config, plan)
     network = config.network.resolved(plan.depth, plan.size, plan.spacing)
     first_weights.check(config.pretrained, network, manifest.findings, plan)
     finetuning.check(config.training.finetune, network, manifest.findings, plan.ndim, plan.channels)
@@ -169,6 +170,22 @@ def prepare(config: Config, manifest: Manifest, read: Read) -> Experiment:
             excluded=[rejection.path for rejection in rejections],
         ),
     )
+
+
+def check_axes(config: Config, plan: Plan) -> None:
+    """Refuse to mirror along an axis that images do not have: nothing would be, and the card would say it was.
+
+    Raises
+    ------
+    TrainingError
+    """
+    given = {"data.augmentation.flip_axes": config.data.augmentation.flip_axes or (), "tta_flips": config.tta_flips}
+    for name, axes in given.items():
+        if absent := [axis for axis in axes if axis >= plan.ndim]:
+            raise TrainingError(
+                f"{name}: images of {plan.ndim} dimensions have no axis {', '.join(map(str, absent))}.",
+                f"Name axes from 0 to {plan.ndim - 1}, and give another `out`.",
+            )
 
 
 def fit_network(

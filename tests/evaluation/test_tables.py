@@ -3,6 +3,7 @@ import io
 
 import pytest
 from phantoms.evaluations import FINDINGS, GRADE, LESION, ORGAN, cohort
+from phantoms.packages import make_plan
 
 from pipeline.domain.case import Split
 from pipeline.domain.codes import Code
@@ -10,10 +11,11 @@ from pipeline.domain.finding import Finding, FindingKind
 from pipeline.domain.manifest import Manifest
 from pipeline.domain.rejection import Rejection
 from pipeline.domain.score import OperatingPoint, Report
+from pipeline.domain.selection import Selection
 from pipeline.errors import ManifestError
 from pipeline.evaluation.report import evaluate, make_bootstrap
 from pipeline.evaluation.samples import Answers, answers_of
-from pipeline.evaluation.selection import cases_to_score, check_findings
+from pipeline.evaluation.selection import cases_to_score, check_channels, check_findings
 from pipeline.evaluation.settings import EvaluationSettings
 from pipeline.evaluation.summary import flat_metrics, score_lines
 from pipeline.evaluation.table import evaluated_table, rejection_table
@@ -72,6 +74,17 @@ def test_a_manifest_must_ask_the_models_questions() -> None:
     message = str(caught.value)
     assert "lesion is binary yes/no, the model says binary no/yes" in message
     assert "organ is" in message and "signs is missing" in message and "grade" not in message
+
+
+def test_a_manifest_must_stack_the_models_channels() -> None:
+    def stacked(*names: str) -> Selection:
+        return Selection.from_mapping({"channels": [{"name": name, "description": name} for name in names]})
+
+    plan = make_plan(3).model_copy(update={"select": stacked("T1", "T2")})
+    check_channels(plan, Manifest(findings=FINDINGS, cases=CASES, select=stacked("T1", "T2")))
+    check_channels(plan, Manifest(findings=FINDINGS, cases=CASES))
+    with pytest.raises(ManifestError, match="channels T2, T1; the model was trained on T1, T2"):
+        check_channels(plan, Manifest(findings=FINDINGS, cases=CASES, select=stacked("T2", "T1")))
 
 
 def test_the_split_decides_which_cases_are_scored() -> None:

@@ -223,7 +223,9 @@ def test_the_training_split_warns_loudly(training: Path, tmp_path: Path, monkeyp
     assert "say nothing about new patients" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_scores_and_plots_join_the_run_that_made_the_model(training: Path, tmp_path: Path) -> None:
+def test_scores_and_plots_join_the_run_that_made_the_model(
+    training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = FileJournal(training)
     journal.metrics({"loss": 0.5}, step=1)
     journal.end("FINISHED")
@@ -244,6 +246,15 @@ def test_scores_and_plots_join_the_run_that_made_the_model(training: Path, tmp_p
     names = {Path(entry.path).name for entry in client.list_artifacts(found.info.run_id, "evaluation/test")}
     assert {"report.html", "report.json", "roc_lesion.png"} <= names
     assert not names & {"rejections.csv", "evaluated.csv"}
+
+    def steps(name: str) -> list[tuple[int, float]]:
+        return [(one.step, one.value) for one in client.get_metric_history(found.info.run_id, name)]
+
+    assert steps("test/lesion/auroc") == [(0, pytest.approx(auroc.value))]
+    monkeypatch.setattr(stage, "flat_metrics", lambda report, where: {f"{where}/lesion/auroc": 0.25})
+    run(config(training, tmp_path, track=True))
+    assert steps("test/lesion/auroc") == [(0, pytest.approx(auroc.value)), (1, 0.25)]
+    assert client.get_run(found.info.run_id).data.metrics["test/lesion/auroc"] == 0.25
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -134,6 +134,13 @@ def test_what_contradicts_a_finding_is_logged_and_stands_in_the_card(
     assert "mirrored (0,) (0,)" in [line.message for line in caplog.records if line.levelname == "WARNING"]
 
 
+@pytest.mark.parametrize("changes", [{"tta_flips": [3]}, {"data": {"augmentation": {"flip_axes": [0, 5]}}}])
+def test_an_axis_that_images_do_not_have_is_refused_before_training(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=r"images of 3 dimensions have no axis [35]\."):
+        train(make_config(tmp_path / "run", tracking={"enabled": False}, **changes), MANIFEST, read)
+    assert not (tmp_path / "run" / "cache").exists()
+
+
 def test_mlflow_holds_the_run_and_the_model(trained: Path) -> None:
     client = MlflowClient(f"sqlite:///{trained.parent / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'resdx'")
