@@ -19,7 +19,11 @@ FEWEST_KNOWN = 10
 """A temperature is fitted to at least this many known labels, of at least two classes."""
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Bounds of the temperature. At the lower one the likelihood has no maximum: validation is separated perfectly."""
+"""Bounds of the temperature. At the lower one validation is separated perfectly, so that the likelihood has no maximum,
+or the network tells next to nothing apart."""
+
+SHARPEST = 1e-9
+"""Temperature at which the likelihood of cases that are separated perfectly is one."""
 
 TINY = 1e-12
 
@@ -67,7 +71,9 @@ def _fit(
     )
     temperature = float(np.exp(found.x))
     if temperature < LOWEST * 1.01:
-        return 1.0, "not fitted: the cases are separated perfectly, any sharpening would look better"
+        if negative_log_likelihood(finding, logits / SHARPEST, truth) < TINY:
+            return 1.0, "not fitted: the cases are separated perfectly, any sharpening would look better"
+        return 1.0, f"not fitted: the logits differ so little between cases that it would lie below {LOWEST:g}"
     if temperature > HIGHEST / 1.01:
         return temperature, "at its upper bound: the logits say little about the truth of these cases"
     return temperature, ""

@@ -213,8 +213,10 @@ def closing_lines(package: ModelPackage) -> Iterator[str]:
         metric = card.members[0].scores[entry.finding].metric
         together = next((score.value for score in entry.scores if score.metric == metric), None)
         shown = "not defined" if together is None else f"{together:.3f}"
+        scored = sum(value is not None for value in column)
+        members = f"{scored} of {len(column)} members" if scored < len(column) else f"{scored} members"
         yield (
-            f"{entry.finding}, {metric} of {len(column)} members: mean {mean}, standard deviation {deviation}, "
+            f"{entry.finding}, {metric} of {members}: mean {mean}, standard deviation {deviation}, "
             f"{span}; {'together' if entry.split != OUT_OF_FOLD else 'all folds together'} {shown}."
         )
     for point in package.operating_points:

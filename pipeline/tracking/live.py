@@ -123,4 +123,4 @@ def _last_replay(run_folder: Path, settings: TrackingSettings, deadline: float) 
     thread.start()
     thread.join(timeout=max(0.0, deadline - time.monotonic()))
     if thread.is_alive():
-        log.warning("MLflow does not answer in time; later run: resdx sync %s", run_folder.name)
+        log.warning("MLflow does not answer in time; later run: resdx sync %s", run_folder)

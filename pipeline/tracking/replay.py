@@ -59,7 +59,7 @@ def replay(run_folder: Path, settings: TrackingSettings) -> str:
     """
     journal = read_journal(run_folder)
     store = settings.store(run_folder)
-    with alone(run_folder), reporting(store, f"Nothing is lost; later run: resdx sync {run_folder.name}"):
+    with alone(run_folder), reporting(store, f"Nothing is lost; later run: resdx sync {run_folder}"):
         client = connect(store)
         progress = begun(client, run_folder, settings, store)
         player = _Player(client, progress.run_id, run_folder, journal)

@@ -287,6 +287,11 @@ def _of_another(checkpoints: Path) -> Path | None:
 
 
 def _summarise(job: Job, recorder: Recorder, best: KeepBest, told: tuple[str, ...]) -> Fitted:
+    if not best.epoch and best.told:
+        raise TrainingError(
+            f"All epochs are done, but the weights of the best were lost to a damaged file in {job.folder}.",
+            "Train anew in another `out`.",
+        )
     if not best.epoch:
         raise TrainingError(
             "No epoch has a finite score on validation, so none is the best.",

@@ -58,7 +58,7 @@ class KeepBest(Checkpoint):
         if not trainer.strategy.broadcast(found):
             self.told.append(
                 f"The weights of the best of the epochs so far, {self.epoch}, were lost to a damaged {BEST}; the best "
-                f"was chosen among those from epoch {trainer.current_epoch + 1} on."
+                "was chosen among those that came after the state that was gone on from."
             )
             log.warning("%s", self.told[-1])
             self.score, self.epoch = -math.inf, 0

@@ -96,6 +96,20 @@ def test_useless_logits_are_flattened_with_a_note() -> None:
     assert "upper bound" in found.note
 
 
+@pytest.mark.parametrize("size", [1.0, 0.01])
+def test_separated_cases_are_told_from_logits_that_hardly_differ(size: float) -> None:
+    labels = np.repeat([0, 1], 20)
+    logits = size * np.where(labels == 1, 1.0, -1.0)[:, np.newaxis]
+    perfect = fit_temperature(LESION, logits, labels)
+    assert perfect.temperature == 1.0 and "separated perfectly" in perfect.note
+    logits[:3] *= -1
+    found = fit_temperature(LESION, logits, labels)
+    if size == 1.0:  # the slope of the odds: 37 of 40 are right
+        assert found.temperature == pytest.approx(1 / np.log(37 / 3), rel=1e-4) and found.note == ""
+    else:
+        assert found.temperature == 1.0 and "the logits differ so little" in found.note
+
+
 def test_reliability_is_scikit_learns_curve() -> None:
     logits, labels = drawn(LESION, 500)
     found = reliability(LESION, class_probabilities(LESION, logits), labels, 10)

@@ -161,7 +161,7 @@ def test_training_goes_on_while_server_and_database_die_and_nothing_is_lost_or_d
     assert outcome.exit_code == 0
     assert "resdx-replay" in senders
     assert threading.main_thread().name not in senders  # training itself never waits for an answer
-    assert "resdx sync run" in caplog.text
+    assert f"resdx sync {tmp_path / 'run'}" in caplog.text
 
     database.start()
     server.start()

@@ -78,7 +78,7 @@ def test_a_server_that_dies_in_the_middle_costs_a_warning_and_nothing_else(
         report.write_text("{}")
         journal.artifact(report)
     assert "cannot be used" in caplog.text
-    assert "resdx sync run" in caplog.text
+    assert f"resdx sync {tmp_path / 'run'}" in caplog.text
 
     with server(tmp_path, port):
         outcome = sync.run(sync.Config(run=run_folder))
@@ -132,7 +132,7 @@ def test_a_server_that_accepts_and_never_answers_holds_up_the_end_no_longer_than
     for thread in waiting:
         join(thread, 60)
     assert sum(waits) <= 0.5
-    assert "does not answer in time; later run: resdx sync run" in caplog.text
+    assert f"does not answer in time; later run: resdx sync {tmp_path / 'run'}" in caplog.text
     assert '"status":"FINISHED"' in journal_path(tmp_path / "run").read_text().splitlines()[-1]
 
 

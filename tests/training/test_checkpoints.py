@@ -119,6 +119,23 @@ def killed_in_epoch(
             train(folder, cache, **settings)
 
 
+def test_a_run_that_is_done_and_lost_its_best_weights_says_so(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, checkpoints = KeepBest.on_train_epoch_end, tmp_path / "checkpoints"
+
+    def first_is_best(self: KeepBest, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch == 0:
+            original(self, trainer, module)
+
+    monkeypatch.setattr(KeepBest, "on_train_epoch_end", first_is_best)
+    assert train(tmp_path, cache, epochs=3).best_epoch == 1
+    for name in (FITTED, "best.ckpt"):
+        (checkpoints / name).unlink()
+    with pytest.raises(TrainingError, match=r"All epochs are done, but the weights .*another `out`"):
+        train(tmp_path, cache, epochs=3)
+
+
 def test_both_damaged_says_what_to_do(ended: Path, cache: Path) -> None:
     flip(ended / "last.ckpt")
     cut(ended / "last.previous.ckpt")
