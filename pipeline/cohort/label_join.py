@@ -7,7 +7,7 @@ patient id. Identifiers are compared as they stand; what almost matches is liste
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Joined:
     notes: tuple[str, ...]
     patients: dict[str, frozenset[str]]
     has_own_numbers: bool
-    passed_over: dict[str, str]
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def join_labels(

@@ -160,8 +160,6 @@ def test_it_learns_and_the_best_epoch_is_kept(cache: Path, tmp_path: Path) -> No
     assert fitted.monitor == "auroc"
     assert fitted.history[-1]["train/loss"] < 0.75 * fitted.history[0]["train/loss"]
     assert fitted.best["val/auroc"] == max(entry["val/auroc"] for entry in fitted.history) >= 0.85
-    told = any("owes something to chance" in line for line in fitted.warnings)
-    assert told == (fitted.best_epoch < 10)
     rows = [row for row in journal.rows if "train/loss" in row]
     assert [row["step"] for row in rows] == list(range(1, 11))
     assert {"train/loss", "val/loss", "val/auroc/lesion", "learning_rate", "cases_per_second"} <= set(rows[0])
@@ -207,7 +205,7 @@ def test_the_last_epoch_of_a_run_that_stops_early_is_nobodys_wish() -> None:
     with pytest.raises(ValidationError, match="leave early_stopping out"):
         TrainingSettings(monitor="last", early_stopping=3)
     with pytest.raises(ValidationError, match="validation steers a plateau"):
-        TrainingSettings.from_mapping({"monitor": "last", "schedule": {"kind": "plateau"}})
+        TrainingSettings.model_validate({"monitor": "last", "schedule": {"kind": "plateau"}})
 
 
 def test_two_runs_of_one_seed_are_equal(cache: Path, tmp_path: Path) -> None:
